@@ -1,0 +1,218 @@
+//! The layers: one file a type, and the one match from a type's name to its layer.
+//!
+//! A layer is what the prototxt says and nothing more: it holds no weights and no run-time state, so
+//! that many groups of samples can pass through it at once. Weights live in the net's parameters; what
+//! backward needs from forward lives in the group's [`Keep`].
+//!
+//! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
+//! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
+
+use crate::proto::caffe::LayerParameter;
+use crate::random::Random;
+use crate::tensor::{Shape, View, ViewMut};
+use anyhow::{Result, bail};
+
+/// Caffe's phase of a net. (Called mode here: a phase of `dsd` is dense, sparse or redense.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout drops, BatchNorm uses the batch's statistics, backward will follow.
+    Train,
+    /// Inference.
+    Test,
+}
+
+/// How the samples of a batch depend on each other in a layer. Where they do not, the net runs the
+/// batch in small groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coupling {
+    /// Row n of every top depends on row n of the bottoms alone.
+    Free,
+    /// As `Free`, except that top 0 is a mean over the batch: forward leaves the *sum* over the rows
+    /// at hand, and the net divides by [`Layer::normaliser`] when all rows are in.
+    /// `labels`: the bottom whose values the normaliser reads, if any.
+    Mean {
+        /// The bottom that the normaliser reads.
+        labels: Option<usize>,
+    },
+    /// The layer must see the whole batch at once.
+    Whole,
+}
+
+/// A learnable array of a layer, before it has values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// The sizes.
+    pub shape: Shape,
+    /// How it starts.
+    pub filler: crate::proto::caffe::FillerParameter,
+    /// Whether pruning may take values from it (weights, not biases).
+    pub prunable: bool,
+    /// Whether it counts as learnable (BatchNorm's running statistics do not).
+    pub learnable: bool,
+}
+
+impl ParamSpec {
+    /// A weight: prunable and learnable.
+    pub fn weight(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
+        Self { shape: shape.into(), filler: filler.cloned().unwrap_or_default(), prunable: true, learnable: true }
+    }
+
+    /// A bias: learnable, never pruned.
+    pub fn bias(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
+        Self { prunable: false, ..Self::weight(shape, filler) }
+    }
+}
+
+/// What a layer's backward needs from its forward of the same group, and scratch space that lasts.
+#[derive(Debug, Default)]
+pub struct Keep {
+    /// Numbers (softmax probabilities, dropout scales …); the layer sizes them.
+    pub floats: Vec<f32>,
+    /// Indices (pooling's arg-max …); the layer sizes them.
+    pub indices: Vec<u32>,
+    /// Scratch whose content does not outlive a call (im2col columns …).
+    pub scratch: Vec<f32>,
+}
+
+impl Keep {
+    /// `n` floats of scratch with any content, reusing what is there.
+    pub fn scratch(&mut self, n: usize) -> &mut [f32] {
+        if self.scratch.len() < n {
+            self.scratch.resize(n, 0.0);
+        }
+        &mut self.scratch[..n]
+    }
+}
+
+/// What a forward pass gets and fills.
+pub struct Forward<'a, 'b> {
+    /// The layer's parameters, in order.
+    pub params: &'b [View<'a>],
+    /// The bottoms. Bottom 0 of an in-place layer has its shape but no data: the numbers are in top 0.
+    pub bottoms: &'b [View<'a>],
+    /// The tops, to be overwritten.
+    pub tops: &'b mut [ViewMut<'a>],
+    /// What backward will need.
+    pub keep: &'b mut Keep,
+    /// Random numbers of this layer and iteration.
+    pub random: Random,
+    /// The number within the batch of the group's first sample: random indices count from it.
+    pub first: usize,
+    /// Whether the layer may use several threads inside. The result must not depend on it.
+    pub parallel: bool,
+}
+
+impl Forward<'_, '_> {
+    /// For layers that work in place: top 0, holding bottom 0's numbers.
+    pub fn carry(&mut self) -> &mut [f32] {
+        let top = &mut *self.tops[0].data;
+        if !self.bottoms[0].data.is_empty() {
+            top.copy_from_slice(self.bottoms[0].data);
+        }
+        top
+    }
+}
+
+/// What a backward pass gets and fills.
+pub struct Backward<'a, 'b> {
+    /// The layer's parameters.
+    pub params: &'b [View<'a>],
+    /// The bottoms' data. Of an in-place layer, bottom 0's data is gone (empty).
+    pub bottoms: &'b [View<'a>],
+    /// The tops' data.
+    pub tops: &'b [View<'a>],
+    /// The gradients of the tops. Of an in-place layer, top 0's is empty: it is in bottom 0's gradient.
+    pub top_diffs: &'b [View<'a>],
+    /// The gradients of the bottoms, to be overwritten; `None` where nobody asks.
+    pub bottom_diffs: &'b mut [Option<ViewMut<'a>>],
+    /// The gradients of the parameters, to be *added to*; `None` where nobody asks.
+    pub param_diffs: &'b mut [Option<&'a mut [f32]>],
+    /// What forward left.
+    pub keep: &'b mut Keep,
+    /// [`Layer::normaliser`] of the whole batch.
+    pub normaliser: f32,
+    /// Whether the layer may use several threads inside. The result must not depend on it.
+    pub parallel: bool,
+}
+
+impl Backward<'_, '_> {
+    /// For layers that work in place: bottom 0's gradient, holding top 0's; `None` where nobody asks.
+    pub fn carry(&mut self) -> Option<&mut [f32]> {
+        let top = self.top_diffs[0].data;
+        let diff = &mut *self.bottom_diffs[0].as_mut()?.data;
+        if !top.is_empty() {
+            diff.copy_from_slice(top);
+        }
+        Some(diff)
+    }
+}
+
+/// One layer of a net.
+pub trait Layer: Send + Sync {
+    /// Checks the bottoms' shapes (number and sizes) and gives the tops'. No data exist yet. Errors say
+    /// every shape that matters; the net adds the layer's name and line.
+    fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>>;
+
+    /// The learnable arrays for bottoms that passed [`Layer::shapes`].
+    fn params(&self, _bottoms: &[Shape]) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    /// How samples depend on each other. `bottoms` passed [`Layer::shapes`].
+    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
+        Coupling::Free
+    }
+
+    /// What the sum that a [`Coupling::Mean`] layer leaves in top 0 is divided by. `bottoms` are those
+    /// of the whole batch; only the labels' data are sure to be there.
+    fn normaliser(&self, _bottoms: &[View]) -> f32 {
+        1.0
+    }
+
+    /// Whether top 0 may be the same buffer as bottom 0 (the prototxt decides whether it is).
+    fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Caffe's loss weight of top `i` where the prototxt gives none: 1 for top 0 of a loss.
+    fn default_loss_weight(&self, _top: usize) -> f32 {
+        0.0
+    }
+
+    /// Whether a gradient can flow to bottom `i` (not to labels).
+    fn propagates(&self, _bottom: usize) -> bool {
+        true
+    }
+
+    /// Whether the layer has a backward at all (Accuracy has none).
+    fn has_backward(&self) -> bool {
+        true
+    }
+
+    /// Multiply-accumulates of one forward pass over `bottoms`.
+    fn macs(&self, _bottoms: &[Shape]) -> u64 {
+        0
+    }
+
+    /// What one forward needs beside tops, for the memory that is logged before a run.
+    fn keep_bytes(&self, _bottoms: &[Shape]) -> usize {
+        0
+    }
+
+    /// Computes the tops.
+    fn forward(&self, f: &mut Forward) -> Result<()>;
+
+    /// Computes the bottoms' gradients and adds to the parameters'.
+    fn backward(&self, b: &mut Backward) -> Result<()>;
+}
+
+/// The layer that `param` describes. Data layers are sources of a net, not layers of it: see
+/// [`crate::net::graph`].
+pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
+    let _ = mode;
+    Ok(match param.r#type() {
+        "Python" => bail!("layers of type Python run Python code inside Caffe and cannot be run here"),
+        "" => bail!("the layer has no type"),
+        other => bail!("unknown layer type '{other}'"),
+    })
+}

@@ -1,0 +1,138 @@
+//! Shapes and views: what every array of a net is described by.
+//!
+//! Arrays are float32 in C order, outermost axis first; pictures are NCHW (sample, channel, row,
+//! column). A view borrows its numbers from a buffer that the net owns, so that one buffer can serve
+//! several blobs in turn.
+
+use std::fmt;
+
+/// The sizes of an array, outermost axis first. A scalar has no axes and one element.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Shape(Vec<usize>);
+
+impl Shape {
+    /// A shape of the given sizes.
+    pub fn new(dims: impl Into<Vec<usize>>) -> Self {
+        Self(dims.into())
+    }
+
+    /// The sizes, outermost first.
+    pub fn dims(&self) -> &[usize] {
+        &self.0
+    }
+
+    /// The number of axes.
+    pub fn axes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The number of elements.
+    pub fn count(&self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// The number of elements spanned by the axes from `axis` on (1 past the last axis).
+    pub fn count_from(&self, axis: usize) -> usize {
+        self.0[axis.min(self.0.len())..].iter().product()
+    }
+
+    /// The number of elements spanned by the axes before `axis`.
+    pub fn count_to(&self, axis: usize) -> usize {
+        self.0[..axis.min(self.0.len())].iter().product()
+    }
+
+    /// The size of `axis`; 1 where the shape has no such axis, as Caffe's `num()`, `channels()` … say.
+    pub fn dim(&self, axis: usize) -> usize {
+        self.0.get(axis).copied().unwrap_or(1)
+    }
+
+    /// Caffe's axis index (negative counts from the end) as an index from the front, if in range.
+    pub fn axis(&self, axis: i32) -> Option<usize> {
+        let n = self.0.len() as i64;
+        let i = i64::from(axis);
+        let i = if i < 0 { i + n } else { i };
+        (0..n).contains(&i).then_some(i as usize)
+    }
+
+    /// The same shape with another size of the outermost axis (a scalar stays a scalar).
+    pub fn with_rows(&self, rows: usize) -> Self {
+        let mut dims = self.0.clone();
+        if let Some(first) = dims.first_mut() {
+            *first = rows;
+        }
+        Self(dims)
+    }
+}
+
+impl From<&[usize]> for Shape {
+    fn from(dims: &[usize]) -> Self {
+        Self(dims.to_vec())
+    }
+}
+
+impl From<Vec<usize>> for Shape {
+    fn from(dims: Vec<usize>) -> Self {
+        Self(dims)
+    }
+}
+
+/// Caffe's way of writing a shape: `32 3 227 227 (4946784)`.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for d in &self.0 {
+            write!(f, "{d} ")?;
+        }
+        write!(f, "({})", self.count())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// An array that owns its numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tensor {
+    /// The sizes.
+    pub shape: Shape,
+    /// The numbers in C order, `shape.count()` of them.
+    pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// An array of zeros.
+    pub fn zeros(shape: Shape) -> Self {
+        let data = vec![0.0; shape.count()];
+        Self { shape, data }
+    }
+
+    /// An array of the given numbers; `None` if their number does not fit the shape.
+    pub fn new(shape: Shape, data: Vec<f32>) -> Option<Self> {
+        (shape.count() == data.len()).then_some(Self { shape, data })
+    }
+
+    /// A view of the whole array.
+    pub fn view(&self) -> View<'_> {
+        View { shape: self.shape.clone(), data: &self.data }
+    }
+}
+
+/// Numbers to read, with their shape.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The sizes.
+    pub shape: Shape,
+    /// The numbers in C order. Empty where the array is not at hand (see `layers::Forward`).
+    pub data: &'a [f32],
+}
+
+/// Numbers to write, with their shape.
+#[derive(Debug)]
+pub struct ViewMut<'a> {
+    /// The sizes.
+    pub shape: Shape,
+    /// The numbers in C order.
+    pub data: &'a mut [f32],
+}
