@@ -16,6 +16,18 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The path `name` as a prototxt means it: from the working folder, as in Caffe; else, if it is not
+/// there, from `folder`, that of the file which names it.
+pub fn resolve(name: &str, folder: &Path) -> PathBuf {
+    let path = PathBuf::from(name);
+    let beside = folder.join(name);
+    if !path.exists() && beside.exists() {
+        beside
+    } else {
+        path
+    }
+}
+
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))

@@ -53,13 +53,27 @@ pub struct ParamSpec {
 
 impl ParamSpec {
     /// A weight: prunable and learnable.
-    pub fn weight(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
-        Self { shape: shape.into(), filler: filler.cloned().unwrap_or_default(), prunable: true, learnable: true }
+    pub fn weight(
+        shape: impl Into<Shape>,
+        filler: Option<&crate::proto::caffe::FillerParameter>,
+    ) -> Self {
+        Self {
+            shape: shape.into(),
+            filler: filler.cloned().unwrap_or_default(),
+            prunable: true,
+            learnable: true,
+        }
     }
 
     /// A bias: learnable, never pruned.
-    pub fn bias(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
-        Self { prunable: false, ..Self::weight(shape, filler) }
+    pub fn bias(
+        shape: impl Into<Shape>,
+        filler: Option<&crate::proto::caffe::FillerParameter>,
+    ) -> Self {
+        Self {
+            prunable: false,
+            ..Self::weight(shape, filler)
+        }
     }
 }
 
@@ -216,7 +230,9 @@ pub trait Layer: Send + Sync {
 pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     let _ = mode;
     Ok(match param.r#type() {
-        "Python" => bail!("layers of type Python run Python code inside Caffe and cannot be run here"),
+        "Python" => {
+            bail!("layers of type Python run Python code inside Caffe and cannot be run here")
+        }
         "" => bail!("the layer has no type"),
         other => bail!("unknown layer type '{other}'"),
     })
