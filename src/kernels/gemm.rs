@@ -97,6 +97,11 @@ impl<'a> MatMut<'a> {
         pieces(self.cols, cuts).map(|r| MatMut { data: self.data.wrapping_add(r.start), cols: r.len(), ..self }).collect()
     }
 
+    /// The same matrix for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut { life: PhantomData, ..*self }
+    }
+
     /// Row `i`.
     pub fn row(&mut self, i: usize) -> &mut [f32] {
         assert!(i < self.rows);
@@ -214,7 +219,7 @@ mod tests {
 
     fn close(got: &[f32], want: &[f32]) {
         for (g, w) in got.iter().zip(want) {
-            assert!((g - w).abs() <= 2e-5 * w.abs().max(1.0), "{g} is not {w}");
+            assert!((g - w).abs() <= 1e-4 * w.abs().max(1.0), "{g} is not {w}");
         }
     }
 

@@ -41,7 +41,7 @@ impl Axis {
 
     /// The windows (within `among`) whose element `k` lies inside the input, and the input index of the
     /// first of them.
-    fn inside(&self, k: usize, among: &Range<usize>) -> (Range<usize>, usize) {
+    pub(super) fn inside(&self, k: usize, among: &Range<usize>) -> (Range<usize>, usize) {
         let shift = k * self.dilation;
         let lo = self.pad.saturating_sub(shift).div_ceil(self.stride).max(among.start);
         let hi = match (self.input + self.pad).checked_sub(shift + 1) {

@@ -4,11 +4,11 @@
 //! cut where the sizes alone say, and no sum crosses a cut. Callers have checked the sizes; kernels
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
-
-
+pub mod convolution;
+pub mod elementwise;
 pub mod gemm;
 pub mod im2col;
-
+pub mod pooling;
 
 use rayon::prelude::*;
 
