@@ -4,16 +4,18 @@
 //! column). A view borrows its numbers from a buffer that the net owns, so that one buffer can serve
 //! several blobs in turn.
 
+use smallvec::SmallVec;
 use std::fmt;
 
 /// The sizes of an array, outermost axis first. A scalar has no axes and one element.
+/// Up to six axes need no allocation.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Shape(Vec<usize>);
+pub struct Shape(SmallVec<[usize; 6]>);
 
 impl Shape {
     /// A shape of the given sizes.
     pub fn new(dims: impl Into<Vec<usize>>) -> Self {
-        Self(dims.into())
+        Self(SmallVec::from_vec(dims.into()))
     }
 
     /// The sizes, outermost first.
@@ -66,13 +68,13 @@ impl Shape {
 
 impl From<&[usize]> for Shape {
     fn from(dims: &[usize]) -> Self {
-        Self(dims.to_vec())
+        Self(SmallVec::from_slice(dims))
     }
 }
 
 impl From<Vec<usize>> for Shape {
     fn from(dims: Vec<usize>) -> Self {
-        Self(dims)
+        Self(SmallVec::from_vec(dims))
     }
 }
 
@@ -88,7 +90,7 @@ impl fmt::Display for Shape {
 
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.0)
+        write!(f, "{:?}", self.0.as_slice())
     }
 }
 

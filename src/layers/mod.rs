@@ -121,7 +121,7 @@ pub struct Backward<'a, 'b> {
     pub bottoms: &'b [View<'a>],
     /// The tops' data.
     pub tops: &'b [View<'a>],
-    /// The gradients of the tops. Of an in-place layer, top 0's is empty: it is in bottom 0's gradient.
+    /// The gradients of the tops (of a loss, its weight). Of an in-place layer, top 0's is empty: it is in bottom 0's gradient.
     pub top_diffs: &'b [View<'a>],
     /// The gradients of the bottoms, to be overwritten; `None` where nobody asks.
     pub bottom_diffs: &'b mut [Option<ViewMut<'a>>],
@@ -171,6 +171,11 @@ pub trait Layer: Send + Sync {
 
     /// Whether top 0 may be the same buffer as bottom 0 (the prototxt decides whether it is).
     fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether backward reads the tops' data, so that nothing may be written over them before.
+    fn backward_reads_tops(&self) -> bool {
         false
     }
 

@@ -1,0 +1,372 @@
+//! A net that can run: layers with shapes, parameters without values, and the plan.
+//!
+//! The weights' values stay outside ([`Weights`]), so that the test net reads the training net's, and
+//! a net can be shared between threads.
+
+pub mod filler;
+pub mod graph;
+mod group;
+mod pass;
+mod plan;
+pub mod weights;
+
+use crate::layers::{self, Layer, Mode};
+use crate::proto::caffe::{FillerParameter, ParamSpec as ProtoParamSpec, param_spec::DimCheckMode};
+use crate::random::{Purpose, Random};
+use crate::tensor::{Shape, Tensor};
+use anyhow::{Context, Result, bail};
+use graph::{Graph, ValueId};
+pub use pass::{Outputs, Pass, Timer};
+use plan::Plan;
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+/// A learnable array of a net, without its values.
+#[derive(Clone, Debug)]
+pub struct Param {
+    /// The layer that owns it.
+    pub layer: String,
+    /// Its index among the layer's blobs.
+    pub index: usize,
+    /// The sizes.
+    pub shape: Shape,
+    /// How it starts.
+    pub filler: FillerParameter,
+    /// Factor on the learning rate.
+    pub lr_mult: f32,
+    /// Factor on the weight decay.
+    pub decay_mult: f32,
+    /// Whether pruning may take values from it.
+    pub prunable: bool,
+    /// Whether it counts as learnable (running statistics do not).
+    pub learnable: bool,
+}
+
+impl Param {
+    /// `LAYER:K`, the name of the array in .npz files.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.layer, self.index)
+    }
+}
+
+/// The values of a net's parameters, in the order of [`Net::params`].
+pub type Weights = Vec<Tensor>;
+
+/// A layer's use of a parameter.
+#[derive(Clone, Debug)]
+struct ParamUse {
+    /// Index in [`Net::params`].
+    id: usize,
+    /// The shape under which this layer sees it.
+    shape: Shape,
+}
+
+/// What a net shall be able to do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Backward will be asked for.
+    pub backward: bool,
+    /// Every gradient that can be computed is wanted (also by the net's `force_backward`).
+    pub force_backward: bool,
+    /// Blobs on which gradients will be put from outside.
+    pub gradient_targets: Vec<String>,
+}
+
+/// A net that can run.
+pub struct Net {
+    graph: Graph,
+    layers: Vec<Option<Box<dyn Layer>>>,
+    shapes: Vec<Shape>,
+    loss_weights: Vec<f32>,
+    params: Vec<Param>,
+    uses: Vec<Vec<ParamUse>>,
+    inputs: Vec<ValueId>,
+    backward: bool,
+    plan: Plan,
+    /// Workspaces that are not in use, so that passes need not allocate.
+    spare: Mutex<Vec<group::Work>>,
+}
+
+impl Net {
+    /// Builds the net of `graph`. `input_shapes` are those of the source layers' tops, in order.
+    pub fn new(graph: Graph, input_shapes: &[Shape], options: &Options) -> Result<Self> {
+        let mut layers: Vec<Option<Box<dyn Layer>>> = Vec::new();
+        let mut shapes = vec![Shape::default(); graph.values.len()];
+        let mut loss_weights = vec![0.0; graph.values.len()];
+        let mut registry = Registry::default();
+        let mut uses = Vec::new();
+        let mut inputs = Vec::new();
+        let mut given = input_shapes.iter();
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if node.is_source() {
+                for &top in &node.tops {
+                    let shape = given.next().with_context(|| format!("{}: no shape for its tops", graph.place(i)))?;
+                    shapes[top] = shape.clone();
+                    inputs.push(top);
+                }
+                layers.push(None);
+                uses.push(Vec::new());
+                continue;
+            }
+            let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
+            let layer = layers::create(&node.param, graph.mode).with_context(|| graph.place(i))?;
+            let tops = layer.shapes(&bottoms).with_context(|| graph.place(i))?;
+            if tops.len() != node.tops.len() {
+                bail!(
+                    "{}: type {} makes {} tops here, but {} are named",
+                    graph.place(i),
+                    node.param.r#type(),
+                    tops.len(),
+                    node.tops.len()
+                );
+            }
+            if node.param.loss_weight.len() > node.tops.len() {
+                bail!("{}: {} loss weights for {} tops", graph.place(i), node.param.loss_weight.len(), node.tops.len());
+            }
+            for (k, (&v, shape)) in node.tops.iter().zip(tops).enumerate() {
+                loss_weights[v] =
+                    node.param.loss_weight.get(k).copied().unwrap_or_else(|| layer.default_loss_weight(k));
+                shapes[v] = shape;
+            }
+            uses.push(registry.add(&graph, i, layer.params(&bottoms))?);
+            layers.push(Some(layer));
+        }
+        let force = options.force_backward || graph.force_backward;
+        let learns: Vec<bool> = uses
+            .iter()
+            .map(|u: &Vec<ParamUse>| u.iter().any(|p| registry.params[p.id].lr_mult != 0.0))
+            .collect();
+        let targets: Vec<ValueId> = options.gradient_targets.iter().filter_map(|n| graph.value(n)).collect();
+        let backward = options.backward;
+        let needs = if backward {
+            plan::needs(&graph, &layers, &learns, &loss_weights, force, &targets)
+        } else {
+            plan::Needs { layers: vec![false; layers.len()], bottoms: vec![Vec::new(); layers.len()] }
+        };
+        let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
+        let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
+        let groups = plan::groups(rows, whole.is_some());
+        let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
+        let counts: Vec<usize> = (0..shapes.len())
+            .map(|v| if whole.is_some() || gather[v] == plan::Gather::Mean { shapes[v].count() } else { shapes[v].with_rows(most).count() })
+            .collect();
+        let (homes, slots) = plan::buffers(&graph, &layers, &counts, backward);
+        let (diff_homes, diff_slots) = if backward {
+            plan::diff_buffers(&graph, &layers, &counts, &homes, &needs)
+        } else {
+            (vec![None; counts.len()], Vec::new())
+        };
+        let plan = Plan { groups, whole, gather, homes, slots, diff_homes, diff_slots, needs };
+        let params = registry.params;
+        Ok(Self { graph, layers, shapes, loss_weights, params, uses, inputs, backward, plan, spare: Mutex::default() })
+    }
+
+    /// The net's name.
+    pub fn name(&self) -> &str {
+        &self.graph.name
+    }
+
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// TRAIN or TEST.
+    pub fn mode(&self) -> Mode {
+        self.graph.mode
+    }
+
+    /// The parameters, shared ones once, in the order of the layers.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The shape of a value in a whole batch.
+    pub fn shape(&self, v: ValueId) -> &Shape {
+        &self.shapes[v]
+    }
+
+    /// The values that are fed from outside, in order.
+    pub fn inputs(&self) -> &[ValueId] {
+        &self.inputs
+    }
+
+    /// The outputs, in the order of their names.
+    pub fn outputs(&self) -> &[ValueId] {
+        &self.graph.outputs
+    }
+
+    /// The weight of value `v` in the loss.
+    pub fn loss_weight(&self, v: ValueId) -> f32 {
+        self.loss_weights[v]
+    }
+
+    /// The samples of a batch.
+    pub fn batch(&self) -> usize {
+        self.inputs.first().map_or(1, |&v| self.shapes[v].dim(0))
+    }
+
+    /// Ids of the parameters that layer `i` uses.
+    pub fn layer_params(&self, i: usize) -> impl Iterator<Item = usize> + '_ {
+        self.uses[i].iter().map(|u| u.id)
+    }
+
+    /// Multiply-accumulates of layer `i` for one sample.
+    pub fn macs(&self, i: usize) -> u64 {
+        let rows = self.batch().max(1) as u64;
+        let bottoms: Vec<Shape> = self.graph.nodes[i].bottoms.iter().map(|&v| self.shapes[v].clone()).collect();
+        self.layers[i].as_ref().map_or(0, |l| l.macs(&bottoms) / rows)
+    }
+
+    /// Whether gradients of parameter `id` are computed.
+    pub fn learns(&self, id: usize) -> bool {
+        self.params[id].lr_mult != 0.0
+    }
+
+    /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial
+    /// gradients, and the batch itself.
+    pub fn workspace_bytes(&self, threads: usize) -> usize {
+        let at_once = threads.clamp(1, self.plan.groups.len().max(1));
+        let rows = self.plan.groups.iter().map(|g| g.len()).max().unwrap_or(0);
+        let keep: usize = (0..self.layers.len())
+            .filter_map(|i| {
+                let layer = self.layers[i].as_ref()?;
+                let whole = self.plan.whole.is_some();
+                let bottoms: Vec<Shape> = self.graph.nodes[i]
+                    .bottoms
+                    .iter()
+                    .map(|&v| if whole { self.shapes[v].clone() } else { self.shapes[v].with_rows(rows) })
+                    .collect();
+                Some(layer.keep_bytes(&bottoms))
+            })
+            .sum();
+        let floats: usize = self.plan.slots.iter().chain(&self.plan.diff_slots).sum();
+        let gradients: usize =
+            if self.backward { 4 * self.params.iter().map(|p| p.shape.count()).sum::<usize>() } else { 0 };
+        let pending = self.plan.groups.len().max(1).ilog2() as usize + 1;
+        let feed: usize = self.inputs.iter().map(|&v| 4 * self.shapes[v].count()).sum();
+        at_once * (4 * floats + keep + gradients * pending.min(self.plan.groups.len())) + feed
+    }
+
+    /// How the batch is cut: the number of groups and the rows of the largest; and the layer that
+    /// keeps it whole, if one does.
+    pub fn cut(&self) -> (usize, usize, Option<&str>) {
+        let most = self.plan.groups.iter().map(|g| g.len()).max().unwrap_or(0);
+        let why = self.plan.whole.map(|i| self.graph.nodes[i].name());
+        (self.plan.groups.len(), most, why)
+    }
+
+    /// Fresh weights by the fillers.
+    pub fn fill(&self, seed: u64) -> Result<Weights> {
+        let fill = |(id, p): (usize, &Param)| {
+            let random = Random::new(seed, Purpose::Filler, id as u64);
+            let data = filler::fill(&p.filler, &p.shape, random)
+                .with_context(|| format!("{}: layer '{}', parameter {}", self.graph.file, p.layer, p.index))?;
+            Ok(Tensor { shape: p.shape.clone(), data })
+        };
+        self.params.iter().enumerate().map(fill).collect()
+    }
+}
+
+/// Collects parameters and lets layers share them by name.
+#[derive(Default)]
+struct Registry {
+    params: Vec<Param>,
+    /// Name in the prototxt → parameter, whether lr_mult and decay_mult were given.
+    named: HashMap<String, (usize, bool, bool)>,
+}
+
+impl Registry {
+    fn add(&mut self, graph: &Graph, i: usize, specs: Vec<layers::ParamSpec>) -> Result<Vec<ParamUse>> {
+        let node = &graph.nodes[i];
+        let place = || graph.place(i);
+        if node.param.param.len() > specs.len() {
+            bail!("{}: {} param blocks for {} learnable blobs", place(), node.param.param.len(), specs.len());
+        }
+        if !specs.is_empty()
+            && let Some(twin) = graph.nodes[..i].iter().find(|n| n.name() == node.name())
+        {
+            bail!(
+                "{}: the layer at line {} has the same name; weights are stored by name, so layers with \
+                 weights need names of their own",
+                place(),
+                twin.line
+            );
+        }
+        let mut uses = Vec::new();
+        for (k, spec) in specs.into_iter().enumerate() {
+            let default = ProtoParamSpec::default();
+            let given = node.param.param.get(k).unwrap_or(&default);
+            let shape = spec.shape.clone();
+            let known = self.named.get(given.name()).copied().filter(|_| !given.name().is_empty());
+            let id = match known {
+                Some((id, has_lr, has_decay)) => {
+                    self.share(id, has_lr, has_decay, given, &spec).with_context(place)?;
+                    id
+                }
+                None => {
+                    self.params.push(Param {
+                        layer: node.name().to_string(),
+                        index: k,
+                        shape: spec.shape,
+                        filler: spec.filler,
+                        lr_mult: given.lr_mult(),
+                        decay_mult: given.decay_mult(),
+                        prunable: spec.prunable,
+                        learnable: spec.learnable,
+                    });
+                    let id = self.params.len() - 1;
+                    if !given.name().is_empty() {
+                        let entry = (id, given.lr_mult.is_some(), given.decay_mult.is_some());
+                        self.named.insert(given.name().to_string(), entry);
+                    }
+                    id
+                }
+            };
+            uses.push(ParamUse { id, shape });
+        }
+        Ok(uses)
+    }
+
+    /// Checks that parameter `id` can be shared and merges the multipliers.
+    fn share(
+        &mut self,
+        id: usize,
+        has_lr: bool,
+        has_decay: bool,
+        given: &ProtoParamSpec,
+        spec: &layers::ParamSpec,
+    ) -> Result<()> {
+        let owner = &mut self.params[id];
+        let name = given.name();
+        let permissive = given.share_mode() == DimCheckMode::Permissive;
+        let fits = if permissive { owner.shape.count() == spec.shape.count() } else { owner.shape == spec.shape };
+        if !fits {
+            bail!(
+                "cannot share param '{name}' of layer '{}': its shape is {}, here it would be {}{}",
+                owner.layer,
+                owner.shape,
+                spec.shape,
+                if permissive { "" } else { "; share_mode: PERMISSIVE asks only for equal counts" }
+            );
+        }
+        if let Some(lr) = given.lr_mult {
+            if has_lr && lr != owner.lr_mult {
+                bail!("shared param '{name}' has lr_mult {lr} here and {} in layer '{}'", owner.lr_mult, owner.layer);
+            }
+            owner.lr_mult = lr;
+        }
+        if let Some(decay) = given.decay_mult {
+            if has_decay && decay != owner.decay_mult {
+                bail!(
+                    "shared param '{name}' has decay_mult {decay} here and {} in layer '{}'",
+                    owner.decay_mult,
+                    owner.layer
+                );
+            }
+            owner.decay_mult = decay;
+        }
+        self.named.insert(name.to_string(), (id, has_lr || given.lr_mult.is_some(), has_decay || given.decay_mult.is_some()));
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! A pass of a batch through a net: groups in parallel, their results put together in a fixed order.
+
+use super::graph::ValueId;
+use super::group::{Captured, Grads, Piece, Work, zero_grads};
+use super::plan::Gather;
+use super::{Net, Weights};
+use crate::random::{Purpose, Random};
+use crate::tensor::Tensor;
+use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What a pass shall do beside computing.
+#[derive(Clone)]
+pub struct Pass<'a> {
+    /// Random numbers of this pass: the layers branch from it.
+    pub random: Random,
+    /// Values to copy out, beside the outputs.
+    pub wanted: Vec<ValueId>,
+    /// Values whose gradients to copy out.
+    pub wanted_diffs: Vec<ValueId>,
+    /// Gradients put on values from outside.
+    pub top_diffs: &'a [(ValueId, Tensor)],
+    /// Stop at the first layer whose output is not finite.
+    pub check_finite: bool,
+    /// Where to note each layer's time.
+    pub timer: Option<&'a Timer>,
+}
+
+impl Pass<'_> {
+    /// A plain pass with the random numbers of batch `index` of a run with `seed`.
+    pub fn new(seed: u64, index: u64) -> Self {
+        Self {
+            random: Random::new(seed, Purpose::Layer, index),
+            wanted: Vec::new(),
+            wanted_diffs: Vec::new(),
+            top_diffs: &[],
+            check_finite: false,
+            timer: None,
+        }
+    }
+}
+
+/// The time spent in each layer, summed over threads.
+#[derive(Debug, Default)]
+pub struct Timer {
+    nanos: Vec<[AtomicU64; 2]>,
+}
+
+impl Timer {
+    /// A timer for a net's layers, at zero.
+    pub fn new(net: &Net) -> Self {
+        Self { nanos: net.layers.iter().map(|_| Default::default()).collect() }
+    }
+
+    /// Milliseconds of layer `i` (forward, backward) since the last call, summed over threads.
+    pub fn take(&self, i: usize) -> (f64, f64) {
+        let ms = |k: usize| self.nanos[i][k].swap(0, Ordering::Relaxed) as f64 * 1e-6;
+        (ms(0), ms(1))
+    }
+
+    pub(crate) fn add(timer: Option<&Self>, i: usize, started: Option<Instant>, forward: bool) {
+        if let (Some(timer), Some(started)) = (timer, started) {
+            let nanos = started.elapsed().as_nanos() as u64;
+            timer.nanos[i][usize::from(!forward)].fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a pass gives.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// The net's outputs and what else was wanted, for the whole batch.
+    pub values: BTreeMap<ValueId, Tensor>,
+    /// Gradients that were wanted, for the whole batch.
+    pub diffs: BTreeMap<ValueId, Tensor>,
+    /// The loss: every value times its loss weight, summed.
+    pub loss: f32,
+}
+
+impl Net {
+    /// Forward of one batch. `feed` holds the arrays of [`Net::inputs`].
+    pub fn forward(&self, pass: &Pass, weights: &Weights, feed: &[Tensor]) -> Result<Outputs> {
+        self.run(pass, weights, feed, false).map(|(outputs, _)| outputs)
+    }
+
+    /// Forward and backward of one batch; the gradients of its loss are *added* to `grads` (see
+    /// [`Net::zero_gradients`]).
+    pub fn forward_backward(
+        &self,
+        pass: &Pass,
+        weights: &Weights,
+        feed: &[Tensor],
+        grads: &mut [Vec<f32>],
+    ) -> Result<Outputs> {
+        let (outputs, more) = self.run(pass, weights, feed, true)?;
+        let more = more.unwrap_or_default();
+        for (sum, more) in grads.iter_mut().zip(&more) {
+            add(sum, more);
+        }
+        Ok(outputs)
+    }
+
+    /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
+    pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
+        zero_grads(self, self.graph.force_backward)
+    }
+
+    fn run(
+        &self,
+        pass: &Pass,
+        weights: &Weights,
+        feed: &[Tensor],
+        backward: bool,
+    ) -> Result<(Outputs, Option<Grads>)> {
+        self.check_feed(weights, feed, backward)?;
+        let mut pass = pass.clone();
+        let mut losses: Vec<ValueId> = Vec::new();
+        for (v, &weight) in self.loss_weights.iter().enumerate() {
+            if weight != 0.0 {
+                losses.push(v);
+            }
+        }
+        let asked = pass.wanted.clone();
+        pass.wanted.extend(self.graph.outputs.iter().chain(&losses));
+        pass.wanted.sort_unstable();
+        pass.wanted.dedup();
+        let captured: Vec<Mutex<Captured>> = self.plan.groups.iter().map(|_| Mutex::default()).collect();
+        let run = Run { net: self, pass: &pass, weights, feed, captured: &captured, backward };
+        let grads = run.tree(0, self.plan.groups.len())?;
+        let mut outputs = Outputs::default();
+        let parts: Vec<Captured> =
+            captured.into_iter().map(|c| c.into_inner().unwrap_or_else(|e| e.into_inner())).collect();
+        for &v in &pass.wanted {
+            let tensor = self.gather(v, feed, parts.iter().map(|p| &p.values));
+            if self.loss_weights[v] != 0.0 {
+                outputs.loss += self.loss_weights[v] * tensor.data.iter().sum::<f32>();
+            }
+            if asked.contains(&v) || self.graph.outputs.contains(&v) {
+                outputs.values.insert(v, tensor);
+            }
+        }
+        for &v in &pass.wanted_diffs {
+            if self.plan.diff_homes[v].is_some() {
+                outputs.diffs.insert(v, self.gather(v, feed, parts.iter().map(|p| &p.diffs)));
+            }
+        }
+        Ok((outputs, grads))
+    }
+
+    /// One array of the groups' pieces of value `v`.
+    fn gather<'a>(&self, v: ValueId, feed: &[Tensor], parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
+        let pieces = parts.filter_map(|p| p.iter().find(|(id, _)| *id == v)).map(|(_, data)| data);
+        let shape = self.shapes[v].clone();
+        if self.plan.gather[v] == Gather::Rows || self.plan.groups.len() == 1 {
+            let mut data = Vec::with_capacity(shape.count());
+            pieces.for_each(|p| data.extend_from_slice(p));
+            data.resize(shape.count(), 0.0);
+            return Tensor { shape, data };
+        }
+        let mut sum = Tensor::zeros(shape);
+        pieces.for_each(|p| add(&mut sum.data, p));
+        let divisor = self.normaliser_of(v, feed);
+        sum.data.iter_mut().for_each(|s| *s /= divisor);
+        sum
+    }
+
+    fn check_feed(&self, weights: &Weights, feed: &[Tensor], backward: bool) -> Result<()> {
+        if weights.len() != self.params.len() || feed.len() != self.inputs.len() {
+            bail!(
+                "{} weights and {} inputs given to a net of {} and {}",
+                weights.len(),
+                feed.len(),
+                self.params.len(),
+                self.inputs.len()
+            );
+        }
+        for (t, &v) in feed.iter().zip(&self.inputs) {
+            if t.shape != self.shapes[v] || t.data.len() != t.shape.count() {
+                let name = &self.graph.values[v].name;
+                bail!("input '{name}' has shape {}, the net wants {}", t.shape, self.shapes[v]);
+            }
+        }
+        if backward && !self.backward {
+            bail!("the net was built without backward");
+        }
+        Ok(())
+    }
+}
+
+/// A pass under way.
+struct Run<'a> {
+    net: &'a Net,
+    pass: &'a Pass<'a>,
+    weights: &'a Weights,
+    feed: &'a [Tensor],
+    captured: &'a [Mutex<Captured>],
+    backward: bool,
+}
+
+impl Run<'_> {
+    /// Runs groups `from..to` and adds up their gradients in the order of a balanced tree, which
+    /// depends on the number of groups alone.
+    fn tree(&self, from: usize, to: usize) -> Result<Option<Grads>> {
+        if to - from <= 1 {
+            return self.leaf(from);
+        }
+        let middle = from + (to - from) / 2;
+        let (left, right) = rayon::join(|| self.tree(from, middle), || self.tree(middle, to));
+        let (mut left, right) = (left?, right?);
+        if let (Some(left), Some(right)) = (&mut left, &right) {
+            for (sum, more) in left.iter_mut().zip(right) {
+                add(sum, more);
+            }
+        }
+        Ok(left)
+    }
+
+    fn leaf(&self, group: usize) -> Result<Option<Grads>> {
+        let net = self.net;
+        let Some(rows) = net.plan.groups.get(group).cloned() else {
+            return Ok(None);
+        };
+        let spare = net.spare.lock().unwrap_or_else(|e| e.into_inner()).pop();
+        let mut work = spare.unwrap_or_else(|| Work::new(net));
+        let mut captured = Captured::default();
+        net.set_normalisers(self.feed, &mut work);
+        net.forward_group(self.pass, self.weights, self.feed, rows.clone(), &mut work, &mut captured)?;
+        let mut grads = None;
+        if self.backward {
+            let g = grads.insert(zero_grads(net, net.graph.force_backward));
+            net.backward_group(self.pass, self.weights, self.feed, rows, &mut work, g, &mut captured)?;
+        }
+        *self.captured[group].lock().unwrap_or_else(|e| e.into_inner()) = captured;
+        net.spare.lock().unwrap_or_else(|e| e.into_inner()).push(work);
+        Ok(grads)
+    }
+}
+
+fn add(sum: &mut [f32], more: &[f32]) {
+    for (s, m) in sum.iter_mut().zip(more) {
+        *s += m;
+    }
+}

@@ -1,0 +1,273 @@
+//! The plan of a net: which gradients are needed, how a batch is cut into groups, and which values
+//! share a buffer. All of it follows from shapes, before any number exists.
+
+use super::graph::{Graph, ValueId};
+use crate::layers::{Coupling, Layer};
+use crate::tensor::Shape;
+use std::ops::Range;
+
+/// A batch is cut into at most this many groups: enough for the threads of a common machine, few
+/// enough that adding up their gradients costs little. It must not depend on the machine: the cut
+/// decides the order in which gradients are added.
+const MAX_GROUPS: usize = 16;
+
+/// Where a value's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// In the batch: input number `k` of the net.
+    Feed(usize),
+    /// In buffer `s` of the group's workspace.
+    Slot(usize),
+}
+
+/// How the values of the groups become the value of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gather {
+    /// Rows are stacked.
+    Rows,
+    /// Sums are added and divided by the layer's normaliser.
+    Mean,
+}
+
+/// What gradients a net computes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Needs {
+    /// Layers whose backward runs.
+    pub layers: Vec<bool>,
+    /// For every layer and bottom: whether its gradient is wanted.
+    pub bottoms: Vec<Vec<bool>>,
+}
+
+/// The plan.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The rows of each group; one group of all rows where samples are coupled.
+    pub groups: Vec<Range<usize>>,
+    /// Whether the net must see its batch whole, and the layer that says so.
+    pub whole: Option<usize>,
+    pub gather: Vec<Gather>,
+    pub homes: Vec<Home>,
+    /// Floats in each data buffer, for the largest group.
+    pub slots: Vec<usize>,
+    /// For every value: the gradient buffer, where it has a gradient.
+    pub diff_homes: Vec<Option<usize>>,
+    pub diff_slots: Vec<usize>,
+    pub needs: Needs,
+}
+
+/// Which layers and bottoms need gradients, by Caffe's rules: a layer that learns, or reads what
+/// learns, and that a loss depends on. With `force`, every gradient that can be computed is.
+pub(crate) fn needs(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    learns: &[bool],
+    loss_weights: &[f32],
+    force: bool,
+    targets: &[ValueId],
+) -> Needs {
+    let n = graph.nodes.len();
+    let mut value_learns = vec![false; graph.values.len()];
+    let mut needs = Needs { layers: vec![false; n], bottoms: vec![Vec::new(); n] };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let Some(layer) = &layers[i] else {
+            needs.bottoms[i] = Vec::new();
+            continue;
+        };
+        let wants = |k: usize, v: ValueId| {
+            let down = match node.param.propagate_down.get(k) {
+                Some(&down) => down,
+                None => value_learns[v] || force,
+            };
+            down && layer.propagates(k)
+        };
+        let bottoms: Vec<bool> = node.bottoms.iter().enumerate().map(|(k, &v)| wants(k, v)).collect();
+        needs.layers[i] = layer.has_backward() && (learns[i] || bottoms.iter().any(|&b| b) || force);
+        for &t in &node.tops {
+            value_learns[t] = needs.layers[i];
+        }
+        needs.bottoms[i] = bottoms;
+    }
+    // What no loss depends on gets no gradient.
+    let mut under_loss = vec![false; graph.values.len()];
+    for &t in targets {
+        under_loss[t] = true;
+    }
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        let contributes = node.tops.iter().any(|&t| loss_weights[t] != 0.0 || under_loss[t]);
+        needs.layers[i] &= contributes;
+        for (k, &v) in node.bottoms.iter().enumerate() {
+            if !needs.layers[i] && layers[i].is_some() {
+                needs.bottoms[i][k] = false;
+            }
+            under_loss[v] |= needs.layers[i] && needs.bottoms[i][k];
+        }
+    }
+    needs
+}
+
+/// The groups of a batch of `rows`.
+pub(crate) fn groups(rows: usize, whole: bool) -> Vec<Range<usize>> {
+    if whole {
+        return std::iter::once(0..rows).collect();
+    }
+    let size = rows.div_ceil(MAX_GROUPS).max(1);
+    (0..rows).step_by(size).map(|a| a..(a + size).min(rows)).collect()
+}
+
+/// The first layer for which the batch must stay whole, if any; and how each value is gathered.
+pub(crate) fn coupling(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    shapes: &[Shape],
+) -> (Option<usize>, Vec<Gather>) {
+    let mut gather = vec![Gather::Rows; graph.values.len()];
+    let sources: Vec<ValueId> =
+        graph.nodes.iter().filter(|n| n.is_source()).flat_map(|n| n.tops.iter().copied()).collect();
+    let Some(&first) = sources.first() else {
+        return (Some(0), gather);
+    };
+    let rows = shapes[first].dim(0);
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let mut whole = false;
+        if let Some(layer) = &layers[i] {
+            let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
+            match layer.coupling(&bottoms) {
+                Coupling::Whole => whole = true,
+                Coupling::Free => whole |= node.bottoms.is_empty(),
+                Coupling::Mean { labels } => {
+                    let from_source = |&v: &ValueId| graph.nodes[graph.values[v].producer].is_source();
+                    let known = labels.and_then(|k| node.bottoms.get(k)).is_none_or(from_source);
+                    if let Some(&top) = node.tops.first() {
+                        gather[top] = Gather::Mean;
+                        whole = !known || !graph.values[top].uses.is_empty();
+                    }
+                }
+            }
+        }
+        let stacked = |&v: &ValueId| gather[v] == Gather::Mean || shapes[v].dim(0) == rows;
+        whole |= !node.tops.iter().chain(&node.bottoms).all(stacked);
+        if whole {
+            return (Some(i), gather);
+        }
+    }
+    (None, gather)
+}
+
+/// Assigns values to buffers. With `keep_all` (backward will follow) only what is written in place
+/// shares a buffer; else a buffer is free for others after its last reader.
+pub(crate) fn buffers(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    counts: &[usize],
+    keep_all: bool,
+) -> (Vec<Home>, Vec<usize>) {
+    let mut homes = vec![Home::Slot(usize::MAX); graph.values.len()];
+    let mut slots: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let mut readers: Vec<usize> = graph.values.iter().map(|v| v.uses.len()).collect();
+    let mut feeds = 0;
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let source = layers[i].is_none();
+        for (k, &top) in node.tops.iter().enumerate() {
+            homes[top] = if source {
+                feeds += 1;
+                Home::Feed(feeds - 1)
+            } else if k == 0 && shares(graph, layers, i, keep_all) && matches!(homes[node.bottoms[0]], Home::Slot(_)) {
+                homes[node.bottoms[0]]
+            } else {
+                Home::Slot(take(&mut slots, &mut free, counts[top]))
+            };
+        }
+        if keep_all {
+            continue;
+        }
+        for &v in &node.bottoms {
+            readers[v] -= 1;
+            if let Home::Slot(s) = homes[v]
+                && readers[v] == 0
+                && !node.tops.iter().any(|&t| homes[t] == homes[v])
+            {
+                free.push(s);
+            }
+        }
+        for &t in &node.tops {
+            if let Home::Slot(s) = homes[t]
+                && graph.values[t].uses.is_empty()
+            {
+                free.push(s);
+            }
+        }
+    }
+    (homes, slots)
+}
+
+/// Assigns gradients to buffers: a gradient lives from the backward of its last reader to that of its
+/// producer.
+pub(crate) fn diff_buffers(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    counts: &[usize],
+    homes: &[Home],
+    needs: &Needs,
+) -> (Vec<Option<usize>>, Vec<usize>) {
+    let mut diff_homes: Vec<Option<usize>> = vec![None; graph.values.len()];
+    let mut slots: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    for (i, node) in graph.nodes.iter().enumerate().rev() {
+        if !needs.layers[i] {
+            continue;
+        }
+        for &t in &node.tops {
+            if diff_homes[t].is_none() {
+                diff_homes[t] = Some(take(&mut slots, &mut free, counts[t]));
+            }
+        }
+        let mut kept = None;
+        for (k, &v) in node.bottoms.iter().enumerate() {
+            if !needs.bottoms[i][k] || diff_homes[v].is_some() {
+                continue;
+            }
+            let in_place = k == 0 && shares(graph, layers, i, true) && homes[v] == homes[node.tops[0]];
+            diff_homes[v] = if in_place {
+                kept = diff_homes[node.tops[0]];
+                kept
+            } else {
+                Some(take(&mut slots, &mut free, counts[v]))
+            };
+        }
+        free.extend(node.tops.iter().filter_map(|&t| diff_homes[t]).filter(|&s| Some(s) != kept));
+    }
+    (diff_homes, slots)
+}
+
+/// Whether node `i` may write its top 0 over its bottom 0: the prototxt says so, the layer can, nobody
+/// else reads the bottom, and (when backward follows) the layer below does not need what is lost.
+fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: bool) -> bool {
+    let node = &graph.nodes[i];
+    let (Some(&top), Some(layer)) = (node.tops.first(), &layers[i]) else {
+        return false;
+    };
+    let Some(below) = graph.values[top].overwrites else {
+        return false;
+    };
+    let reread = layers[graph.values[below].producer].as_ref().is_some_and(|l| l.backward_reads_tops());
+    layer.in_place() && graph.values[below].uses.len() == 1 && !(backward && reread)
+}
+
+/// A free buffer of at least `count` floats if there is one, the tightest; else the largest free one,
+/// grown; else a new one.
+fn take(slots: &mut Vec<usize>, free: &mut Vec<usize>, count: usize) -> usize {
+    let fits = (0..free.len()).filter(|&k| slots[free[k]] >= count).min_by_key(|&k| slots[free[k]]);
+    let pick = fits.or_else(|| (0..free.len()).max_by_key(|&k| slots[free[k]]));
+    match pick {
+        Some(k) => {
+            let s = free.swap_remove(k);
+            slots[s] = slots[s].max(count);
+            s
+        }
+        None => {
+            slots.push(count);
+            slots.len() - 1
+        }
+    }
+}

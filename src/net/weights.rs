@@ -1,0 +1,191 @@
+//! Weights from files into a net: matched by layer name, as Caffe does, and said aloud.
+
+use super::{Net, Weights};
+use crate::proto::{NetParameter, blob};
+use crate::tensor::{Shape, Tensor};
+use anyhow::{Context, Result, bail};
+
+/// One layer's blobs, as a file has them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredLayer {
+    /// The layer's name.
+    pub name: String,
+    /// Its blobs, in order.
+    pub blobs: Vec<Tensor>,
+    /// The shapes are Caffe's old num, channels, height, width: leading ones mean nothing.
+    pub legacy: bool,
+}
+
+/// The content of a weights file of any format.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// The file, for messages.
+    pub file: String,
+    /// Layers with blobs, in the file's order.
+    pub layers: Vec<StoredLayer>,
+}
+
+/// What went where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LoadPlan {
+    /// Layers of the net that got weights.
+    pub loaded: Vec<String>,
+    /// Layers of the net with weights that the file does not have.
+    pub missing: Vec<String>,
+    /// Layers of the file that the net does not have.
+    pub unused: Vec<String>,
+}
+
+impl Stored {
+    /// The blobs of a net message (a decoded `.caffemodel` in today's form).
+    pub fn from_message(net: &NetParameter, file: &str) -> Result<Self> {
+        let mut stored = Self { file: file.to_string(), layers: Vec::new() };
+        for layer in net.layer.iter().filter(|l| !l.blobs.is_empty()) {
+            let place = |k: usize| format!("{file}: layer '{}', blob {k}", layer.name());
+            let mut blobs = Vec::new();
+            for (k, b) in layer.blobs.iter().enumerate() {
+                let shape = Shape::new(blob::shape(b).with_context(|| place(k))?);
+                let data = blob::values(b).with_context(|| place(k))?.into_owned();
+                blobs.push(Tensor { shape, data });
+            }
+            let legacy = layer.blobs.iter().any(|b| b.shape.is_none());
+            stored.layers.push(StoredLayer { name: layer.name().to_string(), blobs, legacy });
+        }
+        Ok(stored)
+    }
+
+    /// The arrays of an .npz, named `LAYER:K`.
+    pub fn from_arrays(arrays: impl IntoIterator<Item = (String, Tensor)>, file: &str) -> Result<Self> {
+        let mut stored = Self { file: file.to_string(), layers: Vec::new() };
+        let mut all: Vec<(String, usize, Tensor)> = Vec::new();
+        for (name, tensor) in arrays {
+            let parts = name.rsplit_once(':').and_then(|(l, k)| Some((l.to_string(), k.parse().ok()?)));
+            let Some((layer, k)) = parts else {
+                bail!("{file}: array '{name}' is not named LAYER:K (as in 'conv1:0')");
+            };
+            all.push((layer, k, tensor));
+        }
+        all.sort_by_key(|a| a.1);
+        for (name, k, tensor) in all {
+            let layer = match stored.layers.iter_mut().find(|l| l.name == name) {
+                Some(layer) => layer,
+                None => {
+                    stored.layers.push(StoredLayer { name: name.clone(), blobs: Vec::new(), legacy: false });
+                    let last = stored.layers.len() - 1;
+                    &mut stored.layers[last]
+                }
+            };
+            if layer.blobs.len() != k {
+                bail!("{file}: layer '{name}' has an array :{k} but no :{}", layer.blobs.len());
+            }
+            layer.blobs.push(tensor);
+        }
+        Ok(stored)
+    }
+
+    /// The layer of that name.
+    pub fn layer(&self, name: &str) -> Option<&StoredLayer> {
+        self.layers.iter().find(|l| l.name == name)
+    }
+}
+
+/// Whether a blob of `shape` is what a parameter of `wanted` takes.
+fn fits(shape: &Shape, legacy: bool, wanted: &Shape) -> bool {
+    let strip = |s: &Shape| s.dims().iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
+    shape == wanted || legacy && wanted.axes() <= 4 && strip(shape) == strip(wanted)
+}
+
+impl Net {
+    /// Copies what `stored` has into `weights`. A layer whose name matches must match in the number
+    /// and the shapes of its blobs; none matching at all is an error.
+    pub fn load(&self, weights: &mut Weights, stored: &Stored) -> Result<LoadPlan> {
+        let mut plan = LoadPlan::default();
+        for i in 0..self.graph.nodes.len() {
+            let ids: Vec<usize> = self.layer_params(i).collect();
+            let name = self.graph.nodes[i].name();
+            let Some(source) = stored.layer(name) else {
+                if !ids.is_empty() {
+                    plan.missing.push(name.to_string());
+                }
+                continue;
+            };
+            if source.blobs.len() != ids.len() {
+                bail!(
+                    "{}: layer '{name}' has {} blobs, the net ({}) wants {}",
+                    stored.file,
+                    source.blobs.len(),
+                    self.graph.place(i),
+                    ids.len()
+                );
+            }
+            for (k, (&id, blob)) in ids.iter().zip(&source.blobs).enumerate() {
+                let wanted = &self.uses[i][k].shape;
+                if !fits(&blob.shape, source.legacy, wanted) {
+                    bail!(
+                        "{}: blob {k} of layer '{name}' has shape {}, the net ({}) wants {}; to train this \
+                         layer from scratch, give it another name",
+                        stored.file,
+                        blob.shape,
+                        self.graph.place(i),
+                        wanted
+                    );
+                }
+                weights[id].data.copy_from_slice(&blob.data);
+            }
+            plan.loaded.push(name.to_string());
+        }
+        let known = |l: &&StoredLayer| !self.graph.nodes.iter().any(|n| n.name() == l.name);
+        plan.unused = stored.layers.iter().filter(known).map(|l| l.name.clone()).collect();
+        if plan.loaded.is_empty() && !plan.missing.is_empty() {
+            bail!("{}", self.nothing_matches(&plan, stored));
+        }
+        Ok(plan)
+    }
+
+    fn nothing_matches(&self, plan: &LoadPlan, stored: &Stored) -> String {
+        let first = |names: &[String]| names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let mut text = format!("{}: no layer name matches the net {}", stored.file, self.graph.file);
+        if stored.layers.is_empty() {
+            return text + ": the file holds no weights (is it a solver state, or a net without weights?)";
+        }
+        text += &format!(
+            ": the file has {} …, the net has {} …",
+            first(&plan.unused),
+            first(&plan.missing)
+        );
+        let original = |names: &[String]| names.iter().any(|n| n.contains("squeeze1x1"));
+        let release = |names: &[String]| names.iter().any(|n| n.contains("conv1x1_1"));
+        if original(&plan.unused) && release(&plan.missing) || release(&plan.unused) && original(&plan.missing) {
+            text += "; SqueezeNet's layers come in two naming families (fire2/squeeze1x1 … and \
+                     fire2/conv1x1_1 …): leave --model out and the net with the file's names is chosen";
+        }
+        text
+    }
+
+    /// The weights as a message that Caffe reads: the net's layers with their blobs.
+    pub fn to_message(&self, weights: &Weights) -> NetParameter {
+        let mut message = NetParameter { name: Some(self.graph.name.clone()), ..Default::default() };
+        for (i, node) in self.graph.nodes.iter().enumerate() {
+            let mut layer = node.param.clone();
+            layer.phase = Some(match self.mode() {
+                crate::layers::Mode::Train => crate::proto::caffe::Phase::Train,
+                crate::layers::Mode::Test => crate::proto::caffe::Phase::Test,
+            } as i32);
+            layer.blobs =
+                self.uses[i].iter().map(|u| blob::blob(u.shape.dims(), &weights[u.id].data)).collect();
+            message.layer.push(layer);
+        }
+        message
+    }
+
+    /// The weights as arrays named `LAYER:K`, shared ones under each name.
+    pub fn to_stored(&self, weights: &Weights) -> Stored {
+        let mut stored = Stored { file: self.graph.file.clone(), layers: Vec::new() };
+        for (i, node) in self.graph.nodes.iter().enumerate().filter(|(i, _)| !self.uses[*i].is_empty()) {
+            let blob = |u: &super::ParamUse| Tensor { shape: u.shape.clone(), data: weights[u.id].data.clone() };
+            let blobs = self.uses[i].iter().map(blob).collect();
+            stored.layers.push(StoredLayer { name: node.name().to_string(), blobs, legacy: false });
+        }
+        stored
+    }
+}
