@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod files;
+pub mod kernels;
 pub mod layers;
 pub mod net;
 pub mod proto;

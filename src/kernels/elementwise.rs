@@ -1,0 +1,125 @@
+//! Loops over single elements and rows.
+
+use super::{CHUNK, each_chunk};
+
+/// x ← max(x, 0) + `slope`·min(x, 0).
+pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
+    each_chunk(parallel, CHUNK, x, |_, part| {
+        if slope == 0.0 {
+            // `v > 0` is false for NaN: such an element becomes 0, as in Caffe.
+            part.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
+        } else {
+            part.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { slope * *v });
+        }
+    });
+}
+
+/// diff ← diff where `value` > 0, `slope`·diff elsewhere. `value` may be the input or (for a slope of at
+/// least 0) the output of [`relu`].
+pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]) {
+    assert_eq!(value.len(), diff.len());
+    each_chunk(parallel, CHUNK, diff, |start, part| {
+        for (d, v) in part.iter_mut().zip(&value[start..]) {
+            *d *= if *v > 0.0 { 1.0 } else { slope };
+        }
+    });
+}
+
+/// y ← `a`·x.
+pub fn scale(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    each_chunk(parallel, CHUNK, y, |start, part| {
+        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y = a * x);
+    });
+}
+
+/// y ← y + `a`·x.
+pub fn add_scaled(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    each_chunk(parallel, CHUNK, y, |start, part| {
+        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y += a * x);
+    });
+}
+
+/// y ← y·x.
+pub fn multiply(parallel: bool, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    each_chunk(parallel, CHUNK, y, |start, part| {
+        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y *= x);
+    });
+}
+
+/// The sum of `x`, in 16 interleaved partial sums.
+pub fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let blocks = x.chunks_exact(16);
+    let rest: f32 = blocks.remainder().iter().sum();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(l, v)| *l += v);
+    }
+    let mut width = 8;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0] + rest
+}
+
+/// sums\[i\] ← sums\[i\] + the sum of row i of `x`, [sums.len(), n].
+pub fn add_row_sums(x: &[f32], sums: &mut [f32]) {
+    let n = x.len() / sums.len().max(1);
+    for (s, row) in sums.iter_mut().zip(x.chunks_exact(n.max(1))) {
+        *s += sum(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::noise;
+
+    #[test]
+    fn relu_and_its_gradient() {
+        for slope in [0.0, 0.25] {
+            let x = noise(1, 40_001);
+            let mut y = x.clone();
+            relu(true, slope, &mut y);
+            for (y, x) in y.iter().zip(&x) {
+                assert_eq!(*y, x.max(0.0) + slope * x.min(0.0));
+            }
+            let dy = noise(2, x.len());
+            let mut dx = dy.clone();
+            relu_backward(true, slope, &x, &mut dx);
+            for ((dx, dy), x) in dx.iter().zip(&dy).zip(&x) {
+                assert_eq!(*dx, if *x > 0.0 { *dy } else { slope * dy });
+            }
+        }
+    }
+
+    #[test]
+    fn sums() {
+        for n in [0, 1, 15, 16, 17, 1000] {
+            let x = noise(3, 3 * n);
+            let mut sums = [1.0; 3];
+            add_row_sums(&x, &mut sums);
+            for (i, s) in sums.iter().enumerate() {
+                let want: f64 = x[i * n..(i + 1) * n].iter().map(|v| f64::from(*v)).sum();
+                assert!((f64::from(*s) - 1.0 - want).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn arithmetic() {
+        let (x, y) = (noise(1, 20_000), noise(2, 20_000));
+        let mut z = y.clone();
+        scale(true, 2.0, &x, &mut z);
+        add_scaled(true, 3.0, &y, &mut z);
+        multiply(true, &x, &mut z);
+        for ((x, y), z) in x.iter().zip(&y).zip(&z) {
+            assert_eq!(*z, (2.0 * x + 3.0 * y) * x);
+        }
+    }
+}

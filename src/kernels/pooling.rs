@@ -1,0 +1,255 @@
+//! Maxima and averages over windows of planes.
+//!
+//! A window of a row of outputs is taken in two steps: down the columns first (whole rows at a time),
+//! then along the row. Which of several equal maxima counts is the one with the smallest index, as if
+//! the window had been searched in C order. As in Caffe, NaN and −∞ are never a maximum: a window
+//! without any other number gives −`f32::MAX` and no index.
+
+use super::{CHUNK, each_chunk, im2col::Axis};
+use std::ops::Range;
+
+/// The index of a window that has no maximum.
+pub const NONE: u32 = u32::MAX;
+
+/// The input rows that window `o` covers.
+fn span(a: &Axis, o: usize) -> Range<usize> {
+    let start = o * a.stride;
+    let end = (start + a.kernel).saturating_sub(a.pad).min(a.input);
+    start.saturating_sub(a.pad).min(end)..end
+}
+
+/// The length of window `o` with the padding it covers, but not what lies beyond: Caffe divides by it.
+fn padded(a: &Axis, o: usize) -> f32 {
+    let start = o * a.stride;
+    let end = (start + a.kernel).min(a.input + 2 * a.pad);
+    end.saturating_sub(start) as f32
+}
+
+/// The windows whose element `k` lies inside the input, and the input index of the first of them.
+fn inside(a: &Axis, k: usize) -> (Range<usize>, usize) {
+    a.inside(k, &(0..a.output))
+}
+
+/// Planes of one task.
+fn planes(size: usize) -> usize {
+    (CHUNK / size.max(1)).max(1)
+}
+
+/// The maximum of each window: `x` is planes of [h.input, w.input], `y` of [h.output, w.output].
+pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
+    let (input, output) = (h.input * w.input, h.output * w.output);
+    each_chunk(parallel, planes(input) * output, y, |start, part| {
+        let mut column = vec![0.0; w.input];
+        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+            for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
+                column.fill(-f32::MAX);
+                for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
+                    column.iter_mut().zip(row).for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
+                }
+                out.fill(-f32::MAX);
+                for kx in 0..w.kernel {
+                    let (xs, x0) = inside(&w, kx);
+                    let from = column[x0..].iter().step_by(w.stride);
+                    out[xs].iter_mut().zip(from).for_each(|(o, v)| *o = if *v > *o { *v } else { *o });
+                }
+            }
+        }
+    });
+}
+
+/// [`max`], and the index of each maximum within its plane ([`NONE`] if there is none).
+pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], indices: &mut [u32]) {
+    max(parallel, x, [h, w], y);
+    let y = &*y;
+    let (input, output) = (h.input * w.input, h.output * w.output);
+    each_chunk(parallel, planes(input) * output, indices, |start, part| {
+        let mut column = vec![0.0; w.input];
+        let mut column_at = vec![NONE; w.input];
+        let y = &y[start..];
+        let pairs = part.chunks_exact_mut(output).zip(y.chunks_exact(output));
+        for ((at, y), x) in pairs.zip(x[start / output * input..].chunks_exact(input)) {
+            let rows = at.chunks_exact_mut(w.output).zip(y.chunks_exact(w.output));
+            for (oy, (at, y)) in rows.enumerate() {
+                column.fill(-f32::MAX);
+                column_at.fill(NONE);
+                for i in span(&h, oy) {
+                    let row = &x[i * w.input..][..w.input];
+                    let base = (i * w.input) as u32;
+                    for (j, ((c, a), v)) in column.iter_mut().zip(&mut column_at).zip(row).enumerate() {
+                        let more = *v > *c;
+                        *c = if more { *v } else { *c };
+                        *a = if more { base + j as u32 } else { *a };
+                    }
+                }
+                at.fill(NONE);
+                for kx in 0..w.kernel {
+                    let (xs, x0) = inside(&w, kx);
+                    let from = column[x0..].iter().zip(&column_at[x0..]).step_by(w.stride);
+                    for ((a, y), (c, i)) in at[xs.clone()].iter_mut().zip(&y[xs]).zip(from) {
+                        *a = if c == y { (*i).min(*a) } else { *a };
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
+/// `input`, `output`: sizes of a plane.
+pub fn max_backward(parallel: bool, dy: &[f32], indices: &[u32], [input, output]: [usize; 2], dx: &mut [f32]) {
+    assert_eq!(dy.len(), indices.len());
+    each_chunk(parallel, planes(input) * input, dx, |start, part| {
+        part.fill(0.0);
+        let from = start / input * output;
+        let sources = dy[from..].chunks_exact(output).zip(indices[from..].chunks_exact(output));
+        for (dx, (dy, at)) in part.chunks_exact_mut(input).zip(sources) {
+            for (d, i) in dy.iter().zip(at) {
+                if let Some(x) = dx.get_mut(*i as usize) {
+                    *x += d;
+                }
+            }
+        }
+    });
+}
+
+/// The average of each window. The divisor counts padding inside the padded input, as in Caffe.
+pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
+    let (input, output) = (h.input * w.input, h.output * w.output);
+    each_chunk(parallel, planes(input) * output, y, |start, part| {
+        let mut column = vec![0.0; w.input];
+        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+            for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
+                column.fill(0.0);
+                for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
+                    column.iter_mut().zip(row).for_each(|(c, v)| *c += v);
+                }
+                out.fill(0.0);
+                for kx in 0..w.kernel {
+                    let (xs, x0) = inside(&w, kx);
+                    let from = column[x0..].iter().step_by(w.stride);
+                    out[xs].iter_mut().zip(from).for_each(|(o, v)| *o += v);
+                }
+                for (ox, o) in out.iter_mut().enumerate() {
+                    *o /= (padded(&h, oy) * padded(&w, ox)).max(1.0);
+                }
+            }
+        }
+    });
+}
+
+/// Spreads each average's gradient over its window.
+pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f32]) {
+    let (input, output) = (h.input * w.input, h.output * w.output);
+    each_chunk(parallel, planes(input) * input, dx, |start, part| {
+        part.fill(0.0);
+        let mut column = vec![0.0; w.input];
+        let mut shares = vec![0.0; w.output];
+        let sources = dy[start / input * output..].chunks_exact(output);
+        for (dx, dy) in part.chunks_exact_mut(input).zip(sources) {
+            for (oy, row) in dy.chunks_exact(w.output).enumerate() {
+                for (ox, (share, d)) in shares.iter_mut().zip(row).enumerate() {
+                    *share = d / (padded(&h, oy) * padded(&w, ox)).max(1.0);
+                }
+                column.fill(0.0);
+                for kx in 0..w.kernel {
+                    let (xs, x0) = inside(&w, kx);
+                    let to = column[x0..].iter_mut().step_by(w.stride);
+                    to.zip(&shares[xs]).for_each(|(c, s)| *c += s);
+                }
+                for i in span(&h, oy) {
+                    dx[i * w.input..][..w.input].iter_mut().zip(&column).for_each(|(d, c)| *d += c);
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::noise;
+
+    /// (input, kernel, stride, pad, output), the last with ceil and clipping as the layer has them.
+    fn axes() -> Vec<Axis> {
+        [(7, 3, 2, 0, 3), (8, 3, 2, 0, 4), (6, 2, 2, 1, 4), (10, 5, 4, 2, 4), (5, 5, 1, 0, 1), (5, 1, 3, 0, 3), (4, 3, 1, 1, 4)]
+            .map(|(input, kernel, stride, pad, output)| Axis { input, kernel, stride, pad, dilation: 1, output })
+            .to_vec()
+    }
+
+    /// Each window's elements as (index, value) in C order.
+    fn windows(x: &[f32], h: Axis, w: Axis) -> Vec<Vec<(usize, f32)>> {
+        let mut out = Vec::new();
+        for oy in 0..h.output {
+            for ox in 0..w.output {
+                let mut window = Vec::new();
+                for y in 0..h.input {
+                    for z in 0..w.input {
+                        let (ky, kx) = (y + h.pad, z + w.pad);
+                        let inside = |k: usize, o: usize, a: Axis| k >= o * a.stride && k < o * a.stride + a.kernel;
+                        if inside(ky, oy, h) && inside(kx, ox, w) {
+                            window.push((y * w.input + z, x[y * w.input + z]));
+                        }
+                    }
+                }
+                out.push(window);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn equal_the_naive_twins() {
+        for h in axes() {
+            for w in axes() {
+                let (input, output) = (h.input * w.input, h.output * w.output);
+                // Few values, so that equal maxima occur; and one NaN.
+                let mut x: Vec<f32> = noise(1, 3 * input).iter().map(|v| (v * 2.0).round()).collect();
+                x[input] = f32::NAN;
+                let mut y = vec![0.0; 3 * output];
+                let mut at = vec![0; 3 * output];
+                max_indices(true, &x, [h, w], &mut y, &mut at);
+                let dy = noise(2, y.len());
+                let mut dx = vec![f32::NAN; x.len()];
+                max_backward(true, &dy, &at, [input, output], &mut dx);
+                let mut want_dx = vec![0.0; x.len()];
+                for (p, plane) in x.chunks(input).enumerate() {
+                    for (o, window) in windows(plane, h, w).iter().enumerate() {
+                        let mut best = (NONE as usize, -f32::MAX);
+                        for &(i, v) in window {
+                            if v > best.1 {
+                                best = (i, v);
+                            }
+                        }
+                        let o = p * output + o;
+                        assert_eq!((at[o] as usize, y[o]), best, "{h:?} {w:?}");
+                        if best.0 != NONE as usize {
+                            want_dx[p * input + best.0] += dy[o];
+                        }
+                    }
+                }
+                assert_eq!(dx, want_dx);
+
+                let x = noise(4, 3 * input);
+                average(true, &x, [h, w], &mut y);
+                average_backward(true, &dy, [h, w], &mut dx);
+                want_dx.fill(0.0);
+                for (p, plane) in x.chunks(input).enumerate() {
+                    for (o, window) in windows(plane, h, w).iter().enumerate() {
+                        let size = |a: Axis, o: usize| {
+                            let start = (o * a.stride) as isize - a.pad as isize;
+                            (start + a.kernel as isize).min((a.input + a.pad) as isize) - start
+                        };
+                        let n = (size(h, o / w.output) * size(w, o % w.output)).max(1) as f32;
+                        let o = p * output + o;
+                        let mean = window.iter().map(|(_, v)| v).sum::<f32>() / n;
+                        assert!((y[o] - mean).abs() < 1e-5, "{h:?} {w:?}: {} {mean}", y[o]);
+                        window.iter().for_each(|(i, _)| want_dx[p * input + i] += dy[o] / n);
+                    }
+                }
+                for (got, want) in dx.iter().zip(&want_dx) {
+                    assert!((got - want).abs() < 1e-5, "{h:?} {w:?}");
+                }
+            }
+        }
+    }
+}
