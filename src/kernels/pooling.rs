@@ -40,17 +40,26 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
-        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+        for (y, x) in part
+            .chunks_exact_mut(output)
+            .zip(x[start / output * input..].chunks_exact(input))
+        {
             for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
                 column.fill(-f32::MAX);
                 for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
-                    column.iter_mut().zip(row).for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
+                    column
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
                 }
                 out.fill(-f32::MAX);
                 for kx in 0..w.kernel {
                     let (xs, x0) = inside(&w, kx);
                     let from = column[x0..].iter().step_by(w.stride);
-                    out[xs].iter_mut().zip(from).for_each(|(o, v)| *o = if *v > *o { *v } else { *o });
+                    out[xs]
+                        .iter_mut()
+                        .zip(from)
+                        .for_each(|(o, v)| *o = if *v > *o { *v } else { *o });
                 }
             }
         }
@@ -58,7 +67,13 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
 }
 
 /// [`max`], and the index of each maximum within its plane ([`NONE`] if there is none).
-pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], indices: &mut [u32]) {
+pub fn max_indices(
+    parallel: bool,
+    x: &[f32],
+    [h, w]: [Axis; 2],
+    y: &mut [f32],
+    indices: &mut [u32],
+) {
     max(parallel, x, [h, w], y);
     let y = &*y;
     let (input, output) = (h.input * w.input, h.output * w.output);
@@ -75,7 +90,9 @@ pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], 
                 for i in span(&h, oy) {
                     let row = &x[i * w.input..][..w.input];
                     let base = (i * w.input) as u32;
-                    for (j, ((c, a), v)) in column.iter_mut().zip(&mut column_at).zip(row).enumerate() {
+                    for (j, ((c, a), v)) in
+                        column.iter_mut().zip(&mut column_at).zip(row).enumerate()
+                    {
                         let more = *v > *c;
                         *c = if more { *v } else { *c };
                         *a = if more { base + j as u32 } else { *a };
@@ -96,12 +113,20 @@ pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], 
 
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
 /// `input`, `output`: sizes of a plane.
-pub fn max_backward(parallel: bool, dy: &[f32], indices: &[u32], [input, output]: [usize; 2], dx: &mut [f32]) {
+pub fn max_backward(
+    parallel: bool,
+    dy: &[f32],
+    indices: &[u32],
+    [input, output]: [usize; 2],
+    dx: &mut [f32],
+) {
     assert_eq!(dy.len(), indices.len());
     each_chunk(parallel, planes(input) * input, dx, |start, part| {
         part.fill(0.0);
         let from = start / input * output;
-        let sources = dy[from..].chunks_exact(output).zip(indices[from..].chunks_exact(output));
+        let sources = dy[from..]
+            .chunks_exact(output)
+            .zip(indices[from..].chunks_exact(output));
         for (dx, (dy, at)) in part.chunks_exact_mut(input).zip(sources) {
             for (d, i) in dy.iter().zip(at) {
                 if let Some(x) = dx.get_mut(*i as usize) {
@@ -117,7 +142,10 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
-        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+        for (y, x) in part
+            .chunks_exact_mut(output)
+            .zip(x[start / output * input..].chunks_exact(input))
+        {
             for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
                 column.fill(0.0);
                 for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
@@ -157,7 +185,10 @@ pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut 
                     to.zip(&shares[xs]).for_each(|(c, s)| *c += s);
                 }
                 for i in span(&h, oy) {
-                    dx[i * w.input..][..w.input].iter_mut().zip(&column).for_each(|(d, c)| *d += c);
+                    dx[i * w.input..][..w.input]
+                        .iter_mut()
+                        .zip(&column)
+                        .for_each(|(d, c)| *d += c);
                 }
             }
         }
@@ -171,9 +202,24 @@ mod tests {
 
     /// (input, kernel, stride, pad, output), the last with ceil and clipping as the layer has them.
     fn axes() -> Vec<Axis> {
-        [(7, 3, 2, 0, 3), (8, 3, 2, 0, 4), (6, 2, 2, 1, 4), (10, 5, 4, 2, 4), (5, 5, 1, 0, 1), (5, 1, 3, 0, 3), (4, 3, 1, 1, 4)]
-            .map(|(input, kernel, stride, pad, output)| Axis { input, kernel, stride, pad, dilation: 1, output })
-            .to_vec()
+        [
+            (7, 3, 2, 0, 3),
+            (8, 3, 2, 0, 4),
+            (6, 2, 2, 1, 4),
+            (10, 5, 4, 2, 4),
+            (5, 5, 1, 0, 1),
+            (5, 1, 3, 0, 3),
+            (4, 3, 1, 1, 4),
+        ]
+        .map(|(input, kernel, stride, pad, output)| Axis {
+            input,
+            kernel,
+            stride,
+            pad,
+            dilation: 1,
+            output,
+        })
+        .to_vec()
     }
 
     /// Each window's elements as (index, value) in C order.
@@ -185,7 +231,9 @@ mod tests {
                 for y in 0..h.input {
                     for z in 0..w.input {
                         let (ky, kx) = (y + h.pad, z + w.pad);
-                        let inside = |k: usize, o: usize, a: Axis| k >= o * a.stride && k < o * a.stride + a.kernel;
+                        let inside = |k: usize, o: usize, a: Axis| {
+                            k >= o * a.stride && k < o * a.stride + a.kernel
+                        };
                         if inside(ky, oy, h) && inside(kx, ox, w) {
                             window.push((y * w.input + z, x[y * w.input + z]));
                         }
@@ -203,7 +251,10 @@ mod tests {
             for w in axes() {
                 let (input, output) = (h.input * w.input, h.output * w.output);
                 // Few values, so that equal maxima occur; and one NaN.
-                let mut x: Vec<f32> = noise(1, 3 * input).iter().map(|v| (v * 2.0).round()).collect();
+                let mut x: Vec<f32> = noise(1, 3 * input)
+                    .iter()
+                    .map(|v| (v * 2.0).round())
+                    .collect();
                 x[input] = f32::NAN;
                 let mut y = vec![0.0; 3 * output];
                 let mut at = vec![0; 3 * output];
@@ -243,7 +294,9 @@ mod tests {
                         let o = p * output + o;
                         let mean = window.iter().map(|(_, v)| v).sum::<f32>() / n;
                         assert!((y[o] - mean).abs() < 1e-5, "{h:?} {w:?}: {} {mean}", y[o]);
-                        window.iter().for_each(|(i, _)| want_dx[p * input + i] += dy[o] / n);
+                        window
+                            .iter()
+                            .for_each(|(i, _)| want_dx[p * input + i] += dy[o] / n);
                     }
                 }
                 for (got, want) in dx.iter().zip(&want_dx) {

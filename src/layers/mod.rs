@@ -213,6 +213,11 @@ pub trait Layer: Send + Sync {
         0
     }
 
+    /// The name of the kernel that does the work, for `dsd time`.
+    fn kernel(&self) -> &'static str {
+        "plain"
+    }
+
     /// What one forward needs beside tops, for the memory that is logged before a run.
     fn keep_bytes(&self, _bottoms: &[Shape]) -> usize {
         0

@@ -52,13 +52,9 @@ impl Work {
 }
 
 /// Zeroed partial gradients for the parameters that learn.
-pub(crate) fn zero_grads(net: &Net, force: bool) -> Grads {
+pub(crate) fn zero_grads(net: &Net) -> Grads {
     let size = |(id, p): (usize, &super::Param)| {
-        if force || net.learns(id) {
-            p.shape.count()
-        } else {
-            0
-        }
+        if net.learns(id) { p.shape.count() } else { 0 }
     };
     net.params
         .iter()

@@ -82,6 +82,7 @@ pub struct Net {
     uses: Vec<Vec<ParamUse>>,
     inputs: Vec<ValueId>,
     backward: bool,
+    force: bool,
     plan: Plan,
     /// Workspaces that are not in use, so that passes need not allocate.
     spare: Mutex<Vec<group::Work>>,
@@ -200,6 +201,7 @@ impl Net {
             uses,
             inputs,
             backward,
+            force,
             plan,
             spare: Mutex::default(),
         })
@@ -268,9 +270,14 @@ impl Net {
             .map_or(0, |l| l.macs(&bottoms) / rows)
     }
 
+    /// What computes layer `i`.
+    pub fn kernel(&self, i: usize) -> &'static str {
+        self.layers[i].as_ref().map_or("data", |l| l.kernel())
+    }
+
     /// Whether gradients of parameter `id` are computed.
     pub fn learns(&self, id: usize) -> bool {
-        self.params[id].lr_mult != 0.0
+        self.force || self.params[id].lr_mult != 0.0
     }
 
     /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial

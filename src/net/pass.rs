@@ -108,7 +108,7 @@ impl Net {
 
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
-        zero_grads(self, self.graph.force_backward)
+        zero_grads(self)
     }
 
     fn run(
@@ -263,7 +263,7 @@ impl Run<'_> {
         )?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(zero_grads(net, net.graph.force_backward));
+            let g = grads.insert(zero_grads(net));
             net.backward_group(
                 self.pass,
                 self.weights,

@@ -58,6 +58,11 @@ impl BlockLines {
         self.layers.get(i).copied().flatten()
     }
 
+    /// Makes room for `count` layers put before the first one; they have no line.
+    pub fn insert_front(&mut self, count: usize) {
+        self.layers.splice(0..0, std::iter::repeat_n(None, count));
+    }
+
     /// Line of the `i`th occurrence of the top-level field `name`.
     pub fn field(&self, name: &str, i: usize) -> Option<usize> {
         let mut same = self.fields.iter().filter(|(field, _)| field == name);

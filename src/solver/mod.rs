@@ -15,6 +15,8 @@ mod test;
 mod update;
 mod watch;
 
+pub(crate) use step::loss_note;
+
 use crate::data::prefetch::Prefetch;
 use crate::layers::Mode;
 use crate::net::graph::Graph;
