@@ -7,6 +7,22 @@
 //! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
+#[cfg(test)]
+mod check;
+pub mod accuracy;
+pub mod concat;
+pub mod convolution;
+pub mod dropout;
+pub mod eltwise;
+pub mod flatten;
+pub mod inner_product;
+mod labels;
+pub mod pooling;
+pub mod relu;
+pub mod softmax;
+pub mod softmax_loss;
+pub mod split;
+
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
 use crate::tensor::{Shape, View, ViewMut};
@@ -135,7 +151,8 @@ pub struct Backward<'a, 'b> {
     pub bottoms: &'b [View<'a>],
     /// The tops' data.
     pub tops: &'b [View<'a>],
-    /// The gradients of the tops (of a loss, its weight). Of an in-place layer, top 0's is empty: it is in bottom 0's gradient.
+    /// The gradients of the tops (of a loss, its weight). Of an in-place layer, top 0's is empty: it is
+    /// in bottom 0's gradient.
     pub top_diffs: &'b [View<'a>],
     /// The gradients of the bottoms, to be overwritten; `None` where nobody asks.
     pub bottom_diffs: &'b mut [Option<ViewMut<'a>>],
@@ -233,12 +250,43 @@ pub trait Layer: Send + Sync {
 /// The layer that `param` describes. Data layers are sources of a net, not layers of it: see
 /// [`crate::net::graph`].
 pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
-    let _ = mode;
     Ok(match param.r#type() {
-        "Python" => {
-            bail!("layers of type Python run Python code inside Caffe and cannot be run here")
-        }
+        "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
+        "Concat" => Box::new(concat::Concat::new(param, mode)?),
+        "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
+        "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
+        "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
+        "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
+        "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
+        "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
+        "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
+        "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
+        "Split" => Box::new(split::Split::new(param, mode)?),
+        "Python" => bail!("layers of type Python run Python code inside Caffe and cannot be run here"),
         "" => bail!("the layer has no type"),
         other => bail!("unknown layer type '{other}'"),
     })
+}
+
+/// Checks that a layer has `n` bottoms and gives them.
+fn take<const N: usize>(bottoms: &[Shape]) -> Result<&[Shape; N]> {
+    match bottoms.try_into() {
+        Ok(bottoms) => Ok(bottoms),
+        Err(_) => bail!("it takes {N} bottom{}, but {} are named", if N == 1 { "" } else { "s" }, bottoms.len()),
+    }
+}
+
+/// Caffe's axis number (negative counts from the end) as an index into `shape`; `name` is the
+/// prototxt's word for it.
+fn axis(shape: &Shape, axis: i32, name: &str) -> Result<usize> {
+    match shape.axis(axis) {
+        Some(axis) => Ok(axis),
+        None => bail!("{name} {axis} is out of range: bottom 0 has shape {shape}, {} axes", shape.axes()),
+    }
+}
+
+/// [`Coupling::Free`] unless a layer works along or across the outermost axis.
+fn free_if(free: bool) -> Coupling {
+    if free { Coupling::Free } else { Coupling::Whole }
 }
