@@ -5,4 +5,5 @@ pub mod files;
 pub mod layers;
 pub mod proto;
 pub mod random;
+pub mod report;
 pub mod tensor;
