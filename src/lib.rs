@@ -3,6 +3,7 @@
 pub mod data;
 pub mod files;
 pub mod layers;
+pub mod npz;
 pub mod proto;
 pub mod random;
 pub mod report;
