@@ -1,5 +1,6 @@
 //! Caffe's files and tools on a CPU, with Dense-Sparse-Dense training.
 
+pub mod compress;
 pub mod data;
 pub mod files;
 pub mod layers;
