@@ -1,5 +1,7 @@
 //! Caffe's files and tools on a CPU, with Dense-Sparse-Dense training.
 
+pub mod cli;
+pub mod commands;
 pub mod compress;
 pub mod data;
 pub mod files;
