@@ -156,11 +156,8 @@ impl Net {
             }
         }
         for &v in &pass.wanted_diffs {
-            if self.plan.diff_homes[v].is_some() {
-                outputs
-                    .diffs
-                    .insert(v, self.gather(v, feed, parts.iter().map(|p| &p.diffs)));
-            }
+            let diff = self.gather(v, feed, parts.iter().map(|p| &p.diffs));
+            outputs.diffs.insert(v, diff);
         }
         Ok((outputs, grads))
     }

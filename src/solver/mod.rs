@@ -289,7 +289,7 @@ impl Solver {
             }
             None if self.phase == "sparse" => {
                 info!("The state holds no masks: weights that are 0 stay 0");
-                for (id, p) in self.net.params().iter().enumerate().filter(|(_, p)| p.prunable) {
+                for (id, _) in self.net.params().iter().enumerate().filter(|(_, p)| p.prunable) {
                     self.masks[id] = Some(Mask::of_nonzero(&self.weights[id].data));
                 }
             }
