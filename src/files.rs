@@ -1,0 +1,94 @@
+//! Reading and writing whole files, with errors that name them. A file is written beside its target and
+//! renamed, so that it appears whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow, bail};
+
+/// What the system said, without its error number.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+/// The bytes of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))
+}
+
+/// The text of a file, which must be UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        anyhow!(
+            "{}: not a text file (byte {at} is not UTF-8)",
+            path.display()
+        )
+    })
+}
+
+/// Writes a file whole or not at all: `fill` writes to a temporary file in the same folder, which is synced
+/// and renamed. A symbolic link stays and its target is replaced; a pipe or device is written directly.
+pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    // A closure's error keeps its own words; only what the system says is trimmed.
+    let failed = |e: anyhow::Error| {
+        let said = match e.downcast_ref::<io::Error>() {
+            Some(e) => reason(e),
+            None => format!("{e:#}"),
+        };
+        anyhow!("cannot write {}: {said}", path.display())
+    };
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match fs::metadata(&target) {
+        Ok(m) if m.is_dir() => bail!("cannot write {}: it is a folder", path.display()),
+        Ok(m) if !m.is_file() => write_through(&target, fill).map_err(failed),
+        _ => write_beside(&target, fill).map_err(failed),
+    }
+}
+
+fn write_through(target: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut writer = BufWriter::new(File::options().write(true).open(target)?);
+    fill(&mut writer)?;
+    Ok(writer.flush()?)
+}
+
+fn write_beside(target: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let folder = match target.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".dsd-").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        // The usual permissions, less the umask, and not the private ones of a temporary file.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    // tempfile's own error would name the temporary file.
+    let temporary = builder
+        .tempfile_in(&folder)
+        .map_err(|e| anyhow!("{}", cause(&e)))?;
+    let mut writer = BufWriter::with_capacity(1 << 20, temporary);
+    fill(&mut writer)?;
+    let temporary = writer.into_inner().map_err(|e| e.into_error())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(target).map_err(|e| e.error)?;
+    // The rename itself survives a crash only once the folder is synced; not every file system can.
+    let _ = File::open(&folder).and_then(|f| f.sync_all());
+    Ok(())
+}
+
+/// The system's words in an error that tempfile has wrapped.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => reason(error),
+    }
+}

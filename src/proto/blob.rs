@@ -1,0 +1,76 @@
+//! Shapes and values of `BlobProto`, whichever of its forms a file uses.
+
+use std::borrow::Cow;
+
+use anyhow::{Result, bail};
+
+use super::caffe::{BlobProto, BlobShape};
+
+/// The shape of a blob, outermost axis first. Files from before N-dimensional blobs give four axes (num,
+/// channels, height, width), and where both are given those count, as in Caffe.
+pub fn shape(blob: &BlobProto) -> Result<Vec<usize>> {
+    let axes: Vec<i64> = match legacy(blob) {
+        Some(four) => four.to_vec(),
+        None => blob
+            .shape
+            .as_ref()
+            .map(|s| s.dim.clone())
+            .unwrap_or_default(),
+    };
+    let sizes: Option<Vec<usize>> = axes.iter().map(|&d| usize::try_from(d).ok()).collect();
+    match sizes {
+        Some(sizes) if count(&sizes).is_some() => Ok(sizes),
+        _ => bail!("the blob's shape {axes:?} is impossible"),
+    }
+}
+
+/// Whether a blob fits `wanted`; one with the four old axes fits if it differs only by leading ones.
+pub fn fits(blob: &BlobProto, wanted: &[usize]) -> bool {
+    let Ok(shape) = shape(blob) else { return false };
+    if legacy(blob).is_none() {
+        return shape == wanted;
+    }
+    let leading = 4usize.checked_sub(wanted.len());
+    leading.is_some_and(|n| shape[..n].iter().all(|&d| d == 1) && shape[n..] == *wanted)
+}
+
+/// The values of a blob as floats, checked against its shape.
+pub fn values(blob: &BlobProto) -> Result<Cow<'_, [f32]>> {
+    let values = if blob.double_data.is_empty() {
+        Cow::Borrowed(blob.data.as_slice())
+    } else {
+        Cow::Owned(blob.double_data.iter().map(|&v| v as f32).collect())
+    };
+    let shape = shape(blob)?;
+    let wanted = count(&shape).unwrap_or(0);
+    if values.len() != wanted {
+        bail!(
+            "the blob's shape {shape:?} asks for {wanted} values, but it holds {}",
+            values.len()
+        );
+    }
+    Ok(values)
+}
+
+/// A blob of today's form; `data` must fill `shape`.
+pub fn blob(shape: &[usize], data: &[f32]) -> BlobProto {
+    debug_assert_eq!(count(shape), Some(data.len()));
+    let dim = shape.iter().map(|&d| d as i64).collect();
+    BlobProto {
+        shape: Some(BlobShape { dim }),
+        data: data.to_vec(),
+        ..BlobProto::default()
+    }
+}
+
+fn legacy(blob: &BlobProto) -> Option<[i64; 4]> {
+    let axes = [blob.num, blob.channels, blob.height, blob.width];
+    axes.iter()
+        .any(Option::is_some)
+        .then(|| axes.map(|d| i64::from(d.unwrap_or(0))))
+}
+
+/// The number of values in a shape, if it can be counted.
+fn count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+}
