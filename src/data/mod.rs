@@ -3,8 +3,24 @@
 //! A source is a function from a batch's number to its arrays: nothing streams, so a run can be
 //! resumed, and read ahead, at any batch.
 
+pub mod batches;
+pub mod database;
+pub mod datum;
+pub mod digits;
+pub mod lmdb;
+mod lmdb_file;
+pub mod prefetch;
+pub mod records;
+pub mod transform;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::layers::Mode;
+use crate::proto::caffe::LayerParameter;
+use crate::random::{Purpose, Random};
 use crate::tensor::{Shape, Tensor};
-use anyhow::Result;
 
 /// Something that makes batches.
 pub trait Source: Send {
@@ -18,5 +34,38 @@ pub trait Source: Send {
     /// The number of different samples, where there is one.
     fn samples(&self) -> Option<u64> {
         None
+    }
+}
+
+/// What a data layer needs to know besides its own parameters.
+pub struct Options<'a> {
+    /// The mode of the net that the layer is in.
+    pub mode: Mode,
+    /// The run's seed.
+    pub seed: u64,
+    /// Replaces the layer's `source` (taken as it is: a path or a `builtin:` name).
+    pub source: Option<String>,
+    /// Where a file is that the net's text names.
+    pub resolve: &'a dyn Fn(&str) -> PathBuf,
+    /// Takes a line for the user to read.
+    pub warn: &'a dyn Fn(&str),
+}
+
+impl Options<'_> {
+    /// The random numbers of the layer `name`; those of the same layer in the other mode are others.
+    fn random(&self, name: &str) -> Random {
+        // FNV-1a: the stream follows from the name alone, so that other layers may come and go.
+        let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
+        Random::new(self.seed, Purpose::Transform, stream)
+            .branch(u64::from(self.mode == Mode::Test))
+    }
+}
+
+/// Opens the source of a layer that reads data from outside the net.
+pub fn open(param: &LayerParameter, options: &Options) -> Result<Box<dyn Source>> {
+    match param.r#type() {
+        "Data" => Ok(Box::new(database::DataLayer::open(param, options)?)),
+        other => bail!("layers of type '{other}' cannot read data yet; expected Data"),
     }
 }

@@ -1,0 +1,161 @@
+//! Caffe's Data layer: batches of pictures and labels from a database.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::datum::picture;
+use super::records::Records;
+use super::transform::Transform;
+use super::{Options, Source, records};
+use crate::proto::caffe::{Datum, LayerParameter};
+use crate::tensor::{Shape, Tensor};
+
+/// Batch `i` is the records from `i * batch_size` on, beginning again at the end of the data.
+pub struct DataLayer {
+    records: Box<dyn Records>,
+    transform: Transform,
+    batch: usize,
+    /// Channels, height, width of a transformed picture.
+    dims: [usize; 3],
+    labels: bool,
+    datum: Datum,
+    decoded: Vec<u8>,
+}
+
+impl DataLayer {
+    /// Opens the database of a layer of type Data. The first record tells the shape.
+    pub fn open(param: &LayerParameter, options: &Options) -> Result<Self> {
+        let data = param.data_param.clone().unwrap_or_default();
+        let labels = match param.top.len() {
+            1 => false,
+            2 => true,
+            n => bail!("expected 1 top (data) or 2 (data and label), found {n}"),
+        };
+        let batch = data.batch_size() as usize;
+        ensure!(
+            batch > 0,
+            "data_param has no batch_size, or 0; expected at least 1"
+        );
+        if data.rand_skip() > 0 {
+            (options.warn)("data_param.rand_skip is ignored, as in Caffe 1.0");
+        }
+        let source = match &options.source {
+            Some(path) => path.into(),
+            None if data.source().is_empty() || data.source().starts_with("builtin:") => {
+                data.source().into()
+            }
+            None => (options.resolve)(data.source()),
+        };
+        let records = records::open(&source, data.backend(), options.warn)?;
+        let transform_param = param.transform_param.clone().unwrap_or_default();
+        let random = options.random(param.name());
+        let transform = Transform::new(&transform_param, options.mode, random, options.resolve)?;
+        let mut layer = Self {
+            records,
+            transform,
+            batch,
+            dims: [0; 3],
+            labels,
+            datum: Datum::default(),
+            decoded: Vec::new(),
+        };
+        layer.dims = layer.first_dims()?;
+        if !layer.datum.encoded() && (transform_param.force_color() || transform_param.force_gray())
+        {
+            (options.warn)(
+                "force_color and force_gray change encoded pictures only, and these are not encoded",
+            );
+        }
+        Ok(layer)
+    }
+
+    /// The size of the first picture when transformed.
+    fn first_dims(&mut self) -> Result<[usize; 3]> {
+        self.records.read(0, &mut self.datum)?;
+        let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded);
+        let dims = picture.and_then(|p| self.transform.output(p.dims));
+        let dims = dims.with_context(|| place(&*self.records))?;
+        let count = dims.iter().try_fold(self.batch, |n, &d| n.checked_mul(d));
+        ensure!(
+            count.is_some_and(|n| n <= isize::MAX as usize / 4),
+            "a batch of {} pictures of {} is too large for this machine's memory",
+            self.batch,
+            shown(dims)
+        );
+        Ok(dims)
+    }
+
+    /// Reads record `number` of the run into `out`; returns its label.
+    fn read_one(&mut self, number: u64, out: &mut [f32]) -> Result<i32> {
+        self.records
+            .read(number % self.records.count(), &mut self.datum)?;
+        let mut transform = || {
+            let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded)?;
+            let dims = self.transform.output(picture.dims)?;
+            ensure!(
+                dims == self.dims,
+                "expected {} (channels, height, width) like the first record, found {}",
+                shown(self.dims),
+                shown(dims)
+            );
+            self.transform.apply(&picture, number, out)
+        };
+        transform().with_context(|| place(&*self.records))?;
+        Ok(self.datum.label())
+    }
+}
+
+/// The record that was read last, for messages.
+fn place(records: &dyn Records) -> String {
+    format!("record '{}' of {}", records.key(), records.name())
+}
+
+fn shown([c, h, w]: [usize; 3]) -> String {
+    format!("{c} x {h} x {w}")
+}
+
+impl Source for DataLayer {
+    fn shapes(&self) -> Vec<Shape> {
+        let [c, h, w] = self.dims;
+        let mut shapes = vec![Shape::new([self.batch, c, h, w])];
+        if self.labels {
+            shapes.push(Shape::new([self.batch]));
+        }
+        shapes
+    }
+
+    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+        let count = self.dims.iter().product::<usize>();
+        let (data, labels) = match out {
+            [data] if !self.labels => (data, None),
+            [data, labels] if self.labels => (data, Some(labels)),
+            _ => bail!(
+                "a batch has {} arrays, found {}",
+                1 + usize::from(self.labels),
+                out.len()
+            ),
+        };
+        ensure!(
+            data.data.len() == self.batch * count
+                && labels.as_ref().is_none_or(|l| l.data.len() == self.batch),
+            "the batch's arrays must have the shapes {:?}",
+            self.shapes()
+        );
+        let first = index.wrapping_mul(self.batch as u64);
+        let mut labels = labels.map(|l| l.data.iter_mut());
+        for (i, out) in data.data.chunks_exact_mut(count).enumerate() {
+            let label = self.read_one(first.wrapping_add(i as u64), out)?;
+            if let Some(place) = labels.as_mut().and_then(Iterator::next) {
+                *place = label as f32;
+            }
+        }
+        Ok(())
+    }
+
+    fn samples(&self) -> Option<u64> {
+        Some(self.records.count())
+    }
+}
+
+#[cfg(test)]
+#[path = "database_tests.rs"]
+mod tests;

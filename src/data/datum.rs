@@ -1,0 +1,259 @@
+//! Caffe's `Datum` as a picture: raw bytes, floats, or an encoded JPEG or PNG.
+
+use std::mem;
+
+use anyhow::{Context, Result, bail, ensure};
+use image::DynamicImage;
+use prost::Message;
+
+use crate::proto::caffe::Datum;
+
+/// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Picture<'a> {
+    /// Channels, height, width.
+    pub dims: [usize; 3],
+    /// `dims[0] * dims[1] * dims[2]` numbers.
+    pub pixels: Pixels<'a>,
+}
+
+/// Numbers as they are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pixels<'a> {
+    /// 0 to 255.
+    Bytes(&'a [u8]),
+    /// Any.
+    Floats(&'a [f32]),
+}
+
+/// How an encoded picture is decoded: Caffe's `force_color` and `force_gray`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channels {
+    /// As many as the file has.
+    #[default]
+    AsStored,
+    /// Three: blue, green, red.
+    Color,
+    /// One.
+    Gray,
+}
+
+/// Decodes a record's bytes into `datum`, whose buffers are reused: an absent `data` is an empty one.
+pub fn decode(bytes: &[u8], datum: &mut Datum) -> Result<()> {
+    let mut data = datum.data.take().unwrap_or_default();
+    let mut float_data = mem::take(&mut datum.float_data);
+    data.clear();
+    float_data.clear();
+    *datum = Datum {
+        data: Some(data),
+        float_data,
+        ..Datum::default()
+    };
+    datum.merge(bytes).context("it is not a Datum")
+}
+
+/// The picture in `datum`. An encoded one is decoded into `decoded`.
+pub fn picture<'a>(
+    datum: &'a Datum,
+    channels: Channels,
+    decoded: &'a mut Vec<u8>,
+) -> Result<Picture<'a>> {
+    if datum.encoded() {
+        ensure!(!datum.data().is_empty(), "its encoded picture is empty");
+        let dims = decode_picture(datum.data(), channels, decoded)?;
+        return Ok(Picture {
+            dims,
+            pixels: Pixels::Bytes(decoded),
+        });
+    }
+    let sizes = [datum.channels(), datum.height(), datum.width()];
+    let [c, h, w] = sizes;
+    let dims = sizes.map(|d| usize::try_from(d).unwrap_or(0));
+    let count = dims
+        .iter()
+        .try_fold(1usize, |n, &d| n.checked_mul(d))
+        .unwrap_or(0);
+    ensure!(
+        count > 0,
+        "its picture is {c} x {h} x {w} (channels, height, width)"
+    );
+    let (found, unit) = match datum.data().len() {
+        0 => (datum.float_data.len(), "values in float_data"),
+        bytes => (bytes, "bytes in data"),
+    };
+    ensure!(
+        found == count,
+        "expected {count} {unit} for {c} x {h} x {w} (channels, height, width), found {found}"
+    );
+    let pixels = match datum.data() {
+        [] => Pixels::Floats(&datum.float_data),
+        bytes => Pixels::Bytes(bytes),
+    };
+    Ok(Picture { dims, pixels })
+}
+
+/// Decodes a JPEG or PNG as OpenCV gives it to Caffe: blue, green, red (and alpha where the file has it
+/// and nothing is forced). Returns channels, height, width.
+pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
+    let image = image::load_from_memory(file).context("its picture cannot be decoded")?;
+    let (w, h) = (image.width() as usize, image.height() as usize);
+    out.clear();
+    let count = match (channels, image) {
+        (Channels::AsStored | Channels::Gray, DynamicImage::ImageLuma8(gray)) => {
+            out.extend_from_slice(&gray);
+            1
+        }
+        (Channels::Gray, image) => {
+            out.extend(
+                image
+                    .into_rgb8()
+                    .as_raw()
+                    .chunks_exact(3)
+                    .map(|p| gray(p[0], p[1], p[2])),
+            );
+            1
+        }
+        (Channels::Color, image) => planes(image.into_rgb8().as_raw(), [2, 1, 0], out),
+        (Channels::AsStored, DynamicImage::ImageRgb8(rgb)) => planes(rgb.as_raw(), [2, 1, 0], out),
+        (
+            Channels::AsStored,
+            image @ (DynamicImage::ImageRgba8(_) | DynamicImage::ImageLumaA8(_)),
+        ) => planes(image.into_rgba8().as_raw(), [2, 1, 0, 3], out),
+        (Channels::AsStored, image) => bail!(
+            "its picture is of type {:?}; expected 8 bits a channel (or force_color, force_gray)",
+            image.color()
+        ),
+    };
+    Ok([count, h, w])
+}
+
+/// Brightness in OpenCV's 14-bit integer arithmetic (0.299 red, 0.587 green, 0.114 blue).
+fn gray(r: u8, g: u8, b: u8) -> u8 {
+    ((u32::from(r) * 4899 + u32::from(g) * 9617 + u32::from(b) * 1868 + (1 << 13)) >> 14) as u8
+}
+
+/// Interleaved pixels of `N` channels as planes in the given order. Returns `N`.
+fn planes<const N: usize>(pixels: &[u8], order: [usize; N], out: &mut Vec<u8>) -> usize {
+    for channel in order {
+        out.extend(pixels.chunks_exact(N).map(|p| p[channel]));
+    }
+    N
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+
+    fn datum(c: i32, h: i32, w: i32, data: &[u8]) -> Datum {
+        Datum {
+            channels: Some(c),
+            height: Some(h),
+            width: Some(w),
+            data: Some(data.to_vec()),
+            ..Datum::default()
+        }
+    }
+
+    fn png(image: &DynamicImage) -> Datum {
+        let mut file = Cursor::new(Vec::new());
+        image.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        Datum {
+            encoded: Some(true),
+            ..datum(0, 0, 0, file.get_ref())
+        }
+    }
+
+    fn error(datum: &Datum) -> String {
+        format!(
+            "{:#}",
+            picture(datum, Channels::AsStored, &mut Vec::new()).unwrap_err()
+        )
+    }
+
+    #[test]
+    fn wrong_sizes_are_told() {
+        let wanted = "expected 12 bytes in data for 3 x 2 x 2 (channels, height, width), found 11";
+        assert_eq!(error(&datum(3, 2, 2, &[0; 11])), wanted);
+        let wanted =
+            "expected 12 values in float_data for 3 x 2 x 2 (channels, height, width), found 0";
+        assert_eq!(error(&datum(3, 2, 2, &[])), wanted);
+        assert_eq!(
+            error(&datum(-3, 2, 2, &[])),
+            "its picture is -3 x 2 x 2 (channels, height, width)"
+        );
+        assert!(
+            error(&datum(i32::MAX, i32::MAX, i32::MAX, &[0]))
+                .contains("its picture is 2147483647 x")
+        );
+        assert_eq!(
+            error(&Datum::default()),
+            "its picture is 0 x 0 x 0 (channels, height, width)"
+        );
+    }
+
+    #[test]
+    fn broken_pictures_are_told() {
+        let mut whole = png(&DynamicImage::new_rgb8(20, 20));
+        whole.data.as_mut().unwrap().truncate(60);
+        assert!(
+            error(&whole).starts_with("its picture cannot be decoded: "),
+            "{}",
+            error(&whole)
+        );
+        let text = Datum {
+            encoded: Some(true),
+            ..datum(0, 0, 0, b"not a picture")
+        };
+        assert!(error(&text).starts_with("its picture cannot be decoded: "));
+        let empty = Datum {
+            encoded: Some(true),
+            ..Datum::default()
+        };
+        assert_eq!(error(&empty), "its encoded picture is empty");
+        assert!(error(&png(&DynamicImage::new_rgb16(2, 2))).contains("8 bits a channel"));
+    }
+
+    #[test]
+    fn channels_are_as_opencv_gives_them() {
+        let rgb = image::RgbImage::from_raw(2, 1, vec![10, 20, 30, 40, 50, 60]).unwrap();
+        let (color, gray) = (
+            png(&rgb.into()),
+            png(&image::GrayImage::from_raw(2, 1, vec![7, 9]).unwrap().into()),
+        );
+        let read = |d: &Datum, channels| {
+            let mut buffer = Vec::new();
+            let dims = picture(d, channels, &mut buffer).unwrap().dims;
+            (dims, buffer)
+        };
+        assert_eq!(
+            read(&color, Channels::AsStored),
+            ([3, 1, 2], vec![30, 60, 20, 50, 10, 40])
+        );
+        assert_eq!(read(&color, Channels::Gray), ([1, 1, 2], vec![18, 48]));
+        assert_eq!(read(&gray, Channels::AsStored), ([1, 1, 2], vec![7, 9]));
+        assert_eq!(
+            read(&gray, Channels::Color),
+            ([3, 1, 2], vec![7, 9, 7, 9, 7, 9])
+        );
+        assert_eq!(read(&gray, Channels::Gray), ([1, 1, 2], vec![7, 9]));
+    }
+
+    #[test]
+    fn decoding_reuses_the_datum() {
+        let mut reused = Datum::default();
+        decode(&datum(1, 2, 2, &[1, 2, 3, 4]).encode_to_vec(), &mut reused).unwrap();
+        assert_eq!(reused, datum(1, 2, 2, &[1, 2, 3, 4]));
+        let floats = Datum {
+            label: Some(3),
+            float_data: vec![0.5; 4],
+            ..datum(1, 2, 2, &[])
+        };
+        decode(&floats.encode_to_vec(), &mut reused).unwrap();
+        assert_eq!(reused, floats);
+        let mut buffer = Vec::new();
+        let read = picture(&reused, Channels::AsStored, &mut buffer).unwrap();
+        assert_eq!(read.pixels, Pixels::Floats(&[0.5; 4]));
+        assert!(decode(&[0xff; 7], &mut reused).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+use super::*;
+use crate::random::Purpose;
+
+fn random() -> Random {
+    Random::new(1, Purpose::Transform, 0)
+}
+
+fn transform(param: &TransformationParameter, mode: Mode) -> Result<Transform> {
+    Transform::new(param, mode, random(), &|name| PathBuf::from(name))
+}
+
+fn crop_mirror(crop: u32, mirror: bool) -> TransformationParameter {
+    TransformationParameter {
+        crop_size: Some(crop),
+        mirror: Some(mirror),
+        ..Default::default()
+    }
+}
+
+/// 1 x 4 x 5 pixels: 10 * row + column.
+fn ramp() -> Vec<u8> {
+    (0..20).map(|i| (10 * (i / 5) + i % 5) as u8).collect()
+}
+
+fn apply(t: &Transform, number: u64) -> Vec<f32> {
+    let bytes = ramp();
+    let picture = Picture {
+        dims: [1, 4, 5],
+        pixels: Pixels::Bytes(&bytes),
+    };
+    let mut out = vec![f32::NAN; t.output(picture.dims).unwrap().iter().product()];
+    t.apply(&picture, number, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn test_crops_the_centre_and_may_mirror() {
+    let t = transform(&crop_mirror(2, true), Mode::Test).unwrap();
+    let plain = vec![11.0, 12.0, 21.0, 22.0];
+    let mirrored = vec![12.0, 11.0, 22.0, 21.0];
+    let outs: Vec<_> = (0..200).map(|n| apply(&t, n)).collect();
+    assert!(outs.iter().all(|o| *o == plain || *o == mirrored));
+    let share = outs.iter().filter(|o| **o == mirrored).count();
+    assert!((60..140).contains(&share), "{share} of 200 mirrored");
+}
+
+#[test]
+fn train_crops_everywhere_and_alike_for_the_same_number() {
+    let t = transform(&crop_mirror(3, false), Mode::Train).unwrap();
+    let corners: std::collections::BTreeSet<u32> =
+        (0..200).map(|n| apply(&t, n)[0] as u32).collect();
+    assert_eq!(
+        corners.into_iter().collect::<Vec<_>>(),
+        [0, 1, 2, 10, 11, 12]
+    );
+    assert_eq!(apply(&t, 77), apply(&t, 77));
+}
+
+#[test]
+fn the_mean_picture_is_cropped_and_mirrored_with_the_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mean.binaryproto");
+    let values: Vec<f32> = ramp().iter().map(|&v| f32::from(v)).collect();
+    binary::write(&file, &blob::blob(&[1, 1, 4, 5], &values)).unwrap();
+    let name = file.to_str().unwrap().to_string();
+    for mode in [Mode::Train, Mode::Test] {
+        let param = TransformationParameter {
+            mean_file: Some(name.clone()),
+            ..crop_mirror(2, true)
+        };
+        let t = transform(&param, mode).unwrap();
+        assert!((0..50).all(|n| apply(&t, n) == [0.0; 4]));
+        let error = t.output([3, 4, 5]).unwrap_err().to_string();
+        assert!(
+            error.contains("is 1 x 4 x 5") && error.contains("3 x 4 x 5"),
+            "{error}"
+        );
+    }
+    let both = TransformationParameter {
+        mean_file: Some(name),
+        mean_value: vec![1.0],
+        ..Default::default()
+    };
+    let error = transform(&both, Mode::Test).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "transform_param has both mean_file and mean_value; keep one"
+    );
+}
+
+#[test]
+fn bytes_and_floats_give_the_same() {
+    let param = TransformationParameter {
+        scale: Some(0.3),
+        mean_value: vec![7.5],
+        ..crop_mirror(3, true)
+    };
+    let t = transform(&param, Mode::Train).unwrap();
+    let floats: Vec<f32> = ramp().iter().map(|&v| f32::from(v)).collect();
+    let picture = Picture {
+        dims: [1, 4, 5],
+        pixels: Pixels::Floats(&floats),
+    };
+    for n in 0..20 {
+        let mut out = vec![0.0; 9];
+        t.apply(&picture, n, &mut out).unwrap();
+        assert_eq!(out, apply(&t, n));
+    }
+}
+
+#[test]
+fn impossible_parameters_are_told() {
+    let error = transform(&crop_mirror(5, false), Mode::Test)
+        .unwrap()
+        .output([1, 4, 5])
+        .unwrap_err();
+    let wanted = "crop_size 5 does not fit into the picture, 1 x 4 x 5 (channels, height, width)";
+    assert_eq!(error.to_string(), wanted);
+    let means = TransformationParameter {
+        mean_value: vec![1.0, 2.0],
+        ..Default::default()
+    };
+    let error = transform(&means, Mode::Test)
+        .unwrap()
+        .output([3, 4, 5])
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "expected 1 mean_value or one for each of 3 channels, found 2"
+    );
+    let both = TransformationParameter {
+        force_color: Some(true),
+        force_gray: Some(true),
+        ..Default::default()
+    };
+    assert!(
+        transform(&both, Mode::Test)
+            .unwrap_err()
+            .to_string()
+            .contains("both force_color and force_gray")
+    );
+    let absent = TransformationParameter {
+        mean_file: Some("/no/mean".into()),
+        ..Default::default()
+    };
+    let error = format!("{:#}", transform(&absent, Mode::Test).unwrap_err());
+    assert!(
+        error.starts_with("cannot read mean_file: ") && error.contains("/no/mean"),
+        "{error}"
+    );
+}
