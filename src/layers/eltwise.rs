@@ -137,7 +137,7 @@ mod tests {
         let data = |k: usize| (0..30).map(|i| ((i * 7 + k * 11) % 30) as f32 / 10.0).collect::<Vec<_>>();
         let x = |k| Tensor::new(Shape::new([30]), data(k)).unwrap();
         let dy = Tensor { data: crate::kernels::noise(1, 30), ..x(0) };
-        let (y, dx) = Check::default().both(&*max, vec![x(0), x(1), x(2)], &[dy.clone()]).unwrap();
+        let (y, dx) = Check::default().both(&*max, vec![x(0), x(1), x(2)], std::slice::from_ref(&dy)).unwrap();
         for i in 0..30 {
             let all = [data(0)[i], data(1)[i], data(2)[i]];
             assert_eq!(y[0].data[i], all.iter().copied().fold(0.0, f32::max));

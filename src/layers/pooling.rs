@@ -186,7 +186,7 @@ mod tests {
                     let mut x = Tensor::new(Shape::new([2, 2, 5, 6]), x.clone()).unwrap();
                     let y = Check::default().forward(&*layer, vec![x.clone()]).unwrap();
                     let dy = Tensor { data: crate::kernels::noise(3, y[0].data.len()), ..y[0].clone() };
-                    let (_, dx) = Check::default().both(&*layer, vec![x.clone()], &[dy.clone()]).unwrap();
+                    let (_, dx) = Check::default().both(&*layer, vec![x.clone()], std::slice::from_ref(&dy)).unwrap();
                     for i in 0..n {
                         let mut objective = |v: f32| {
                             let old = std::mem::replace(&mut x.data[i], v);
