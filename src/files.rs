@@ -16,6 +16,18 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
+/// The path `name` as a prototxt means it: from the working folder, as in Caffe; else, if it is not
+/// there, from `folder`, that of the file which names it.
+pub fn resolve(name: &str, folder: &Path) -> PathBuf {
+    let path = PathBuf::from(name);
+    let beside = folder.join(name);
+    if !path.exists() && beside.exists() {
+        beside
+    } else {
+        path
+    }
+}
+
 /// The bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))
@@ -90,5 +102,66 @@ fn cause(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "its folder does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
         _ => reason(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        write_atomic(&path, |w| Ok(w.write_all(b"old")?)).unwrap();
+        let error = write_atomic(&path, |w| {
+            w.write_all(b"half")?;
+            bail!("the loss is NaN")
+        });
+        let wanted = format!("cannot write {}: the loss is NaN", path.display());
+        assert_eq!(error.unwrap_err().to_string(), wanted);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none/out");
+        let error = write_atomic(&path, |_| Ok(())).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("cannot write {}: its folder does not exist", path.display())
+        );
+        let error = write_atomic(folder.path(), |_| Ok(()))
+            .unwrap_err()
+            .to_string();
+        assert!(error.ends_with("it is a folder"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_the_usual_permissions_hold() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::write(&real, "old").unwrap();
+        let usual = fs::metadata(&real).unwrap().permissions().mode();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        write_atomic(&link, |w| Ok(w.write_all(b"new")?)).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode(), usual);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_directly() {
+        write_atomic(Path::new("/dev/null"), |w| Ok(w.write_all(b"x")?)).unwrap();
+        let full = write_atomic(Path::new("/dev/full"), |w| Ok(w.write_all(b"x")?));
+        assert_eq!(
+            full.unwrap_err().to_string(),
+            "cannot write /dev/full: No space left on device"
+        );
     }
 }

@@ -33,12 +33,16 @@ fn mix(mut z: u64) -> u64 {
 impl Random {
     /// The numbers of `purpose` and `stream` in a run with `seed`.
     pub fn new(seed: u64, purpose: Purpose, stream: u64) -> Self {
-        Self { key: mix(mix(seed ^ mix(purpose as u64 + 1)) ^ stream) }
+        Self {
+            key: mix(mix(seed ^ mix(purpose as u64 + 1)) ^ stream),
+        }
     }
 
     /// The same purpose further divided, by iteration for instance.
     pub fn branch(self, stream: u64) -> Self {
-        Self { key: mix(self.key ^ mix(stream)) }
+        Self {
+            key: mix(self.key ^ mix(stream)),
+        }
     }
 
     /// 64 random bits.

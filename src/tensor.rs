@@ -117,7 +117,10 @@ impl Tensor {
 
     /// A view of the whole array.
     pub fn view(&self) -> View<'_> {
-        View { shape: self.shape.clone(), data: &self.data }
+        View {
+            shape: self.shape.clone(),
+            data: &self.data,
+        }
     }
 }
 

@@ -34,22 +34,48 @@ fn read_npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     for name in file.names()? {
         let array: ArrayD<f32> = match file.by_name(&name) {
             Ok(array) => array,
-            Err(_) => file.by_name::<ndarray::OwnedRepr<f32>, Ix0>(&name)?.into_dyn(),
+            Err(_) => file
+                .by_name::<ndarray::OwnedRepr<f32>, Ix0>(&name)?
+                .into_dyn(),
         };
         let shape = Shape::from(array.shape());
         let data = array.iter().copied().collect();
-        arrays.insert(name.trim_end_matches(".npy").to_string(), Tensor { shape, data });
+        arrays.insert(
+            name.trim_end_matches(".npy").to_string(),
+            Tensor { shape, data },
+        );
     }
     Ok(arrays)
 }
 
 /// The L2 distance relative to the L2 norm of what is wanted.
 fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
-    ensure!(got.shape == want.shape, "{name}: shape {} instead of {}", got.shape, want.shape);
-    let norm = want.data.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-    let distance = got.data.iter().zip(&want.data).map(|(g, w)| f64::from(g - w).powi(2)).sum::<f64>().sqrt();
+    ensure!(
+        got.shape == want.shape,
+        "{name}: shape {} instead of {}",
+        got.shape,
+        want.shape
+    );
+    let norm = want
+        .data
+        .iter()
+        .map(|v| f64::from(*v).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    let distance = got
+        .data
+        .iter()
+        .zip(&want.data)
+        .map(|(g, w)| f64::from(g - w).powi(2))
+        .sum::<f64>()
+        .sqrt();
     let close = distance <= 1e-5 * norm || distance <= 1e-7;
-    ensure!(close, "{name}: off by {distance:e} of {norm:e}: {:?} instead of {:?}", got.data, want.data);
+    ensure!(
+        close,
+        "{name}: off by {distance:e} of {norm:e}: {:?} instead of {:?}",
+        got.data,
+        want.data
+    );
     Ok(())
 }
 
@@ -57,7 +83,9 @@ fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
 fn check(prototxt: &Path, train: bool) -> Result<usize> {
     let arrays = read_npz(&prototxt.with_extension("npz"))?;
     let part = |kind: &'static str| {
-        arrays.iter().filter_map(move |(k, v)| Some((k.strip_prefix(kind)?.to_string(), v.clone())))
+        arrays
+            .iter()
+            .filter_map(move |(k, v)| Some((k.strip_prefix(kind)?.to_string(), v.clone())))
     };
     let (parsed, _) = load_net(prototxt)?;
     let mode = if train { Mode::Train } else { Mode::Test };
@@ -69,11 +97,17 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
         .iter()
         .filter(|n| n.is_source())
         .flat_map(|n| &n.tops)
-        .map(|&v| inputs.get(&named(v, &graph)).cloned().context("an input has no numbers"))
+        .map(|&v| {
+            inputs
+                .get(&named(v, &graph))
+                .cloned()
+                .context("an input has no numbers")
+        })
         .collect::<Result<_>>()?;
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
-    let top_diffs: Vec<(usize, Tensor)> =
-        part("topdiff/").map(|(k, v)| Ok((graph.value(&k).context("no such top")?, v))).collect::<Result<_>>()?;
+    let top_diffs: Vec<(usize, Tensor)> = part("topdiff/")
+        .map(|(k, v)| Ok((graph.value(&k).context("no such top")?, v)))
+        .collect::<Result<_>>()?;
     let backward = !top_diffs.is_empty();
     let options = Options {
         backward,
@@ -84,12 +118,21 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
     let mut weights = net.fill(1)?;
     for (param, weight) in net.params().iter().zip(&mut weights) {
         let name = format!("param/{}/{}", param.layer, param.index);
-        let stored = arrays.get(&name).with_context(|| format!("no array {name}"))?;
-        ensure!(stored.shape == weight.shape, "{name}: shape {} instead of {}", weight.shape, stored.shape);
+        let stored = arrays
+            .get(&name)
+            .with_context(|| format!("no array {name}"))?;
+        ensure!(
+            stored.shape == weight.shape,
+            "{name}: shape {} instead of {}",
+            weight.shape,
+            stored.shape
+        );
         *weight = stored.clone();
     }
     let mut pass = Pass::new(1, 0);
-    pass.wanted = part("out/").filter_map(|(k, _)| net.graph().value(&k)).collect();
+    pass.wanted = part("out/")
+        .filter_map(|(k, _)| net.graph().value(&k))
+        .collect();
     pass.wanted_diffs = net.inputs().to_vec();
     pass.top_diffs = &top_diffs;
     let mut grads = net.zero_gradients();
@@ -100,12 +143,22 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
     };
     let mut compared = 0;
     for (name, want) in part("out/") {
-        let value = net.graph().value(&name).and_then(|v| outputs.values.get(&v));
-        compare(&format!("out/{name}"), value.context("no such output")?, &want)?;
+        let value = net
+            .graph()
+            .value(&name)
+            .and_then(|v| outputs.values.get(&v));
+        compare(
+            &format!("out/{name}"),
+            value.context("no such output")?,
+            &want,
+        )?;
         compared += 1;
     }
     for (name, want) in part("din/") {
-        let input = net.inputs().iter().find(|&&v| named(v, net.graph()) == name);
+        let input = net
+            .inputs()
+            .iter()
+            .find(|&&v| named(v, net.graph()) == name);
         match input.and_then(|v| outputs.diffs.get(v)) {
             Some(got) => compare(&format!("din/{name}"), got, &want)?,
             // No gradient flows to labels: Caffe leaves zeros.
@@ -116,7 +169,14 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
     for (param, grad) in net.params().iter().zip(&grads) {
         let name = format!("dparam/{}/{}", param.layer, param.index);
         if let Some(want) = arrays.get(&name) {
-            compare(&name, &Tensor { shape: param.shape.clone(), data: grad.clone() }, want)?;
+            compare(
+                &name,
+                &Tensor {
+                    shape: param.shape.clone(),
+                    data: grad.clone(),
+                },
+                want,
+            )?;
             compared += 1;
         }
     }
@@ -125,12 +185,18 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
 
 #[test]
 fn every_layer_computes_what_caffe_computes() -> Result<()> {
-    let Some(folder) = folder() else { return Ok(()) };
-    let meta: serde_json::Value = serde_json::from_str(&fs::read_to_string(folder.join("meta.json"))?)?;
+    let Some(folder) = folder() else {
+        return Ok(());
+    };
+    let meta: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.join("meta.json"))?)?;
     let cases = meta.as_object().context("meta.json is not an object")?;
     let only = std::env::var("CASE").ok();
     let (mut passed, mut skipped, mut failed) = (0, Vec::new(), Vec::new());
-    for (name, about) in cases.iter().filter(|(name, _)| only.as_ref().is_none_or(|o| name.contains(o))) {
+    for (name, about) in cases
+        .iter()
+        .filter(|(name, _)| only.as_ref().is_none_or(|o| name.contains(o)))
+    {
         let train = about["phase"] == "TRAIN";
         match check(&folder.join(format!("{name}.prototxt")), train) {
             Ok(compared) => {
@@ -141,7 +207,15 @@ fn every_layer_computes_what_caffe_computes() -> Result<()> {
             Err(e) => failed.push(format!("{name}: {e:#}")),
         }
     }
-    eprintln!("{passed} cases passed; no such type yet: {}", skipped.join(" "));
-    ensure!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
+    eprintln!(
+        "{passed} cases passed; no such type yet: {}",
+        skipped.join(" ")
+    );
+    ensure!(
+        failed.is_empty(),
+        "{} cases failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
     Ok(())
 }

@@ -59,7 +59,12 @@ impl Convolution {
         if self.is_identity() {
             return 0;
         }
-        let widest = self.strips().iter().map(|s| s.len() * self.row()).max().unwrap_or(0);
+        let widest = self
+            .strips()
+            .iter()
+            .map(|s| s.len() * self.row())
+            .max()
+            .unwrap_or(0);
         self.depth() * if parallel { self.positions() } else { widest }
     }
 
@@ -88,7 +93,9 @@ impl Convolution {
         let rows = self.picture().map_or(1, |[h, _]| h.output);
         let columns = (STRIP.0 / 4 / self.depth().max(1)).max(STRIP.1);
         let count = (rows * self.row()).div_ceil(columns).clamp(1, rows.max(1));
-        (0..count).map(|i| rows * i / count..rows * (i + 1) / count).collect()
+        (0..count)
+            .map(|i| rows * i / count..rows * (i + 1) / count)
+            .collect()
     }
 
     /// The columns of `x` (some channels of it) for some output rows.
@@ -110,13 +117,25 @@ impl Convolution {
     /// A group's channels cut into parts of at least 128 rows of the column matrix, at most 8.
     fn parts(&self, parallel: bool) -> Vec<Range<usize>> {
         let channels = self.inputs / self.groups;
-        let count = if parallel { (self.depth() / 128).clamp(1, 8).min(channels.max(1)) } else { 1 };
+        let count = if parallel {
+            (self.depth() / 128).clamp(1, 8).min(channels.max(1))
+        } else {
+            1
+        };
         let cuts = (1..count).map(|i| channels * i / count).collect::<Vec<_>>();
         pieces(channels, &cuts).collect()
     }
 
     /// Y = W·col(X) + b for one sample.
-    pub fn forward(&self, parallel: bool, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], scratch: &mut [f32]) {
+    pub fn forward(
+        &self,
+        parallel: bool,
+        x: &[f32],
+        w: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let (o, k, p) = (self.outputs / self.groups, self.depth(), self.positions());
         let sample = self.inputs / self.groups * self.plane();
         for g in 0..self.groups {
@@ -133,14 +152,26 @@ impl Convolution {
             if let [rows] = strips.as_slice() {
                 let col = &mut scratch[..k * p];
                 let block = self.kernel() * p;
-                each_chunk(parallel, (CHUNK / block.max(1)).max(1) * block, col, |start, part| {
-                    self.columns(&x[start / block.max(1) * self.plane()..], rows.clone(), part);
-                });
+                each_chunk(
+                    parallel,
+                    (CHUNK / block.max(1)).max(1) * block,
+                    col,
+                    |start, part| {
+                        self.columns(
+                            &x[start / block.max(1) * self.plane()..],
+                            rows.clone(),
+                            part,
+                        );
+                    },
+                );
                 let alpha = fill(&mut y, bias);
                 gemm(parallel, alpha, y, 1.0, w, Mat::new(col, k, p));
                 continue;
             }
-            let cuts = strips[1..].iter().map(|s| s.start * self.row()).collect::<Vec<_>>();
+            let cuts = strips[1..]
+                .iter()
+                .map(|s| s.start * self.row())
+                .collect::<Vec<_>>();
             let work = y.split_columns(&cuts).into_iter().zip(strips);
             let strip = |mut y: MatMut, rows: Range<usize>, col: &mut [f32]| {
                 let n = rows.len() * self.row();
@@ -157,7 +188,9 @@ impl Convolution {
                     rest = after;
                     tasks.push((y, rows, col));
                 }
-                tasks.into_par_iter().for_each(|(y, rows, col)| strip(y, rows, col));
+                tasks
+                    .into_par_iter()
+                    .for_each(|(y, rows, col)| strip(y, rows, col));
             } else {
                 work.for_each(|(y, rows)| strip(y, rows, scratch));
             }
@@ -165,7 +198,14 @@ impl Convolution {
     }
 
     /// dW += dY·col(X)ᵀ for one sample.
-    pub fn backward_weights(&self, parallel: bool, x: &[f32], dy: &[f32], dw: &mut [f32], scratch: &mut [f32]) {
+    pub fn backward_weights(
+        &self,
+        parallel: bool,
+        x: &[f32],
+        dy: &[f32],
+        dw: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let (o, k, p) = (self.outputs / self.groups, self.depth(), self.positions());
         let sample = self.inputs / self.groups * self.plane();
         for g in 0..self.groups {
@@ -178,7 +218,10 @@ impl Convolution {
             }
             let parts = self.parts(parallel);
             let inner = parallel && parts.len() == 1;
-            let cuts = parts[1..].iter().map(|c| c.start * self.kernel()).collect::<Vec<_>>();
+            let cuts = parts[1..]
+                .iter()
+                .map(|c| c.start * self.kernel())
+                .collect::<Vec<_>>();
             let part = |mut dw: MatMut, channels: Range<usize>, col: &mut [f32]| {
                 let k = channels.len() * self.kernel();
                 let x = &x[channels.start * self.plane()..channels.end * self.plane()];
@@ -186,11 +229,23 @@ impl Convolution {
                     let (from, n) = (rows.start * self.row(), rows.len() * self.row());
                     let col = &mut col[..k * n];
                     self.columns(x, rows, col);
-                    gemm(inner, 1.0, dw.reborrow(), 1.0, dy.columns(from..from + n), Mat::new(col, k, n).t());
+                    gemm(
+                        inner,
+                        1.0,
+                        dw.reborrow(),
+                        1.0,
+                        dy.columns(from..from + n),
+                        Mat::new(col, k, n).t(),
+                    );
                 }
             };
             let work = dw.split_columns(&cuts).into_iter().zip(parts);
-            self.run(work, scratch, |(_, channels)| channels.len(), |(dw, channels), col| part(dw, channels, col));
+            self.run(
+                work,
+                scratch,
+                |(_, channels)| channels.len(),
+                |(dw, channels), col| part(dw, channels, col),
+            );
         }
     }
 
@@ -200,7 +255,14 @@ impl Convolution {
     }
 
     /// dX = col2im(Wᵀ·dY) for one sample.
-    pub fn backward_data(&self, parallel: bool, w: &[f32], dy: &[f32], dx: &mut [f32], scratch: &mut [f32]) {
+    pub fn backward_data(
+        &self,
+        parallel: bool,
+        w: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        scratch: &mut [f32],
+    ) {
         let (o, k, p) = (self.outputs / self.groups, self.depth(), self.positions());
         let sample = self.inputs / self.groups * self.plane();
         for g in 0..self.groups {
@@ -228,11 +290,23 @@ impl Convolution {
                 for rows in self.strips() {
                     let (from, n) = (rows.start * self.row(), rows.len() * self.row());
                     let col = &mut col[..k * n];
-                    gemm(inner, 0.0, MatMut::new(col, k, n), 1.0, w, dy.columns(from..from + n));
+                    gemm(
+                        inner,
+                        0.0,
+                        MatMut::new(col, k, n),
+                        1.0,
+                        w,
+                        dy.columns(from..from + n),
+                    );
                     self.add_columns(col, rows, dx);
                 }
             };
-            self.run(work, scratch, |(_, channels)| channels.len(), |(dx, channels), col| part(dx, channels, col));
+            self.run(
+                work,
+                scratch,
+                |(_, channels)| channels.len(),
+                |(dx, channels), col| part(dx, channels, col),
+            );
         }
     }
 
@@ -245,7 +319,12 @@ impl Convolution {
         channels: impl Fn(&T) -> usize,
         f: impl Fn(T, &mut [f32]) + Sync,
     ) {
-        let widest = self.strips().iter().map(|s| s.len() * self.row()).max().unwrap_or(0);
+        let widest = self
+            .strips()
+            .iter()
+            .map(|s| s.len() * self.row())
+            .max()
+            .unwrap_or(0);
         let mut rest = scratch;
         let mut tasks = Vec::new();
         for item in work {
@@ -269,92 +348,4 @@ fn fill(y: &mut MatMut, bias: Option<&[f32]>) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::noise;
-
-    fn cases() -> Vec<Convolution> {
-        let axis = |i, k, s, p, d| Axis::new(i, k, s, p, d).unwrap();
-        let conv = |groups, inputs, outputs, axes: &[Axis]| Convolution { groups, inputs, outputs, axes: axes.to_vec() };
-        vec![
-            conv(1, 3, 5, &[axis(9, 3, 2, 1, 1), axis(8, 2, 1, 0, 2)]),
-            conv(2, 4, 6, &[axis(6, 3, 1, 1, 1), axis(7, 3, 1, 1, 1)]),
-            conv(1, 5, 3, &[axis(4, 1, 1, 0, 1), axis(6, 1, 1, 0, 1)]),
-            conv(1, 2, 3, &[axis(4, 2, 1, 1, 1), axis(5, 2, 2, 0, 1), axis(3, 3, 1, 1, 1)]),
-            conv(1, 3, 2, &[axis(11, 3, 2, 0, 1)]),
-            conv(1, 3, 2, &[]),
-            // Large enough for several strips, parts and cut products.
-            conv(1, 40, 70, &[axis(33, 3, 1, 1, 1), axis(31, 3, 1, 1, 1)]),
-            conv(1, 3, 96, &[axis(61, 7, 2, 0, 1), axis(61, 7, 2, 0, 1)]),
-        ]
-    }
-
-    /// Every product of the definition: (output element, input element, weight element).
-    fn walk(c: &Convolution, mut f: impl FnMut(usize, usize, usize)) {
-        let (ci, co) = (c.inputs / c.groups, c.outputs / c.groups);
-        let (kernel, plane, p) = (c.kernel(), c.plane(), c.positions());
-        for k in 0..kernel {
-            for at in 0..p {
-                let (mut k2, mut p2, mut x, mut step, mut inside) = (k, at, 0, 1, true);
-                for a in c.axes.iter().rev() {
-                    let i = (p2 % a.output * a.stride + k2 % a.kernel * a.dilation) as isize - a.pad as isize;
-                    p2 /= a.output;
-                    k2 /= a.kernel;
-                    inside &= i >= 0 && i < a.input as isize;
-                    x += i.max(0) as usize * step;
-                    step *= a.input;
-                }
-                if inside {
-                    for o in 0..c.outputs {
-                        for i in 0..ci {
-                            f(o * p + at, (o / co * ci + i) * plane + x, (o * ci + i) * kernel + k);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn close(got: &[f32], want: &[f64]) {
-        let norm = want.iter().map(|w| w * w).sum::<f64>().sqrt().max(1e-3);
-        let error = got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).powi(2)).sum::<f64>().sqrt();
-        assert!(error < 1e-5 * norm, "{error} of {norm}");
-    }
-
-    #[test]
-    fn equals_the_definition_with_any_threads() {
-        for c in cases() {
-            let x = noise(1, c.inputs * c.plane());
-            let w = noise(2, c.outputs * c.depth());
-            let b = noise(3, c.outputs);
-            let dy = noise(4, c.outputs * c.positions());
-            let f = |v: f32| f64::from(v);
-            let mut y_want: Vec<f64> = (0..dy.len()).map(|i| f(b[i / c.positions()])).collect();
-            let (mut dx_want, mut dw_want) = (vec![0.0; x.len()], vec![1.0; w.len()]);
-            walk(&c, |yi, xi, wi| {
-                y_want[yi] += f(x[xi]) * f(w[wi]);
-                dx_want[xi] += f(dy[yi]) * f(w[wi]);
-                dw_want[wi] += f(dy[yi]) * f(x[xi]);
-            });
-            let mut first = None;
-            for threads in [0, 1, 2, 3] {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().unwrap();
-                let parallel = threads > 0;
-                let mut scratch = vec![f32::NAN; c.scratch(parallel)];
-                let (mut y, mut dx, mut dw) = (vec![f32::NAN; dy.len()], vec![f32::NAN; x.len()], vec![1.0; w.len()]);
-                let mut db = vec![0.0; b.len()];
-                pool.install(|| {
-                    c.forward(parallel, &x, &w, Some(&b), &mut y, &mut scratch);
-                    c.backward_weights(parallel, &x, &dy, &mut dw, &mut scratch);
-                    c.backward_data(parallel, &w, &dy, &mut dx, &mut scratch);
-                });
-                c.backward_bias(&dy, &mut db);
-                close(&y, &y_want);
-                close(&dx, &dx_want);
-                close(&dw, &dw_want);
-                let got = (y, dx, dw, db);
-                assert!(*first.get_or_insert_with(|| got.clone()) == got, "{c:?} with {threads} threads");
-            }
-        }
-    }
-}
+mod tests;

@@ -7,9 +7,11 @@ pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
     each_chunk(parallel, CHUNK, x, |_, part| {
         if slope == 0.0 {
             // `v > 0` is false for NaN: such an element becomes 0, as in Caffe.
-            part.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
+            part.iter_mut()
+                .for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
         } else {
-            part.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { slope * *v });
+            part.iter_mut()
+                .for_each(|v| *v = if *v > 0.0 { *v } else { slope * *v });
         }
     });
 }
@@ -29,7 +31,9 @@ pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]
 pub fn scale(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     each_chunk(parallel, CHUNK, y, |start, part| {
-        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y = a * x);
+        part.iter_mut()
+            .zip(&x[start..])
+            .for_each(|(y, x)| *y = a * x);
     });
 }
 
@@ -37,7 +41,9 @@ pub fn scale(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
 pub fn add_scaled(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     each_chunk(parallel, CHUNK, y, |start, part| {
-        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y += a * x);
+        part.iter_mut()
+            .zip(&x[start..])
+            .for_each(|(y, x)| *y += a * x);
     });
 }
 

@@ -28,21 +28,42 @@ impl<'a> Mat<'a> {
 
     /// A row-major matrix whose rows start `stride` elements apart.
     pub fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        let mat = Self { data, rows, cols, row: stride, col: 1 };
-        assert!(mat.extent() <= data.len(), "a {rows} x {cols} matrix of stride {stride} needs {}, has {}", mat.extent(), data.len());
+        let mat = Self {
+            data,
+            rows,
+            cols,
+            row: stride,
+            col: 1,
+        };
+        assert!(
+            mat.extent() <= data.len(),
+            "a {rows} x {cols} matrix of stride {stride} needs {}, has {}",
+            mat.extent(),
+            data.len()
+        );
         mat
     }
 
     /// The transpose; no number moves.
     pub fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row: self.col, col: self.row, ..self }
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row: self.col,
+            col: self.row,
+            ..self
+        }
     }
 
     /// Some of the rows.
     pub fn rows(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows);
         let start = (range.start * self.row).min(self.data.len());
-        Self { data: &self.data[start..], rows: range.len(), ..self }
+        Self {
+            data: &self.data[start..],
+            rows: range.len(),
+            ..self
+        }
     }
 
     /// Some of the columns.
@@ -52,7 +73,11 @@ impl<'a> Mat<'a> {
 
     /// One past the offset of the last element.
     fn extent(&self) -> usize {
-        if self.rows == 0 || self.cols == 0 { 0 } else { (self.rows - 1) * self.row + (self.cols - 1) * self.col + 1 }
+        if self.rows == 0 || self.cols == 0 {
+            0
+        } else {
+            (self.rows - 1) * self.row + (self.cols - 1) * self.col + 1
+        }
     }
 }
 
@@ -79,27 +104,54 @@ impl<'a> MatMut<'a> {
 
     /// A row-major matrix whose rows start `stride` ≥ `cols` elements apart.
     pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        let extent = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols };
-        assert!(cols <= stride && extent <= data.len(), "a {rows} x {cols} matrix of stride {stride} needs {extent}, has {}", data.len());
-        Self { data: data.as_mut_ptr(), rows, cols, stride, life: PhantomData }
+        let extent = if rows == 0 || cols == 0 {
+            0
+        } else {
+            (rows - 1) * stride + cols
+        };
+        assert!(
+            cols <= stride && extent <= data.len(),
+            "a {rows} x {cols} matrix of stride {stride} needs {extent}, has {}",
+            data.len()
+        );
+        Self {
+            data: data.as_mut_ptr(),
+            rows,
+            cols,
+            stride,
+            life: PhantomData,
+        }
     }
 
     /// Cuts into blocks of rows at the given increasing positions.
     pub fn split_rows(self, cuts: &[usize]) -> Vec<MatMut<'a>> {
         pieces(self.rows, cuts)
             // `wrapping_add` because an empty matrix may have any pointer.
-            .map(|r| MatMut { data: self.data.wrapping_add(r.start * self.stride), rows: r.len(), ..self })
+            .map(|r| MatMut {
+                data: self.data.wrapping_add(r.start * self.stride),
+                rows: r.len(),
+                ..self
+            })
             .collect()
     }
 
     /// Cuts into blocks of columns at the given increasing positions.
     pub fn split_columns(self, cuts: &[usize]) -> Vec<MatMut<'a>> {
-        pieces(self.cols, cuts).map(|r| MatMut { data: self.data.wrapping_add(r.start), cols: r.len(), ..self }).collect()
+        pieces(self.cols, cuts)
+            .map(|r| MatMut {
+                data: self.data.wrapping_add(r.start),
+                cols: r.len(),
+                ..self
+            })
+            .collect()
     }
 
     /// The same matrix for a shorter time.
     pub fn reborrow(&mut self) -> MatMut<'_> {
-        MatMut { life: PhantomData, ..*self }
+        MatMut {
+            life: PhantomData,
+            ..*self
+        }
     }
 
     /// Row `i`.
@@ -120,8 +172,14 @@ impl<'a> MatMut<'a> {
 /// The ranges between 0, the cuts and `n`.
 pub fn pieces(n: usize, cuts: &[usize]) -> impl Iterator<Item = Range<usize>> {
     assert!(cuts.is_sorted() && cuts.last().is_none_or(|&c| c <= n));
-    let starts = std::iter::once(0).chain(cuts.iter().copied()).collect::<Vec<_>>();
-    let ends = cuts.iter().copied().chain(std::iter::once(n)).collect::<Vec<_>>();
+    let starts = std::iter::once(0)
+        .chain(cuts.iter().copied())
+        .collect::<Vec<_>>();
+    let ends = cuts
+        .iter()
+        .copied()
+        .chain(std::iter::once(n))
+        .collect::<Vec<_>>();
     starts.into_iter().zip(ends).map(|(a, b)| a..b)
 }
 
@@ -139,13 +197,25 @@ pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
     );
     if parallel {
         let by_rows = c.rows >= c.cols;
-        let (long, short) = if by_rows { (c.rows, c.cols) } else { (c.cols, c.rows) };
+        let (long, short) = if by_rows {
+            (c.rows, c.cols)
+        } else {
+            (c.cols, c.rows)
+        };
         let cuts = cuts(long, short, a.cols);
         if !cuts.is_empty() {
             let ranges = pieces(long, &cuts).collect::<Vec<_>>();
-            let parts = if by_rows { c.split_rows(&cuts) } else { c.split_columns(&cuts) };
+            let parts = if by_rows {
+                c.split_rows(&cuts)
+            } else {
+                c.split_columns(&cuts)
+            };
             parts.into_par_iter().zip(ranges).for_each(|(c, r)| {
-                let (a, b) = if by_rows { (a.rows(r), b) } else { (a, b.columns(r)) };
+                let (a, b) = if by_rows {
+                    (a.rows(r), b)
+                } else {
+                    (a, b.columns(r))
+                };
                 product(alpha, c, beta, a, b);
             });
             return;
@@ -198,83 +268,4 @@ fn product(alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::noise;
-
-    /// Three loops in double precision.
-    fn naive(alpha: f32, c: &[f32], beta: f32, a: Mat, b: Mat) -> Vec<f32> {
-        let mut out = c.to_vec();
-        for i in 0..a.rows {
-            for j in 0..b.cols {
-                let sum: f64 = (0..a.cols)
-                    .map(|k| f64::from(a.data[i * a.row + k * a.col]) * f64::from(b.data[k * b.row + j * b.col]))
-                    .sum();
-                let old = if alpha == 0.0 { 0.0 } else { f64::from(alpha) * f64::from(c[i * b.cols + j]) };
-                out[i * b.cols + j] = (old + f64::from(beta) * sum) as f32;
-            }
-        }
-        out
-    }
-
-    fn close(got: &[f32], want: &[f32]) {
-        for (g, w) in got.iter().zip(want) {
-            assert!((g - w).abs() <= 1e-4 * w.abs().max(1.0), "{g} is not {w}");
-        }
-    }
-
-    const SIZES: [(usize, usize, usize); 8] =
-        [(1, 1, 1), (3, 5, 7), (1, 33, 65), (40, 1, 9), (17, 90, 2), (65, 70, 130), (200, 31, 40), (9, 300, 600)];
-
-    #[test]
-    fn equals_the_naive_product_in_all_transpositions() {
-        for (m, n, k) in SIZES {
-            for (alpha, beta) in [(0.0, 1.0), (1.0, 1.0), (0.5, -2.0)] {
-                for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
-                    let (x, y, mut z) = (noise(1, m * k), noise(2, k * n), noise(3, m * n));
-                    let a = if ta { Mat::new(&x, k, m).t() } else { Mat::new(&x, m, k) };
-                    let b = if tb { Mat::new(&y, n, k).t() } else { Mat::new(&y, k, n) };
-                    if alpha == 0.0 {
-                        z.fill(f32::NAN);
-                    }
-                    let want = naive(alpha, &z, beta, a, b);
-                    gemm(false, alpha, MatMut::new(&mut z, m, n), beta, a, b);
-                    close(&z, &want);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_parallel_or_threads() {
-        let sizes = [(96, 3025, 147), (256, 169, 576), (64, 729, 1100), (1000, 4, 512), (300, 300, 3), (577, 256, 43), (73, 146, 900)];
-        for (m, n, k) in sizes {
-            let (x, y, z) = (noise(1, m * k), noise(2, k * n), noise(3, m * n));
-            for (ta, tb) in [(false, false), (true, false), (false, true)] {
-                let a = if ta { Mat::new(&x, k, m).t() } else { Mat::new(&x, m, k) };
-                let b = if tb { Mat::new(&y, n, k).t() } else { Mat::new(&y, k, n) };
-                let mut whole = z.clone();
-                gemm(false, 1.0, MatMut::new(&mut whole, m, n), 1.0, a, b);
-                for threads in [1, 2, 3] {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                    let mut cut = z.clone();
-                    pool.install(|| gemm(true, 1.0, MatMut::new(&mut cut, m, n), 1.0, a, b));
-                    assert!(cut == whole, "{m} x {n} x {k} with {threads} threads");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn cut_matrices_are_disjoint_and_whole() {
-        let mut data = vec![0.0; 7 * 10];
-        for (i, mut part) in MatMut::strided(&mut data, 7, 8, 10).split_columns(&[3, 5]).into_iter().enumerate() {
-            for r in 0..7 {
-                part.row(r).iter_mut().for_each(|x| *x += i as f32 + 1.0);
-            }
-        }
-        for row in data.chunks(10) {
-            assert_eq!(row, [1., 1., 1., 2., 2., 3., 3., 3., 0., 0.]);
-        }
-    }
-}
+mod tests;

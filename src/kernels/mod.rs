@@ -17,12 +17,21 @@ pub const CHUNK: usize = 1 << 14;
 
 /// Calls `f(start, part)` for each part of `chunk` elements of `out` (the last may be shorter), on
 /// several threads if `parallel`.
-pub fn each_chunk<T: Send>(parallel: bool, chunk: usize, out: &mut [T], f: impl Fn(usize, &mut [T]) + Sync) {
+pub fn each_chunk<T: Send>(
+    parallel: bool,
+    chunk: usize,
+    out: &mut [T],
+    f: impl Fn(usize, &mut [T]) + Sync,
+) {
     let chunk = chunk.max(1);
     if parallel && out.len() > chunk {
-        out.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i * chunk, part));
+        out.par_chunks_mut(chunk)
+            .enumerate()
+            .for_each(|(i, part)| f(i * chunk, part));
     } else {
-        out.chunks_mut(chunk).enumerate().for_each(|(i, part)| f(i * chunk, part));
+        out.chunks_mut(chunk)
+            .enumerate()
+            .for_each(|(i, part)| f(i * chunk, part));
     }
 }
 

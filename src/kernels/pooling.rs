@@ -47,7 +47,11 @@ struct Phases<T> {
 impl<T: Copy + Default> Phases<T> {
     fn new(a: &Axis) -> Self {
         let length = a.input.div_ceil(a.stride);
-        Self { stride: a.stride, length, data: vec![T::default(); length * a.stride.min(a.input)] }
+        Self {
+            stride: a.stride,
+            length,
+            data: vec![T::default(); length * a.stride.min(a.input)],
+        }
     }
 
     fn fill(&mut self, row: &[T]) {
@@ -80,18 +84,27 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
         let mut phases = Phases::new(&w);
-        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+        for (y, x) in part
+            .chunks_exact_mut(output)
+            .zip(x[start / output * input..].chunks_exact(input))
+        {
             for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
                 column.fill(-f32::MAX);
                 for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
-                    column.iter_mut().zip(row).for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
+                    column
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
                 }
                 phases.fill(&column);
                 out.fill(-f32::MAX);
                 for kx in 0..w.kernel {
                     let (xs, x0) = inside(&w, kx);
                     let from = phases.from(x0);
-                    out[xs].iter_mut().zip(from).for_each(|(o, v)| *o = if *v > *o { *v } else { *o });
+                    out[xs]
+                        .iter_mut()
+                        .zip(from)
+                        .for_each(|(o, v)| *o = if *v > *o { *v } else { *o });
                 }
             }
         }
@@ -99,21 +112,36 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
 }
 
 /// [`max`], and the index of each maximum within its plane ([`NONE`] if there is none).
-pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], indices: &mut [u32]) {
+pub fn max_indices(
+    parallel: bool,
+    x: &[f32],
+    [h, w]: [Axis; 2],
+    y: &mut [f32],
+    indices: &mut [u32],
+) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     let chunk = planes(input) * output;
     if parallel && y.len() > chunk {
-        let parts = y.par_chunks_mut(chunk).zip(indices.par_chunks_mut(chunk)).enumerate();
-        parts.for_each(|(i, (y, at))| max_indices(false, &x[i * planes(input) * input..], [h, w], y, at));
+        let parts = y
+            .par_chunks_mut(chunk)
+            .zip(indices.par_chunks_mut(chunk))
+            .enumerate();
+        parts.for_each(|(i, (y, at))| {
+            max_indices(false, &x[i * planes(input) * input..], [h, w], y, at)
+        });
         return;
     }
     let mut column = vec![0.0; w.input];
     let mut column_at = vec![NONE; w.input];
     let mut phases = Phases::new(&w);
     let mut phases_at = Phases::new(&w);
-    let pairs = y.chunks_exact_mut(output).zip(indices.chunks_exact_mut(output));
+    let pairs = y
+        .chunks_exact_mut(output)
+        .zip(indices.chunks_exact_mut(output));
     for ((y, at), x) in pairs.zip(x.chunks_exact(input)) {
-        let rows = y.chunks_exact_mut(w.output).zip(at.chunks_exact_mut(w.output));
+        let rows = y
+            .chunks_exact_mut(w.output)
+            .zip(at.chunks_exact_mut(w.output));
         for (oy, (y, at)) in rows.enumerate() {
             column.fill(-f32::MAX);
             column_at.fill(NONE);
@@ -126,7 +154,11 @@ pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], 
                 }
             }
             for (j, a) in column_at.iter_mut().enumerate() {
-                *a = if *a == NONE { NONE } else { *a * w.input as u32 + j as u32 };
+                *a = if *a == NONE {
+                    NONE
+                } else {
+                    *a * w.input as u32 + j as u32
+                };
             }
             phases.fill(&column);
             phases_at.fill(&column_at);
@@ -148,12 +180,20 @@ pub fn max_indices(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], 
 
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
 /// `input`, `output`: sizes of a plane.
-pub fn max_backward(parallel: bool, dy: &[f32], indices: &[u32], [input, output]: [usize; 2], dx: &mut [f32]) {
+pub fn max_backward(
+    parallel: bool,
+    dy: &[f32],
+    indices: &[u32],
+    [input, output]: [usize; 2],
+    dx: &mut [f32],
+) {
     assert_eq!(dy.len(), indices.len());
     each_chunk(parallel, planes(input) * input, dx, |start, part| {
         part.fill(0.0);
         let from = start / input * output;
-        let sources = dy[from..].chunks_exact(output).zip(indices[from..].chunks_exact(output));
+        let sources = dy[from..]
+            .chunks_exact(output)
+            .zip(indices[from..].chunks_exact(output));
         for (dx, (dy, at)) in part.chunks_exact_mut(input).zip(sources) {
             for (d, i) in dy.iter().zip(at) {
                 if let Some(x) = dx.get_mut(*i as usize) {
@@ -170,7 +210,10 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
         let mut phases = Phases::new(&w);
-        for (y, x) in part.chunks_exact_mut(output).zip(x[start / output * input..].chunks_exact(input)) {
+        for (y, x) in part
+            .chunks_exact_mut(output)
+            .zip(x[start / output * input..].chunks_exact(input))
+        {
             for (oy, out) in y.chunks_exact_mut(w.output).enumerate() {
                 column.fill(0.0);
                 for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
@@ -180,7 +223,10 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
                 out.fill(0.0);
                 for kx in 0..w.kernel {
                     let (xs, x0) = inside(&w, kx);
-                    out[xs].iter_mut().zip(phases.from(x0)).for_each(|(o, v)| *o += v);
+                    out[xs]
+                        .iter_mut()
+                        .zip(phases.from(x0))
+                        .for_each(|(o, v)| *o += v);
                 }
                 for (ox, o) in out.iter_mut().enumerate() {
                     *o /= (padded(&h, oy) * padded(&w, ox)).max(1.0);
@@ -210,7 +256,10 @@ pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut 
                     to.zip(&shares[xs]).for_each(|(c, s)| *c += s);
                 }
                 for i in span(&h, oy) {
-                    dx[i * w.input..][..w.input].iter_mut().zip(&column).for_each(|(d, c)| *d += c);
+                    dx[i * w.input..][..w.input]
+                        .iter_mut()
+                        .zip(&column)
+                        .for_each(|(d, c)| *d += c);
                 }
             }
         }
@@ -218,91 +267,4 @@ pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::noise;
-
-    /// (input, kernel, stride, pad, output), the last with ceil and clipping as the layer has them.
-    fn axes() -> Vec<Axis> {
-        [(7, 3, 2, 0, 3), (8, 3, 2, 0, 4), (6, 2, 2, 1, 4), (10, 5, 4, 2, 4), (5, 5, 1, 0, 1), (5, 1, 3, 0, 3), (4, 3, 1, 1, 4)]
-            .map(|(input, kernel, stride, pad, output)| Axis { input, kernel, stride, pad, dilation: 1, output })
-            .to_vec()
-    }
-
-    /// Each window's elements as (index, value) in C order.
-    fn windows(x: &[f32], h: Axis, w: Axis) -> Vec<Vec<(usize, f32)>> {
-        let mut out = Vec::new();
-        for oy in 0..h.output {
-            for ox in 0..w.output {
-                let mut window = Vec::new();
-                for y in 0..h.input {
-                    for z in 0..w.input {
-                        let (ky, kx) = (y + h.pad, z + w.pad);
-                        let inside = |k: usize, o: usize, a: Axis| k >= o * a.stride && k < o * a.stride + a.kernel;
-                        if inside(ky, oy, h) && inside(kx, ox, w) {
-                            window.push((y * w.input + z, x[y * w.input + z]));
-                        }
-                    }
-                }
-                out.push(window);
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn equal_the_naive_twins() {
-        for h in axes() {
-            for w in axes() {
-                let (input, output) = (h.input * w.input, h.output * w.output);
-                // Few values, so that equal maxima occur; and one NaN.
-                let mut x: Vec<f32> = noise(1, 3 * input).iter().map(|v| (v * 2.0).round()).collect();
-                x[input] = f32::NAN;
-                let mut y = vec![0.0; 3 * output];
-                let mut at = vec![0; 3 * output];
-                max_indices(true, &x, [h, w], &mut y, &mut at);
-                let dy = noise(2, y.len());
-                let mut dx = vec![f32::NAN; x.len()];
-                max_backward(true, &dy, &at, [input, output], &mut dx);
-                let mut want_dx = vec![0.0; x.len()];
-                for (p, plane) in x.chunks(input).enumerate() {
-                    for (o, window) in windows(plane, h, w).iter().enumerate() {
-                        let mut best = (NONE as usize, -f32::MAX);
-                        for &(i, v) in window {
-                            if v > best.1 {
-                                best = (i, v);
-                            }
-                        }
-                        let o = p * output + o;
-                        assert_eq!((at[o] as usize, y[o]), best, "{h:?} {w:?}");
-                        if best.0 != NONE as usize {
-                            want_dx[p * input + best.0] += dy[o];
-                        }
-                    }
-                }
-                assert_eq!(dx, want_dx);
-
-                let x = noise(4, 3 * input);
-                average(true, &x, [h, w], &mut y);
-                average_backward(true, &dy, [h, w], &mut dx);
-                want_dx.fill(0.0);
-                for (p, plane) in x.chunks(input).enumerate() {
-                    for (o, window) in windows(plane, h, w).iter().enumerate() {
-                        let size = |a: Axis, o: usize| {
-                            let start = (o * a.stride) as isize - a.pad as isize;
-                            (start + a.kernel as isize).min((a.input + a.pad) as isize) - start
-                        };
-                        let n = (size(h, o / w.output) * size(w, o % w.output)).max(1) as f32;
-                        let o = p * output + o;
-                        let mean = window.iter().map(|(_, v)| v).sum::<f32>() / n;
-                        assert!((y[o] - mean).abs() < 1e-5, "{h:?} {w:?}: {} {mean}", y[o]);
-                        window.iter().for_each(|(i, _)| want_dx[p * input + i] += dy[o] / n);
-                    }
-                }
-                for (got, want) in dx.iter().zip(&want_dx) {
-                    assert!((got - want).abs() < 1e-5, "{h:?} {w:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

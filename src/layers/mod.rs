@@ -7,9 +7,9 @@
 //! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
+pub mod accuracy;
 #[cfg(test)]
 mod check;
-pub mod accuracy;
 pub mod concat;
 pub mod convolution;
 pub mod dropout;
@@ -69,13 +69,27 @@ pub struct ParamSpec {
 
 impl ParamSpec {
     /// A weight: prunable and learnable.
-    pub fn weight(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
-        Self { shape: shape.into(), filler: filler.cloned().unwrap_or_default(), prunable: true, learnable: true }
+    pub fn weight(
+        shape: impl Into<Shape>,
+        filler: Option<&crate::proto::caffe::FillerParameter>,
+    ) -> Self {
+        Self {
+            shape: shape.into(),
+            filler: filler.cloned().unwrap_or_default(),
+            prunable: true,
+            learnable: true,
+        }
     }
 
     /// A bias: learnable, never pruned.
-    pub fn bias(shape: impl Into<Shape>, filler: Option<&crate::proto::caffe::FillerParameter>) -> Self {
-        Self { prunable: false, ..Self::weight(shape, filler) }
+    pub fn bias(
+        shape: impl Into<Shape>,
+        filler: Option<&crate::proto::caffe::FillerParameter>,
+    ) -> Self {
+        Self {
+            prunable: false,
+            ..Self::weight(shape, filler)
+        }
     }
 }
 
@@ -216,6 +230,11 @@ pub trait Layer: Send + Sync {
         0
     }
 
+    /// The name of the kernel that does the work, for `dsd time`.
+    fn kernel(&self) -> &'static str {
+        "plain"
+    }
+
     /// What one forward needs beside tops, for the memory that is logged before a run.
     fn keep_bytes(&self, _bottoms: &[Shape]) -> usize {
         0
@@ -244,7 +263,9 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
-        "Python" => bail!("layers of type Python run Python code inside Caffe and cannot be run here"),
+        "Python" => {
+            bail!("layers of type Python run Python code inside Caffe and cannot be run here")
+        }
         "" => bail!("the layer has no type"),
         other => bail!("unknown layer type '{other}'"),
     })
@@ -254,7 +275,11 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
 fn take<const N: usize>(bottoms: &[Shape]) -> Result<&[Shape; N]> {
     match bottoms.try_into() {
         Ok(bottoms) => Ok(bottoms),
-        Err(_) => bail!("it takes {N} bottom{}, but {} are named", if N == 1 { "" } else { "s" }, bottoms.len()),
+        Err(_) => bail!(
+            "it takes {N} bottom{}, but {} are named",
+            if N == 1 { "" } else { "s" },
+            bottoms.len()
+        ),
     }
 }
 
@@ -263,11 +288,18 @@ fn take<const N: usize>(bottoms: &[Shape]) -> Result<&[Shape; N]> {
 fn axis(shape: &Shape, axis: i32, name: &str) -> Result<usize> {
     match shape.axis(axis) {
         Some(axis) => Ok(axis),
-        None => bail!("{name} {axis} is out of range: bottom 0 has shape {shape}, {} axes", shape.axes()),
+        None => bail!(
+            "{name} {axis} is out of range: bottom 0 has shape {shape}, {} axes",
+            shape.axes()
+        ),
     }
 }
 
 /// [`Coupling::Free`] unless a layer works along or across the outermost axis.
 fn free_if(free: bool) -> Coupling {
-    if free { Coupling::Free } else { Coupling::Whole }
+    if free {
+        Coupling::Free
+    } else {
+        Coupling::Whole
+    }
 }

@@ -19,8 +19,16 @@ pub fn fill(filler: &FillerParameter, shape: &Shape, random: Random) -> Result<V
     if filler.sparse() != -1 && kind != "gaussian" {
         bail!("filler '{kind}' cannot be sparse; only 'gaussian' can");
     }
-    let uniform = |low: f32, high: f32| (0..n as u64).map(|i| low + (high - low) * random.unit(i)).collect();
-    let normal = |mean: f32, std: f32| (0..n as u64).map(|i| mean + std * random.normal(i)).collect();
+    let uniform = |low: f32, high: f32| {
+        (0..n as u64)
+            .map(|i| low + (high - low) * random.unit(i))
+            .collect()
+    };
+    let normal = |mean: f32, std: f32| {
+        (0..n as u64)
+            .map(|i| mean + std * random.normal(i))
+            .collect()
+    };
     Ok(match kind {
         "constant" => vec![filler.value(); n],
         "uniform" => uniform(filler.min(), filler.max()),
@@ -63,7 +71,11 @@ pub fn fill(filler: &FillerParameter, shape: &Shape, random: Random) -> Result<V
 fn fan(filler: &FillerParameter, shape: &Shape) -> f32 {
     let count = shape.count() as f32;
     let fan_in = count / shape.dim(0).max(1) as f32;
-    let fan_out = if shape.axes() > 1 { count / shape.dim(1).max(1) as f32 } else { count };
+    let fan_out = if shape.axes() > 1 {
+        count / shape.dim(1).max(1) as f32
+    } else {
+        count
+    };
     match filler.variance_norm() {
         VarianceNorm::FanIn => fan_in,
         VarianceNorm::FanOut => fan_out,
@@ -79,7 +91,9 @@ fn bilinear(shape: &Shape) -> Result<Vec<f32>> {
     let f = w.div_ceil(2) as f32;
     let c = (w.saturating_sub(1)) as f32 / (2.0 * f);
     let tent = |x: usize| 1.0 - (x as f32 / f - c).abs();
-    Ok((0..shape.count()).map(|i| tent(i % w) * tent(i / w % h)).collect())
+    Ok((0..shape.count())
+        .map(|i| tent(i % w) * tent(i / w % h))
+        .collect())
 }
 
 #[cfg(test)]
@@ -88,8 +102,16 @@ mod tests {
     use crate::random::Purpose;
 
     fn made(kind: &str, dims: &[usize]) -> Vec<f32> {
-        let filler = FillerParameter { r#type: Some(kind.into()), ..Default::default() };
-        fill(&filler, &Shape::from(dims), Random::new(1, Purpose::Filler, 0)).unwrap()
+        let filler = FillerParameter {
+            r#type: Some(kind.into()),
+            ..Default::default()
+        };
+        fill(
+            &filler,
+            &Shape::from(dims),
+            Random::new(1, Purpose::Filler, 0),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -127,8 +149,16 @@ mod tests {
 
     #[test]
     fn an_unknown_filler_is_named() {
-        let filler = FillerParameter { r#type: Some("xavierr".into()), ..Default::default() };
-        let error = fill(&filler, &Shape::from(&[2][..]), Random::new(1, Purpose::Filler, 0)).unwrap_err();
+        let filler = FillerParameter {
+            r#type: Some("xavierr".into()),
+            ..Default::default()
+        };
+        let error = fill(
+            &filler,
+            &Shape::from(&[2][..]),
+            Random::new(1, Purpose::Filler, 0),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("xavierr"));
     }
 }

@@ -29,13 +29,21 @@ pub struct State {
 impl State {
     /// The state of a plain run in `mode`.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, level: 0, stages: Vec::new() }
+        Self {
+            mode,
+            level: 0,
+            stages: Vec::new(),
+        }
     }
 
     /// Takes over what `state` sets, as protobuf merges: scalars replace, lists append.
     pub fn merge(&mut self, state: &NetState) {
         if let Some(phase) = state.phase {
-            self.mode = if phase == Phase::Train as i32 { Mode::Train } else { Mode::Test };
+            self.mode = if phase == Phase::Train as i32 {
+                Mode::Train
+            } else {
+                Mode::Test
+            };
         }
         if let Some(level) = state.level {
             self.level = level;
@@ -138,14 +146,19 @@ impl Graph {
         let mut latest: BTreeMap<String, ValueId> = BTreeMap::new();
         for (i, layer) in message.layer.iter().enumerate() {
             let line = net.lines.layer(i).unwrap_or(0);
-            let at = |text: String| anyhow::anyhow!("{}: {text}", place(&graph.file, line, layer.name()));
+            let at = |text: String| {
+                anyhow::anyhow!("{}: {text}", place(&graph.file, line, layer.name()))
+            };
             if !layer.include.is_empty() && !layer.exclude.is_empty() {
-                return Err(at("has both include and exclude rules; keep one kind".into()));
+                return Err(at(
+                    "has both include and exclude rules; keep one kind".into()
+                ));
             }
             if !included(layer, state) {
                 continue;
             }
-            if !layer.propagate_down.is_empty() && layer.propagate_down.len() != layer.bottom.len() {
+            if !layer.propagate_down.is_empty() && layer.propagate_down.len() != layer.bottom.len()
+            {
                 return Err(at(format!(
                     "propagate_down is given {} times for {} bottoms; give it once a bottom or not at all",
                     layer.propagate_down.len(),
@@ -190,19 +203,36 @@ impl Graph {
                 // Caffe gives a loss without a top one that nobody can name.
                 tops.push(graph.values.len());
                 let name = "(automatic)".to_string();
-                graph.values.push(Value { name, producer: index, uses: Vec::new(), overwrites: None });
+                graph.values.push(Value {
+                    name,
+                    producer: index,
+                    uses: Vec::new(),
+                    overwrites: None,
+                });
             }
-            graph.nodes.push(Node { param: layer.clone(), line, bottoms, tops });
+            graph.nodes.push(Node {
+                param: layer.clone(),
+                line,
+                bottoms,
+                tops,
+            });
         }
         if graph.nodes.is_empty() {
             bail!(
                 "{}: the net has no layer in the {} phase ({} layers in the file)",
                 graph.file,
-                if state.mode == Mode::Train { "TRAIN" } else { "TEST" },
+                if state.mode == Mode::Train {
+                    "TRAIN"
+                } else {
+                    "TEST"
+                },
                 message.layer.len()
             );
         }
-        graph.outputs = latest.into_values().filter(|&v| graph.values[v].uses.is_empty()).collect();
+        graph.outputs = latest
+            .into_values()
+            .filter(|&v| graph.values[v].uses.is_empty())
+            .collect();
         Ok(graph)
     }
 
@@ -219,7 +249,10 @@ impl Graph {
     /// What is wrong with a bottom that no layer above makes.
     fn unknown_bottom(&self, name: &str, net: &NetParameter, state: &State, at: usize) -> String {
         let made = |l: &LayerParameter| l.top.iter().any(|t| t == name);
-        if let Some(l) = net.layer[at..].iter().find(|l| made(l) && included(l, state)) {
+        if let Some(l) = net.layer[at..]
+            .iter()
+            .find(|l| made(l) && included(l, state))
+        {
             return format!(
                 "bottom '{name}' is made only later, by layer '{}'; move that layer up",
                 l.name()

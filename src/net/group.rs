@@ -52,9 +52,16 @@ impl Work {
 }
 
 /// Zeroed partial gradients for the parameters that learn.
-pub(crate) fn zero_grads(net: &Net, force: bool) -> Grads {
-    let size = |(id, p): (usize, &super::Param)| if force || net.learns(id) { p.shape.count() } else { 0 };
-    net.params.iter().enumerate().map(size).map(|n| vec![0.0; n]).collect()
+pub(crate) fn zero_grads(net: &Net) -> Grads {
+    let size = |(id, p): (usize, &super::Param)| {
+        if net.learns(id) { p.shape.count() } else { 0 }
+    };
+    net.params
+        .iter()
+        .enumerate()
+        .map(size)
+        .map(|n| vec![0.0; n])
+        .collect()
 }
 
 impl Net {
@@ -68,7 +75,13 @@ impl Net {
     }
 
     /// The numbers of value `v`: rows of the batch, or a buffer.
-    fn locate<'a>(&self, v: ValueId, rows: &Range<usize>, feed: &'a [Tensor], slots: &'a [Vec<f32>]) -> View<'a> {
+    fn locate<'a>(
+        &self,
+        v: ValueId,
+        rows: &Range<usize>,
+        feed: &'a [Tensor],
+        slots: &'a [Vec<f32>],
+    ) -> View<'a> {
         let shape = self.group_shape(v, rows.len());
         let data = match self.plan.homes[v] {
             Home::Feed(k) => {
@@ -87,7 +100,13 @@ impl Net {
     }
 
     fn param_views<'a>(&self, i: usize, weights: &'a Weights) -> Vec<View<'a>> {
-        self.uses[i].iter().map(|u| View { shape: u.shape.clone(), data: &weights[u.id].data }).collect()
+        self.uses[i]
+            .iter()
+            .map(|u| View {
+                shape: u.shape.clone(),
+                data: &weights[u.id].data,
+            })
+            .collect()
     }
 
     /// Forward of the samples `rows` of `feed`.
@@ -104,7 +123,9 @@ impl Net {
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let Some(layer) = &self.layers[i] else {
                 for &v in node.tops.iter().filter(|v| pass.wanted.contains(v)) {
-                    captured.values.push((v, self.locate(v, &rows, feed, &work.slots).data.to_vec()));
+                    captured
+                        .values
+                        .push((v, self.locate(v, &rows, feed, &work.slots).data.to_vec()));
                 }
                 continue;
             };
@@ -115,8 +136,17 @@ impl Net {
                     taken.push((s, mem::take(&mut work.slots[s])));
                 }
             }
-            let Work { slots, keeps, normalisers, .. } = work;
-            let bottoms: Vec<View> = node.bottoms.iter().map(|&v| self.locate(v, &rows, feed, slots)).collect();
+            let Work {
+                slots,
+                keeps,
+                normalisers,
+                ..
+            } = work;
+            let bottoms: Vec<View> = node
+                .bottoms
+                .iter()
+                .map(|&v| self.locate(v, &rows, feed, slots))
+                .collect();
             if parallel && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
@@ -142,11 +172,16 @@ impl Net {
                     parallel,
                 };
                 let result = layer.forward(&mut f);
-                if parallel && let Some(&t) = node.tops.first() && self.plan.gather[t] == Gather::Mean {
+                if parallel
+                    && let Some(&t) = node.tops.first()
+                    && self.plan.gather[t] == Gather::Mean
+                {
                     tops[0].data.iter_mut().for_each(|v| *v /= normalisers[i]);
                 }
                 if result.is_ok() && pass.check_finite {
-                    let bad = tops.iter().position(|t| t.data.iter().any(|v| !v.is_finite()));
+                    let bad = tops
+                        .iter()
+                        .position(|t| t.data.iter().any(|v| !v.is_finite()));
                     if let Some(k) = bad {
                         let name = &self.graph.values[node.tops[k]].name;
                         bail!("{}: its output '{name}' is not finite", self.graph.place(i));
@@ -157,7 +192,10 @@ impl Net {
             drop(bottoms);
             for (&t, (_, buffer)) in node.tops.iter().zip(&taken) {
                 if pass.wanted.contains(&t) {
-                    captured.values.push((t, buffer[..self.group_shape(t, rows.len()).count()].to_vec()));
+                    captured.values.push((
+                        t,
+                        buffer[..self.group_shape(t, rows.len()).count()].to_vec(),
+                    ));
                 }
             }
             for (s, buffer) in taken {
@@ -175,8 +213,14 @@ impl Net {
             return;
         }
         for (i, node) in self.graph.nodes.iter().enumerate() {
-            let Some(layer) = &self.layers[i] else { continue };
-            if !node.tops.first().is_some_and(|&t| self.plan.gather[t] == Gather::Mean) {
+            let Some(layer) = &self.layers[i] else {
+                continue;
+            };
+            if !node
+                .tops
+                .first()
+                .is_some_and(|&t| self.plan.gather[t] == Gather::Mean)
+            {
                 continue;
             }
             work.normalisers[i] = layer.normaliser(&self.batch_bottoms(i, feed));
@@ -198,7 +242,9 @@ impl Net {
     /// The divisor of the mean that value `v` is, over the whole batch.
     pub(crate) fn normaliser_of(&self, v: ValueId, feed: &[Tensor]) -> f32 {
         let i = self.graph.values[v].producer;
-        self.layers[i].as_ref().map_or(1.0, |l| l.normaliser(&self.batch_bottoms(i, feed)))
+        self.layers[i]
+            .as_ref()
+            .map_or(1.0, |l| l.normaliser(&self.batch_bottoms(i, feed)))
     }
 
     /// Backward of the samples that went through [`Net::forward_group`] last; adds to `grads`.
@@ -215,7 +261,9 @@ impl Net {
         let parallel = self.plan.groups.len() == 1;
         work.written.fill(false);
         for (i, node) in self.graph.nodes.iter().enumerate().rev() {
-            let Some(layer) = &self.layers[i] else { continue };
+            let Some(layer) = &self.layers[i] else {
+                continue;
+            };
             if !self.plan.needs.layers[i] {
                 continue;
             }
@@ -224,7 +272,14 @@ impl Net {
                 self.start_diff(pass, t, &rows, work);
                 self.capture_diff(pass, t, &rows, work, captured);
             }
-            let Work { slots, diffs, keeps, extra, normalisers, written } = work;
+            let Work {
+                slots,
+                diffs,
+                keeps,
+                extra,
+                normalisers,
+                written,
+            } = work;
             // A bottom that another reader has written already gets its gradient by way of `extra`.
             let mut taken: Vec<(usize, Vec<f32>, bool)> = Vec::new();
             let mut slot_of: Vec<Option<usize>> = Vec::with_capacity(node.bottoms.len());
@@ -236,7 +291,11 @@ impl Net {
                 };
                 let count = self.group_shape(v, rows.len()).count();
                 if written[v] {
-                    let mut buffer = if taken.iter().any(|t| t.2) { Vec::new() } else { mem::take(extra) };
+                    let mut buffer = if taken.iter().any(|t| t.2) {
+                        Vec::new()
+                    } else {
+                        mem::take(extra)
+                    };
                     buffer.resize(buffer.len().max(count), 0.0);
                     taken.push((s, buffer, true));
                 } else {
@@ -269,11 +328,16 @@ impl Net {
                     .map(|&t| {
                         let shape = self.group_shape(t, rows.len());
                         let buffer = self.plan.diff_homes[t].map_or(&[][..], |s| &diffs[s][..]);
-                        let data = if buffer.is_empty() { buffer } else { &buffer[..shape.count()] };
+                        let data = if buffer.is_empty() {
+                            buffer
+                        } else {
+                            &buffer[..shape.count()]
+                        };
                         View { shape, data }
                     })
                     .collect();
-                let mut handed: Vec<Option<&mut Vec<f32>>> = taken.iter_mut().map(|t| Some(&mut t.1)).collect();
+                let mut handed: Vec<Option<&mut Vec<f32>>> =
+                    taken.iter_mut().map(|t| Some(&mut t.1)).collect();
                 let mut bottom_diffs: Vec<Option<ViewMut>> = Vec::with_capacity(node.bottoms.len());
                 for (&v, k) in node.bottoms.iter().zip(&slot_of) {
                     let shape = self.group_shape(v, rows.len());
@@ -284,8 +348,10 @@ impl Net {
                     }));
                 }
                 let params = self.param_views(i, weights);
-                let mut param_diffs: Vec<Option<&mut [f32]>> =
-                    param_taken.iter_mut().map(|g| (!g.is_empty()).then_some(&mut g[..])).collect();
+                let mut param_diffs: Vec<Option<&mut [f32]>> = param_taken
+                    .iter_mut()
+                    .map(|g| (!g.is_empty()).then_some(&mut g[..]))
+                    .collect();
                 layer.backward(&mut Backward {
                     params: &params,
                     bottoms: &bottoms,
@@ -327,7 +393,9 @@ impl Net {
     /// Makes the gradient of top `t` complete: the loss weight, what was put on it from outside, or
     /// zeros where nobody wrote.
     fn start_diff(&self, pass: &Pass, t: ValueId, rows: &Range<usize>, work: &mut Work) {
-        let Some(s) = self.plan.diff_homes[t] else { return };
+        let Some(s) = self.plan.diff_homes[t] else {
+            return;
+        };
         let count = self.group_shape(t, rows.len()).count();
         let diff = &mut work.diffs[s][..count];
         if !work.written[t] {
@@ -339,12 +407,23 @@ impl Net {
             diff.iter_mut().for_each(|d| *d += weight);
         }
         for (_, given) in pass.top_diffs.iter().filter(|(v, _)| *v == t) {
-            let start = if count == given.data.len() { 0 } else { rows.start * given.shape.count_from(1) };
+            let start = if count == given.data.len() {
+                0
+            } else {
+                rows.start * given.shape.count_from(1)
+            };
             add(diff, &given.data[start..start + count]);
         }
     }
 
-    fn capture_diff(&self, pass: &Pass, v: ValueId, rows: &Range<usize>, work: &Work, captured: &mut Captured) {
+    fn capture_diff(
+        &self,
+        pass: &Pass,
+        v: ValueId,
+        rows: &Range<usize>,
+        work: &Work,
+        captured: &mut Captured,
+    ) {
         if let Some(s) = self.plan.diff_homes[v]
             && pass.wanted_diffs.contains(&v)
         {

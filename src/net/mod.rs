@@ -82,6 +82,7 @@ pub struct Net {
     uses: Vec<Vec<ParamUse>>,
     inputs: Vec<ValueId>,
     backward: bool,
+    force: bool,
     plan: Plan,
     /// Workspaces that are not in use, so that passes need not allocate.
     spare: Mutex<Vec<group::Work>>,
@@ -100,7 +101,9 @@ impl Net {
         for (i, node) in graph.nodes.iter().enumerate() {
             if node.is_source() {
                 for &top in &node.tops {
-                    let shape = given.next().with_context(|| format!("{}: no shape for its tops", graph.place(i)))?;
+                    let shape = given
+                        .next()
+                        .with_context(|| format!("{}: no shape for its tops", graph.place(i)))?;
                     shapes[top] = shape.clone();
                     inputs.push(top);
                 }
@@ -121,11 +124,20 @@ impl Net {
                 );
             }
             if node.param.loss_weight.len() > node.tops.len() {
-                bail!("{}: {} loss weights for {} tops", graph.place(i), node.param.loss_weight.len(), node.tops.len());
+                bail!(
+                    "{}: {} loss weights for {} tops",
+                    graph.place(i),
+                    node.param.loss_weight.len(),
+                    node.tops.len()
+                );
             }
             for (k, (&v, shape)) in node.tops.iter().zip(tops).enumerate() {
-                loss_weights[v] =
-                    node.param.loss_weight.get(k).copied().unwrap_or_else(|| layer.default_loss_weight(k));
+                loss_weights[v] = node
+                    .param
+                    .loss_weight
+                    .get(k)
+                    .copied()
+                    .unwrap_or_else(|| layer.default_loss_weight(k));
                 shapes[v] = shape;
             }
             uses.push(registry.add(&graph, i, layer.params(&bottoms))?);
@@ -136,19 +148,32 @@ impl Net {
             .iter()
             .map(|u: &Vec<ParamUse>| u.iter().any(|p| registry.params[p.id].lr_mult != 0.0))
             .collect();
-        let targets: Vec<ValueId> = options.gradient_targets.iter().filter_map(|n| graph.value(n)).collect();
+        let targets: Vec<ValueId> = options
+            .gradient_targets
+            .iter()
+            .filter_map(|n| graph.value(n))
+            .collect();
         let backward = options.backward;
         let needs = if backward {
             plan::needs(&graph, &layers, &learns, &loss_weights, force, &targets)
         } else {
-            plan::Needs { layers: vec![false; layers.len()], bottoms: vec![Vec::new(); layers.len()] }
+            plan::Needs {
+                layers: vec![false; layers.len()],
+                bottoms: vec![Vec::new(); layers.len()],
+            }
         };
         let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
         let groups = plan::groups(rows, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
         let counts: Vec<usize> = (0..shapes.len())
-            .map(|v| if whole.is_some() || gather[v] == plan::Gather::Mean { shapes[v].count() } else { shapes[v].with_rows(most).count() })
+            .map(|v| {
+                if whole.is_some() || gather[v] == plan::Gather::Mean {
+                    shapes[v].count()
+                } else {
+                    shapes[v].with_rows(most).count()
+                }
+            })
             .collect();
         let (homes, slots) = plan::buffers(&graph, &layers, &counts, backward);
         let (diff_homes, diff_slots) = if backward {
@@ -156,9 +181,30 @@ impl Net {
         } else {
             (vec![None; counts.len()], Vec::new())
         };
-        let plan = Plan { groups, whole, gather, homes, slots, diff_homes, diff_slots, needs };
+        let plan = Plan {
+            groups,
+            whole,
+            gather,
+            homes,
+            slots,
+            diff_homes,
+            diff_slots,
+            needs,
+        };
         let params = registry.params;
-        Ok(Self { graph, layers, shapes, loss_weights, params, uses, inputs, backward, plan, spare: Mutex::default() })
+        Ok(Self {
+            graph,
+            layers,
+            shapes,
+            loss_weights,
+            params,
+            uses,
+            inputs,
+            backward,
+            force,
+            plan,
+            spare: Mutex::default(),
+        })
     }
 
     /// The net's name.
@@ -214,13 +260,24 @@ impl Net {
     /// Multiply-accumulates of layer `i` for one sample.
     pub fn macs(&self, i: usize) -> u64 {
         let rows = self.batch().max(1) as u64;
-        let bottoms: Vec<Shape> = self.graph.nodes[i].bottoms.iter().map(|&v| self.shapes[v].clone()).collect();
-        self.layers[i].as_ref().map_or(0, |l| l.macs(&bottoms) / rows)
+        let bottoms: Vec<Shape> = self.graph.nodes[i]
+            .bottoms
+            .iter()
+            .map(|&v| self.shapes[v].clone())
+            .collect();
+        self.layers[i]
+            .as_ref()
+            .map_or(0, |l| l.macs(&bottoms) / rows)
+    }
+
+    /// What computes layer `i`.
+    pub fn kernel(&self, i: usize) -> &'static str {
+        self.layers[i].as_ref().map_or("data", |l| l.kernel())
     }
 
     /// Whether gradients of parameter `id` are computed.
     pub fn learns(&self, id: usize) -> bool {
-        self.params[id].lr_mult != 0.0
+        self.force || self.params[id].lr_mult != 0.0
     }
 
     /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial
@@ -235,16 +292,29 @@ impl Net {
                 let bottoms: Vec<Shape> = self.graph.nodes[i]
                     .bottoms
                     .iter()
-                    .map(|&v| if whole { self.shapes[v].clone() } else { self.shapes[v].with_rows(rows) })
+                    .map(|&v| {
+                        if whole {
+                            self.shapes[v].clone()
+                        } else {
+                            self.shapes[v].with_rows(rows)
+                        }
+                    })
                     .collect();
                 Some(layer.keep_bytes(&bottoms))
             })
             .sum();
         let floats: usize = self.plan.slots.iter().chain(&self.plan.diff_slots).sum();
-        let gradients: usize =
-            if self.backward { 4 * self.params.iter().map(|p| p.shape.count()).sum::<usize>() } else { 0 };
+        let gradients: usize = if self.backward {
+            4 * self.params.iter().map(|p| p.shape.count()).sum::<usize>()
+        } else {
+            0
+        };
         let pending = self.plan.groups.len().max(1).ilog2() as usize + 1;
-        let feed: usize = self.inputs.iter().map(|&v| 4 * self.shapes[v].count()).sum();
+        let feed: usize = self
+            .inputs
+            .iter()
+            .map(|&v| 4 * self.shapes[v].count())
+            .sum();
         at_once * (4 * floats + keep + gradients * pending.min(self.plan.groups.len())) + feed
     }
 
@@ -260,9 +330,16 @@ impl Net {
     pub fn fill(&self, seed: u64) -> Result<Weights> {
         let fill = |(id, p): (usize, &Param)| {
             let random = Random::new(seed, Purpose::Filler, id as u64);
-            let data = filler::fill(&p.filler, &p.shape, random)
-                .with_context(|| format!("{}: layer '{}', parameter {}", self.graph.file, p.layer, p.index))?;
-            Ok(Tensor { shape: p.shape.clone(), data })
+            let data = filler::fill(&p.filler, &p.shape, random).with_context(|| {
+                format!(
+                    "{}: layer '{}', parameter {}",
+                    self.graph.file, p.layer, p.index
+                )
+            })?;
+            Ok(Tensor {
+                shape: p.shape.clone(),
+                data,
+            })
         };
         self.params.iter().enumerate().map(fill).collect()
     }
@@ -277,11 +354,21 @@ struct Registry {
 }
 
 impl Registry {
-    fn add(&mut self, graph: &Graph, i: usize, specs: Vec<layers::ParamSpec>) -> Result<Vec<ParamUse>> {
+    fn add(
+        &mut self,
+        graph: &Graph,
+        i: usize,
+        specs: Vec<layers::ParamSpec>,
+    ) -> Result<Vec<ParamUse>> {
         let node = &graph.nodes[i];
         let place = || graph.place(i);
         if node.param.param.len() > specs.len() {
-            bail!("{}: {} param blocks for {} learnable blobs", place(), node.param.param.len(), specs.len());
+            bail!(
+                "{}: {} param blocks for {} learnable blobs",
+                place(),
+                node.param.param.len(),
+                specs.len()
+            );
         }
         if !specs.is_empty()
             && let Some(twin) = graph.nodes[..i].iter().find(|n| n.name() == node.name())
@@ -298,10 +385,15 @@ impl Registry {
             let default = ProtoParamSpec::default();
             let given = node.param.param.get(k).unwrap_or(&default);
             let shape = spec.shape.clone();
-            let known = self.named.get(given.name()).copied().filter(|_| !given.name().is_empty());
+            let known = self
+                .named
+                .get(given.name())
+                .copied()
+                .filter(|_| !given.name().is_empty());
             let id = match known {
                 Some((id, has_lr, has_decay)) => {
-                    self.share(id, has_lr, has_decay, given, &spec).with_context(place)?;
+                    self.share(id, has_lr, has_decay, given, &spec)
+                        .with_context(place)?;
                     id
                 }
                 None => {
@@ -340,19 +432,31 @@ impl Registry {
         let owner = &mut self.params[id];
         let name = given.name();
         let permissive = given.share_mode() == DimCheckMode::Permissive;
-        let fits = if permissive { owner.shape.count() == spec.shape.count() } else { owner.shape == spec.shape };
+        let fits = if permissive {
+            owner.shape.count() == spec.shape.count()
+        } else {
+            owner.shape == spec.shape
+        };
         if !fits {
             bail!(
                 "cannot share param '{name}' of layer '{}': its shape is {}, here it would be {}{}",
                 owner.layer,
                 owner.shape,
                 spec.shape,
-                if permissive { "" } else { "; share_mode: PERMISSIVE asks only for equal counts" }
+                if permissive {
+                    ""
+                } else {
+                    "; share_mode: PERMISSIVE asks only for equal counts"
+                }
             );
         }
         if let Some(lr) = given.lr_mult {
             if has_lr && lr != owner.lr_mult {
-                bail!("shared param '{name}' has lr_mult {lr} here and {} in layer '{}'", owner.lr_mult, owner.layer);
+                bail!(
+                    "shared param '{name}' has lr_mult {lr} here and {} in layer '{}'",
+                    owner.lr_mult,
+                    owner.layer
+                );
             }
             owner.lr_mult = lr;
         }
@@ -366,7 +470,14 @@ impl Registry {
             }
             owner.decay_mult = decay;
         }
-        self.named.insert(name.to_string(), (id, has_lr || given.lr_mult.is_some(), has_decay || given.decay_mult.is_some()));
+        self.named.insert(
+            name.to_string(),
+            (
+                id,
+                has_lr || given.lr_mult.is_some(),
+                has_decay || given.decay_mult.is_some(),
+            ),
+        );
         Ok(())
     }
 }

@@ -52,7 +52,9 @@ pub struct Timer {
 impl Timer {
     /// A timer for a net's layers, at zero.
     pub fn new(net: &Net) -> Self {
-        Self { nanos: net.layers.iter().map(|_| Default::default()).collect() }
+        Self {
+            nanos: net.layers.iter().map(|_| Default::default()).collect(),
+        }
     }
 
     /// Milliseconds of layer `i` (forward, backward) since the last call, summed over threads.
@@ -83,7 +85,8 @@ pub struct Outputs {
 impl Net {
     /// Forward of one batch. `feed` holds the arrays of [`Net::inputs`].
     pub fn forward(&self, pass: &Pass, weights: &Weights, feed: &[Tensor]) -> Result<Outputs> {
-        self.run(pass, weights, feed, false).map(|(outputs, _)| outputs)
+        self.run(pass, weights, feed, false)
+            .map(|(outputs, _)| outputs)
     }
 
     /// Forward and backward of one batch; the gradients of its loss are *added* to `grads` (see
@@ -105,7 +108,7 @@ impl Net {
 
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
-        zero_grads(self, self.graph.force_backward)
+        zero_grads(self)
     }
 
     fn run(
@@ -127,12 +130,22 @@ impl Net {
         pass.wanted.extend(self.graph.outputs.iter().chain(&losses));
         pass.wanted.sort_unstable();
         pass.wanted.dedup();
-        let captured: Vec<Mutex<Captured>> = self.plan.groups.iter().map(|_| Mutex::default()).collect();
-        let run = Run { net: self, pass: &pass, weights, feed, captured: &captured, backward };
+        let captured: Vec<Mutex<Captured>> =
+            self.plan.groups.iter().map(|_| Mutex::default()).collect();
+        let run = Run {
+            net: self,
+            pass: &pass,
+            weights,
+            feed,
+            captured: &captured,
+            backward,
+        };
         let grads = run.tree(0, self.plan.groups.len())?;
         let mut outputs = Outputs::default();
-        let parts: Vec<Captured> =
-            captured.into_iter().map(|c| c.into_inner().unwrap_or_else(|e| e.into_inner())).collect();
+        let parts: Vec<Captured> = captured
+            .into_iter()
+            .map(|c| c.into_inner().unwrap_or_else(|e| e.into_inner()))
+            .collect();
         for &v in &pass.wanted {
             let tensor = self.gather(v, feed, parts.iter().map(|p| &p.values));
             if self.loss_weights[v] != 0.0 {
@@ -144,15 +157,24 @@ impl Net {
         }
         for &v in &pass.wanted_diffs {
             if self.plan.diff_homes[v].is_some() {
-                outputs.diffs.insert(v, self.gather(v, feed, parts.iter().map(|p| &p.diffs)));
+                outputs
+                    .diffs
+                    .insert(v, self.gather(v, feed, parts.iter().map(|p| &p.diffs)));
             }
         }
         Ok((outputs, grads))
     }
 
     /// One array of the groups' pieces of value `v`.
-    fn gather<'a>(&self, v: ValueId, feed: &[Tensor], parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
-        let pieces = parts.filter_map(|p| p.iter().find(|(id, _)| *id == v)).map(|(_, data)| data);
+    fn gather<'a>(
+        &self,
+        v: ValueId,
+        feed: &[Tensor],
+        parts: impl Iterator<Item = &'a Vec<Piece>>,
+    ) -> Tensor {
+        let pieces = parts
+            .filter_map(|p| p.iter().find(|(id, _)| *id == v))
+            .map(|(_, data)| data);
         let shape = self.shapes[v].clone();
         if self.plan.gather[v] == Gather::Rows || self.plan.groups.len() == 1 {
             let mut data = Vec::with_capacity(shape.count());
@@ -180,7 +202,11 @@ impl Net {
         for (t, &v) in feed.iter().zip(&self.inputs) {
             if t.shape != self.shapes[v] || t.data.len() != t.shape.count() {
                 let name = &self.graph.values[v].name;
-                bail!("input '{name}' has shape {}, the net wants {}", t.shape, self.shapes[v]);
+                bail!(
+                    "input '{name}' has shape {}, the net wants {}",
+                    t.shape,
+                    self.shapes[v]
+                );
             }
         }
         if backward && !self.backward {
@@ -227,14 +253,34 @@ impl Run<'_> {
         let mut work = spare.unwrap_or_else(|| Work::new(net));
         let mut captured = Captured::default();
         net.set_normalisers(self.feed, &mut work);
-        net.forward_group(self.pass, self.weights, self.feed, rows.clone(), &mut work, &mut captured)?;
+        net.forward_group(
+            self.pass,
+            self.weights,
+            self.feed,
+            rows.clone(),
+            &mut work,
+            &mut captured,
+        )?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(zero_grads(net, net.graph.force_backward));
-            net.backward_group(self.pass, self.weights, self.feed, rows, &mut work, g, &mut captured)?;
+            let g = grads.insert(zero_grads(net));
+            net.backward_group(
+                self.pass,
+                self.weights,
+                self.feed,
+                rows,
+                &mut work,
+                g,
+                &mut captured,
+            )?;
         }
-        *self.captured[group].lock().unwrap_or_else(|e| e.into_inner()) = captured;
-        net.spare.lock().unwrap_or_else(|e| e.into_inner()).push(work);
+        *self.captured[group]
+            .lock()
+            .unwrap_or_else(|e| e.into_inner()) = captured;
+        net.spare
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .push(work);
         Ok(grads)
     }
 }

@@ -67,7 +67,10 @@ pub(crate) fn needs(
 ) -> Needs {
     let n = graph.nodes.len();
     let mut value_learns = vec![false; graph.values.len()];
-    let mut needs = Needs { layers: vec![false; n], bottoms: vec![Vec::new(); n] };
+    let mut needs = Needs {
+        layers: vec![false; n],
+        bottoms: vec![Vec::new(); n],
+    };
     for (i, node) in graph.nodes.iter().enumerate() {
         let Some(layer) = &layers[i] else {
             needs.bottoms[i] = Vec::new();
@@ -80,8 +83,14 @@ pub(crate) fn needs(
             };
             down && layer.propagates(k)
         };
-        let bottoms: Vec<bool> = node.bottoms.iter().enumerate().map(|(k, &v)| wants(k, v)).collect();
-        needs.layers[i] = layer.has_backward() && (learns[i] || bottoms.iter().any(|&b| b) || force);
+        let bottoms: Vec<bool> = node
+            .bottoms
+            .iter()
+            .enumerate()
+            .map(|(k, &v)| wants(k, v))
+            .collect();
+        needs.layers[i] =
+            layer.has_backward() && (learns[i] || bottoms.iter().any(|&b| b) || force);
         for &t in &node.tops {
             value_learns[t] = needs.layers[i];
         }
@@ -93,7 +102,10 @@ pub(crate) fn needs(
         under_loss[t] = true;
     }
     for (i, node) in graph.nodes.iter().enumerate().rev() {
-        let contributes = node.tops.iter().any(|&t| loss_weights[t] != 0.0 || under_loss[t]);
+        let contributes = node
+            .tops
+            .iter()
+            .any(|&t| loss_weights[t] != 0.0 || under_loss[t]);
         needs.layers[i] &= contributes;
         for (k, &v) in node.bottoms.iter().enumerate() {
             if !needs.layers[i] && layers[i].is_some() {
@@ -111,7 +123,10 @@ pub(crate) fn groups(rows: usize, whole: bool) -> Vec<Range<usize>> {
         return std::iter::once(0..rows).collect();
     }
     let size = rows.div_ceil(MAX_GROUPS).max(1);
-    (0..rows).step_by(size).map(|a| a..(a + size).min(rows)).collect()
+    (0..rows)
+        .step_by(size)
+        .map(|a| a..(a + size).min(rows))
+        .collect()
 }
 
 /// The first layer for which the batch must stay whole, if any; and how each value is gathered.
@@ -121,8 +136,12 @@ pub(crate) fn coupling(
     shapes: &[Shape],
 ) -> (Option<usize>, Vec<Gather>) {
     let mut gather = vec![Gather::Rows; graph.values.len()];
-    let sources: Vec<ValueId> =
-        graph.nodes.iter().filter(|n| n.is_source()).flat_map(|n| n.tops.iter().copied()).collect();
+    let sources: Vec<ValueId> = graph
+        .nodes
+        .iter()
+        .filter(|n| n.is_source())
+        .flat_map(|n| n.tops.iter().copied())
+        .collect();
     let Some(&first) = sources.first() else {
         return (Some(0), gather);
     };
@@ -135,8 +154,11 @@ pub(crate) fn coupling(
                 Coupling::Whole => whole = true,
                 Coupling::Free => whole |= node.bottoms.is_empty(),
                 Coupling::Mean { labels } => {
-                    let from_source = |&v: &ValueId| graph.nodes[graph.values[v].producer].is_source();
-                    let known = labels.and_then(|k| node.bottoms.get(k)).is_none_or(from_source);
+                    let from_source =
+                        |&v: &ValueId| graph.nodes[graph.values[v].producer].is_source();
+                    let known = labels
+                        .and_then(|k| node.bottoms.get(k))
+                        .is_none_or(from_source);
                     if let Some(&top) = node.tops.first() {
                         gather[top] = Gather::Mean;
                         whole = !known || !graph.values[top].uses.is_empty();
@@ -172,7 +194,10 @@ pub(crate) fn buffers(
             homes[top] = if source {
                 feeds += 1;
                 Home::Feed(feeds - 1)
-            } else if k == 0 && shares(graph, layers, i, keep_all) && matches!(homes[node.bottoms[0]], Home::Slot(_)) {
+            } else if k == 0
+                && shares(graph, layers, i, keep_all)
+                && matches!(homes[node.bottoms[0]], Home::Slot(_))
+            {
                 homes[node.bottoms[0]]
             } else {
                 Home::Slot(take(&mut slots, &mut free, counts[top]))
@@ -227,7 +252,8 @@ pub(crate) fn diff_buffers(
             if !needs.bottoms[i][k] || diff_homes[v].is_some() {
                 continue;
             }
-            let in_place = k == 0 && shares(graph, layers, i, true) && homes[v] == homes[node.tops[0]];
+            let in_place =
+                k == 0 && shares(graph, layers, i, true) && homes[v] == homes[node.tops[0]];
             diff_homes[v] = if in_place {
                 kept = diff_homes[node.tops[0]];
                 kept
@@ -235,7 +261,12 @@ pub(crate) fn diff_buffers(
                 Some(take(&mut slots, &mut free, counts[v]))
             };
         }
-        free.extend(node.tops.iter().filter_map(|&t| diff_homes[t]).filter(|&s| Some(s) != kept));
+        free.extend(
+            node.tops
+                .iter()
+                .filter_map(|&t| diff_homes[t])
+                .filter(|&s| Some(s) != kept),
+        );
     }
     (diff_homes, slots)
 }
@@ -250,14 +281,18 @@ fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: 
     let Some(below) = graph.values[top].overwrites else {
         return false;
     };
-    let reread = layers[graph.values[below].producer].as_ref().is_some_and(|l| l.backward_reads_tops());
+    let reread = layers[graph.values[below].producer]
+        .as_ref()
+        .is_some_and(|l| l.backward_reads_tops());
     layer.in_place() && graph.values[below].uses.len() == 1 && !(backward && reread)
 }
 
 /// A free buffer of at least `count` floats if there is one, the tightest; else the largest free one,
 /// grown; else a new one.
 fn take(slots: &mut Vec<usize>, free: &mut Vec<usize>, count: usize) -> usize {
-    let fits = (0..free.len()).filter(|&k| slots[free[k]] >= count).min_by_key(|&k| slots[free[k]]);
+    let fits = (0..free.len())
+        .filter(|&k| slots[free[k]] >= count)
+        .min_by_key(|&k| slots[free[k]]);
     let pick = fits.or_else(|| (0..free.len()).max_by_key(|&k| slots[free[k]]));
     match pick {
         Some(k) => {

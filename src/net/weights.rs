@@ -39,7 +39,10 @@ pub struct LoadPlan {
 impl Stored {
     /// The blobs of a net message (a decoded `.caffemodel` in today's form).
     pub fn from_message(net: &NetParameter, file: &str) -> Result<Self> {
-        let mut stored = Self { file: file.to_string(), layers: Vec::new() };
+        let mut stored = Self {
+            file: file.to_string(),
+            layers: Vec::new(),
+        };
         for layer in net.layer.iter().filter(|l| !l.blobs.is_empty()) {
             let place = |k: usize| format!("{file}: layer '{}', blob {k}", layer.name());
             let mut blobs = Vec::new();
@@ -49,17 +52,29 @@ impl Stored {
                 blobs.push(Tensor { shape, data });
             }
             let legacy = layer.blobs.iter().any(|b| b.shape.is_none());
-            stored.layers.push(StoredLayer { name: layer.name().to_string(), blobs, legacy });
+            stored.layers.push(StoredLayer {
+                name: layer.name().to_string(),
+                blobs,
+                legacy,
+            });
         }
         Ok(stored)
     }
 
     /// The arrays of an .npz, named `LAYER:K`.
-    pub fn from_arrays(arrays: impl IntoIterator<Item = (String, Tensor)>, file: &str) -> Result<Self> {
-        let mut stored = Self { file: file.to_string(), layers: Vec::new() };
+    pub fn from_arrays(
+        arrays: impl IntoIterator<Item = (String, Tensor)>,
+        file: &str,
+    ) -> Result<Self> {
+        let mut stored = Self {
+            file: file.to_string(),
+            layers: Vec::new(),
+        };
         let mut all: Vec<(String, usize, Tensor)> = Vec::new();
         for (name, tensor) in arrays {
-            let parts = name.rsplit_once(':').and_then(|(l, k)| Some((l.to_string(), k.parse().ok()?)));
+            let parts = name
+                .rsplit_once(':')
+                .and_then(|(l, k)| Some((l.to_string(), k.parse().ok()?)));
             let Some((layer, k)) = parts else {
                 bail!("{file}: array '{name}' is not named LAYER:K (as in 'conv1:0')");
             };
@@ -70,13 +85,20 @@ impl Stored {
             let layer = match stored.layers.iter_mut().find(|l| l.name == name) {
                 Some(layer) => layer,
                 None => {
-                    stored.layers.push(StoredLayer { name: name.clone(), blobs: Vec::new(), legacy: false });
+                    stored.layers.push(StoredLayer {
+                        name: name.clone(),
+                        blobs: Vec::new(),
+                        legacy: false,
+                    });
                     let last = stored.layers.len() - 1;
                     &mut stored.layers[last]
                 }
             };
             if layer.blobs.len() != k {
-                bail!("{file}: layer '{name}' has an array :{k} but no :{}", layer.blobs.len());
+                bail!(
+                    "{file}: layer '{name}' has an array :{k} but no :{}",
+                    layer.blobs.len()
+                );
             }
             layer.blobs.push(tensor);
         }
@@ -91,7 +113,13 @@ impl Stored {
 
 /// Whether a blob of `shape` is what a parameter of `wanted` takes.
 fn fits(shape: &Shape, legacy: bool, wanted: &Shape) -> bool {
-    let strip = |s: &Shape| s.dims().iter().copied().skip_while(|&d| d == 1).collect::<Vec<_>>();
+    let strip = |s: &Shape| {
+        s.dims()
+            .iter()
+            .copied()
+            .skip_while(|&d| d == 1)
+            .collect::<Vec<_>>()
+    };
     shape == wanted || legacy && wanted.axes() <= 4 && strip(shape) == strip(wanted)
 }
 
@@ -135,7 +163,12 @@ impl Net {
             plan.loaded.push(name.to_string());
         }
         let known = |l: &&StoredLayer| !self.graph.nodes.iter().any(|n| n.name() == l.name);
-        plan.unused = stored.layers.iter().filter(known).map(|l| l.name.clone()).collect();
+        plan.unused = stored
+            .layers
+            .iter()
+            .filter(known)
+            .map(|l| l.name.clone())
+            .collect();
         if plan.loaded.is_empty() && !plan.missing.is_empty() {
             bail!("{}", self.nothing_matches(&plan, stored));
         }
@@ -144,9 +177,13 @@ impl Net {
 
     fn nothing_matches(&self, plan: &LoadPlan, stored: &Stored) -> String {
         let first = |names: &[String]| names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        let mut text = format!("{}: no layer name matches the net {}", stored.file, self.graph.file);
+        let mut text = format!(
+            "{}: no layer name matches the net {}",
+            stored.file, self.graph.file
+        );
         if stored.layers.is_empty() {
-            return text + ": the file holds no weights (is it a solver state, or a net without weights?)";
+            return text
+                + ": the file holds no weights (is it a solver state, or a net without weights?)";
         }
         text += &format!(
             ": the file has {} …, the net has {} …",
@@ -155,7 +192,9 @@ impl Net {
         );
         let original = |names: &[String]| names.iter().any(|n| n.contains("squeeze1x1"));
         let release = |names: &[String]| names.iter().any(|n| n.contains("conv1x1_1"));
-        if original(&plan.unused) && release(&plan.missing) || release(&plan.unused) && original(&plan.missing) {
+        if original(&plan.unused) && release(&plan.missing)
+            || release(&plan.unused) && original(&plan.missing)
+        {
             text += "; SqueezeNet's layers come in two naming families (fire2/squeeze1x1 … and \
                      fire2/conv1x1_1 …): leave --model out and the net with the file's names is chosen";
         }
@@ -164,15 +203,20 @@ impl Net {
 
     /// The weights as a message that Caffe reads: the net's layers with their blobs.
     pub fn to_message(&self, weights: &Weights) -> NetParameter {
-        let mut message = NetParameter { name: Some(self.graph.name.clone()), ..Default::default() };
+        let mut message = NetParameter {
+            name: Some(self.graph.name.clone()),
+            ..Default::default()
+        };
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let mut layer = node.param.clone();
             layer.phase = Some(match self.mode() {
                 crate::layers::Mode::Train => crate::proto::caffe::Phase::Train,
                 crate::layers::Mode::Test => crate::proto::caffe::Phase::Test,
             } as i32);
-            layer.blobs =
-                self.uses[i].iter().map(|u| blob::blob(u.shape.dims(), &weights[u.id].data)).collect();
+            layer.blobs = self.uses[i]
+                .iter()
+                .map(|u| blob::blob(u.shape.dims(), &weights[u.id].data))
+                .collect();
             message.layer.push(layer);
         }
         message
@@ -180,11 +224,27 @@ impl Net {
 
     /// The weights as arrays named `LAYER:K`, shared ones under each name.
     pub fn to_stored(&self, weights: &Weights) -> Stored {
-        let mut stored = Stored { file: self.graph.file.clone(), layers: Vec::new() };
-        for (i, node) in self.graph.nodes.iter().enumerate().filter(|(i, _)| !self.uses[*i].is_empty()) {
-            let blob = |u: &super::ParamUse| Tensor { shape: u.shape.clone(), data: weights[u.id].data.clone() };
+        let mut stored = Stored {
+            file: self.graph.file.clone(),
+            layers: Vec::new(),
+        };
+        for (i, node) in self
+            .graph
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| !self.uses[*i].is_empty())
+        {
+            let blob = |u: &super::ParamUse| Tensor {
+                shape: u.shape.clone(),
+                data: weights[u.id].data.clone(),
+            };
             let blobs = self.uses[i].iter().map(blob).collect();
-            stored.layers.push(StoredLayer { name: node.name().to_string(), blobs, legacy: false });
+            stored.layers.push(StoredLayer {
+                name: node.name().to_string(),
+                blobs,
+                legacy: false,
+            });
         }
         stored
     }

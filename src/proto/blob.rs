@@ -74,3 +74,50 @@ fn legacy(blob: &BlobProto) -> Option<[i64; 4]> {
 fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_have_a_shape() {
+        let today = blob(&[2, 3], &[0.0; 6]);
+        assert_eq!(shape(&today).unwrap(), [2, 3]);
+        let old = BlobProto {
+            num: Some(1),
+            channels: Some(1),
+            height: Some(2),
+            width: Some(3),
+            ..today.clone()
+        };
+        assert_eq!(shape(&old).unwrap(), [1, 1, 2, 3]);
+        assert!(fits(&today, &[2, 3]) && !fits(&today, &[1, 2, 3]));
+        assert!(fits(&old, &[2, 3]) && fits(&old, &[1, 1, 2, 3]) && !fits(&old, &[3]));
+    }
+
+    #[test]
+    fn values_must_fill_the_shape() {
+        let mut short = blob(&[3], &[1.0, 2.0, 3.0]);
+        assert_eq!(*values(&short).unwrap(), [1.0, 2.0, 3.0]);
+        short.data.pop();
+        assert!(
+            values(&short)
+                .unwrap_err()
+                .to_string()
+                .contains("asks for 3 values, but it holds 2")
+        );
+        short.double_data = vec![0.5, 1.0, 2.0];
+        assert_eq!(*values(&short).unwrap(), [0.5, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn impossible_shapes_are_errors() {
+        for dim in [vec![-1], vec![i64::MAX, i64::MAX, 4]] {
+            let odd = BlobProto {
+                shape: Some(BlobShape { dim }),
+                ..BlobProto::default()
+            };
+            assert!(shape(&odd).is_err() && values(&odd).is_err() && !fits(&odd, &[1]));
+        }
+    }
+}

@@ -58,6 +58,11 @@ impl BlockLines {
         self.layers.get(i).copied().flatten()
     }
 
+    /// Makes room for `count` layers put before the first one; they have no line.
+    pub fn insert_front(&mut self, count: usize) {
+        self.layers.splice(0..0, std::iter::repeat_n(None, count));
+    }
+
     /// Line of the `i`th occurrence of the top-level field `name`.
     pub fn field(&self, name: &str, i: usize) -> Option<usize> {
         let mut same = self.fields.iter().filter(|(field, _)| field == name);
@@ -140,4 +145,215 @@ pub fn read_solver(path: &Path) -> Result<Parsed<SolverParameter>> {
         &files::read_text(path)?,
         &path.display().to_string(),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{SolverParameter, print};
+
+    fn net(text: &str) -> NetParameter {
+        match parse::<NetParameter>(text, "n") {
+            Ok(parsed) => parsed.message,
+            Err(e) => panic!("{text}: {e}"),
+        }
+    }
+
+    fn solver(text: &str) -> SolverParameter {
+        match parse::<SolverParameter>(text, "s") {
+            Ok(parsed) => parsed.message,
+            Err(e) => panic!("{text}: {e}"),
+        }
+    }
+
+    fn error(text: &str) -> String {
+        parse::<NetParameter>(text, "n")
+            .expect_err(text)
+            .to_string()
+    }
+
+    #[test]
+    fn numbers_come_in_all_of_protobufs_spellings() {
+        for (text, value) in [
+            ("1e-4", 1e-4),
+            ("1E+2", 100.0),
+            (".5", 0.5),
+            ("1.", 1.0),
+            ("1.0f", 1.0),
+            ("1f", 1.0),
+            ("-.5", -0.5),
+            ("- 2", -2.0),
+            ("3", 3.0),
+            ("inf", f32::INFINITY),
+            ("-inf", f32::NEG_INFINITY),
+        ] {
+            assert_eq!(
+                solver(&format!("base_lr: {text}")).base_lr,
+                Some(value),
+                "{text}"
+            );
+        }
+        assert_eq!(solver("iter_size: 0x10").iter_size, Some(16));
+        assert_eq!(solver("iter_size: 010").iter_size, Some(8));
+    }
+
+    #[test]
+    fn truth_comes_in_six_spellings() {
+        for (text, value) in [
+            ("true", true),
+            ("True", true),
+            ("t", true),
+            ("1", true),
+            ("false", false),
+            ("False", false),
+            ("f", false),
+            ("0", false),
+        ] {
+            assert_eq!(
+                net(&format!("force_backward: {text}")).force_backward,
+                Some(value),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn blocks_lists_and_separators_are_free_in_form() {
+        let plain = net("layer { name: 'a' top: 'x' top: 'y' } layer { name: 'b' }");
+        for text in [
+            "layer: { name: 'a' top: 'x' top: 'y' } layer: { name: 'b' }",
+            "layer < name: 'a', top: 'x'; top: \"y\"; > layer<name:'b'>",
+            "layer: [ { name: 'a' top: ['x', 'y'] }, { name: 'b' } ]",
+            "\u{feff}layer {\r\n name: 'a' # { not a block\r\n top: 'x' top: 'y' }\r\nlayer { name: 'b' }\r\n",
+            "layer { name: \"\" 'a' top: '\\170' top: 'y' } layer { name: 'b' }",
+        ] {
+            assert_eq!(net(text), plain, "{text}");
+        }
+        assert_eq!(net(""), NetParameter::default());
+        assert_eq!(net("# nothing"), NetParameter::default());
+    }
+
+    #[test]
+    fn an_enum_may_be_given_by_its_number() {
+        assert_eq!(net("state { phase: 0 }"), net("state { phase: TRAIN }"));
+        assert_eq!(
+            error("state {\n  phase: 7 }"),
+            "n:2:10: Phase has no value 7; it has TRAIN, TEST"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_field_is_named_with_its_place() {
+        assert_eq!(
+            error("layer {\n  name: 'é' convolution_param { kernel_sze: 3 } }"),
+            "n:2:33: ConvolutionParameter has no field `kernel_sze`; did you mean `kernel_size`?"
+        );
+        assert_eq!(
+            error("layer { kernel_size: 3 }"),
+            "n:1:9: LayerParameter has no field `kernel_size`; it belongs inside `convolution_param` or `pooling_param`"
+        );
+        assert_eq!(error("zzz: 3"), "n:1:1: NetParameter has no field `zzz`");
+    }
+
+    #[test]
+    fn a_misspelt_value_is_named_with_its_place() {
+        assert_eq!(
+            error("layer { pooling_param { pool: MXA } }"),
+            "n:1:31: PoolingParameter.PoolMethod has no value `MXA`; did you mean `MAX`?"
+        );
+        assert_eq!(
+            error("layer { pooling_param { pool: median } }"),
+            "n:1:31: PoolingParameter.PoolMethod has no value `median`; it has MAX, AVE, STOCHASTIC"
+        );
+    }
+
+    #[test]
+    fn a_missing_brace_is_suspected() {
+        let text = "layer {\n  convolution_param {\n    num_output: 3\n}\nlayer { name: 'b' }\n";
+        assert_eq!(
+            error(text),
+            "n:5:1: LayerParameter has no field `layer`; is the block that opens on line 1 closed?"
+        );
+        let open = error("layer {\n name: 'a'\n");
+        assert!(
+            open.starts_with("n:2:11: ") && open.ends_with("opens on line 1 closed?"),
+            "{open}"
+        );
+    }
+
+    #[test]
+    fn duplicates_bad_numbers_and_missing_values_are_errors() {
+        assert_eq!(
+            error("name: 'a'\nname: 'b'"),
+            "n:2:1: `name` is given twice, but it takes one value"
+        );
+        assert_eq!(
+            error("layer { relu_param { } \n relu_param { } }"),
+            "n:2:2: `relu_param` is given twice, but it takes one value"
+        );
+        let number = error("layer { convolution_param {\n num_output: 1.5 } }");
+        assert!(
+            number.starts_with("n:2:14: `num_output`: expected an integer"),
+            "{number}"
+        );
+        let negative = error("layer { convolution_param { num_output: -1 } }");
+        assert!(negative.starts_with("n:1:41: `num_output`: "), "{negative}");
+        assert!(error("layer { name: }").starts_with("n:1:15: "));
+        assert!(error("name: \"a\n").starts_with("n:1:"));
+        assert!(error("@").starts_with("n:1:1: "));
+        assert_eq!(
+            error("layer {\n clip_param { min: 1 } }"),
+            "n:2:13: ClipParameter needs `max`"
+        );
+    }
+
+    #[test]
+    fn every_layer_knows_its_line() {
+        let text = "name: 'layer {' # layer {\nlayer {\n include { phase: TEST }\n}\n\nlayer: [ {\n name: 'x' },\n { } ]\nlayer { }";
+        let parsed = parse::<NetParameter>(text, "dir/n.prototxt").unwrap();
+        let lines: Vec<_> = (0..5).map(|i| parsed.lines.layer(i)).collect();
+        assert_eq!(lines, [Some(2), Some(6), Some(8), Some(9), None]);
+        assert_eq!(parsed.message.layer.len(), 4);
+        assert_eq!(parsed.layer_place(1), "dir/n.prototxt:6");
+        assert_eq!(parsed.layer_place(9), "dir/n.prototxt");
+        assert_eq!(parsed.field_place("name"), "dir/n.prototxt:1");
+    }
+
+    #[test]
+    fn broken_texts_are_errors_and_never_panics() {
+        let text = "layer { name: \"a\\n\" pooling_param < pool: MAX > top: ['x', 'y'] loss_weight: -1e-4 }";
+        for cut in 0..text.len() {
+            let _ = parse::<NetParameter>(&text[..cut], "n");
+            for odd in [
+                "{", "}", "\"", "é", "[", ":", "-", "0x", "1e", "\0", "<", "\\",
+            ] {
+                let _ =
+                    parse::<NetParameter>(&format!("{}{odd}{}", &text[..cut], &text[cut..]), "n");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_not_text_is_named() {
+        let missing = read_net(Path::new("no/such.prototxt"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            missing,
+            "cannot read no/such.prototxt: No such file or directory"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"name: \xff").unwrap();
+        let binary = read_net(file.path()).unwrap_err().to_string();
+        assert!(binary.contains("not a text file (byte 6"), "{binary}");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let text = "name: \"a\\\"b\\\\\\n\\001\u{e9}\"\nlayer {\n  top: \"x\"\n  top: \"y\"\n  loss_weight: 0.1\n  \
+                    loss_weight: -1e-05\n  loss_weight: 1e+06\n  loss_weight: 123456\n  loss_weight: 1234567\n  \
+                    loss_weight: 0.00012\n  loss_weight: inf\n  pooling_param {\n    pool: AVE\n  }\n}\n";
+        let message = net(text);
+        assert_eq!(print(&message), text);
+    }
 }

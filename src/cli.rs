@@ -1,0 +1,321 @@
+//! The command line: arguments only. What they mean is resolved in `commands`.
+//!
+//! Flags that Caffe has keep Caffe's names, and every flag may be spelt in gflags' way, so that a Caffe
+//! script runs with only the program's name changed.
+
+mod gflags;
+mod train;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{StyledStr, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::layers::Mode;
+pub use train::{Effect, PhaseName, Train, TrainArgs};
+
+/// Caffe's tools on a CPU, with Dense-Sparse-Dense training
+#[derive(Debug, Parser)]
+#[command(
+    name = "dsd",
+    version,
+    propagate_version = true,
+    args_override_self = true
+)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dsd train                                   dense, sparse, redense on the built-in digits
+  dsd train --solver solver.prototxt          as `caffe train`
+  dsd test --model net.prototxt --weights w.caffemodel --iterations 100
+  dsd inspect w.caffemodel
+
+Flags may be written as in Caffe's scripts: -flag v, -flag=v, --flag v, --flag=v.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a net: one phase, or dense, sparse and redense in turn
+    #[command(after_help = train::EXAMPLES)]
+    Train(Train),
+    /// Train the dense phase: `train --phase dense`
+    Dense(TrainArgs),
+    /// Prune and retrain under the mask: `train --phase sparse`
+    Prune(TrainArgs),
+    /// Retrain with the pruned weights back from zero: `train --phase redense`
+    Redense(TrainArgs),
+    /// Score weights
+    #[command(after_help = TEST_EXAMPLES)]
+    Test(Test),
+    /// Time every layer, forward and backward
+    #[command(after_help = TIME_EXAMPLES)]
+    Time(Time),
+    /// Run a net once on given arrays and save blobs
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Describe a file: net, weights, solver state, database, compressed model
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Inspect(Inspect),
+    /// Write weights in another format (.npz)
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Export),
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "General options", rename_all = "snake_case")]
+pub struct Global {
+    /// Threads to work with [default: all cores]; results are the same for any number
+    #[arg(long, global = true, value_name = "N", value_parser = count(1024))]
+    pub threads: Option<usize>,
+    /// Seed of all randomness; overrides the solver's random_seed
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<i64>,
+    /// Accepted for Caffe's scripts: there is no GPU backend, and the run is on the CPU
+    #[arg(long, global = true, value_name = "IDS")]
+    pub gpu: Option<String>,
+    /// glog's flags.
+    #[command(flatten)]
+    pub glog: Glog,
+}
+
+/// The flags of glog, accepted for Caffe's scripts. The log always goes to stderr.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Glog {
+    /// The lowest level printed: 0 all, 1 warnings, 2 errors
+    #[arg(long, global = true, hide = true, value_name = "N")]
+    pub minloglevel: Option<u8>,
+    #[arg(long, global = true, hide = true)]
+    logtostderr: bool,
+    #[arg(long, global = true, hide = true)]
+    alsologtostderr: bool,
+    #[arg(long, global = true, hide = true)]
+    log_dir: Option<OsString>,
+    #[arg(long, global = true, hide = true)]
+    v: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    stderrthreshold: Option<String>,
+}
+
+/// Which layers of a net hold, besides those of the mode.
+#[derive(Clone, Debug, Default, Args)]
+#[command(rename_all = "snake_case")]
+pub struct NetState {
+    /// The net's level, for include and exclude rules
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub level: i32,
+    /// The net's stages, for include and exclude rules
+    #[arg(long, value_name = "A,B…", value_delimiter = ',')]
+    pub stage: Vec<String>,
+}
+
+/// Arguments of `test`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Test {
+    /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
+    #[arg(long, value_name = "F")]
+    pub model: Option<PathBuf>,
+    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
+    pub weights: Vec<PathBuf>,
+    /// The number of batches
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count(i32::MAX as usize))]
+    pub iterations: usize,
+    /// Another data source (database or list) for the data layers
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<PathBuf>,
+    /// Print the result as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Level and stages.
+    #[command(flatten)]
+    pub state: NetState,
+}
+
+const TEST_EXAMPLES: &str = "\
+Examples:
+  dsd test --weights dsd_run/redense/digits_iter_1000.caffemodel
+  dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json";
+
+/// Arguments of `time`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Time {
+    /// The net (prototxt or a built-in name)
+    #[arg(long, value_name = "F", required_unless_present = "weights")]
+    pub model: Option<PathBuf>,
+    /// Weights; without any, the net's fillers make them
+    #[arg(long, value_name = "F", value_delimiter = ',')]
+    pub weights: Vec<PathBuf>,
+    /// The number of times
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count(i32::MAX as usize))]
+    pub iterations: usize,
+    /// Another batch size than the net's
+    #[arg(long, value_name = "N", value_parser = count(i32::MAX as usize))]
+    pub batch: Option<usize>,
+    /// Which net: Caffe's TRAIN or TEST
+    #[arg(long, value_enum, ignore_case = true, default_value = "train")]
+    pub phase: ModeName,
+    /// Print the result as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Accepted and without effect
+    #[arg(long, hide = true)]
+    pub lock: bool,
+    /// Level and stages.
+    #[command(flatten)]
+    pub state: NetState,
+}
+
+const TIME_EXAMPLES: &str = "\
+Examples:
+  dsd time --model squeezenet_v1.0 --batch 1 --phase test
+  dsd time --model deploy.prototxt --weights pruned.caffemodel --iterations 10 --json";
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Run {
+    /// The net (prototxt or a built-in name)
+    #[arg(long, value_name = "F", required_unless_present = "weights")]
+    pub model: Option<PathBuf>,
+    /// The weights; without any, the net's fillers make them
+    #[arg(long, value_name = "F", value_delimiter = ',')]
+    pub weights: Vec<PathBuf>,
+    /// Arrays by blob name, for the input blobs or any that no layer above makes
+    #[arg(long, value_name = "IN.npz")]
+    pub inputs: Option<PathBuf>,
+    /// The blobs to save [default: the net's outputs]
+    #[arg(long, value_name = "A,B…", value_delimiter = ',')]
+    pub blobs: Vec<String>,
+    /// Where to save them
+    #[arg(long, value_name = "OUT.npz")]
+    pub outputs: PathBuf,
+    /// Which net: Caffe's TRAIN or TEST
+    #[arg(long, value_enum, ignore_case = true, default_value = "test")]
+    pub phase: ModeName,
+    /// Run backward too, from these gradients by blob name; saves grad:BLOB and grad:LAYER:K
+    #[arg(long, value_name = "TOP.npz")]
+    pub gradients: Option<PathBuf>,
+    /// Level and stages.
+    #[command(flatten)]
+    pub state: NetState,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  dsd run --model deploy.prototxt --weights w.caffemodel --inputs in.npz --outputs out.npz
+  dsd run --model net.prototxt --weights w.npz --inputs in.npz --blobs conv1,pool1 --phase train \\
+          --gradients top.npz --outputs out.npz";
+
+/// Arguments of `inspect`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Inspect {
+    /// The file (or folder of a database, or a built-in net's name)
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The net of a compressed model, which has no names of its own
+    /// [default: the built-in net that fits]
+    #[arg(long, value_name = "F")]
+    pub model: Option<PathBuf>,
+    /// Print the description as one JSON object on stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  dsd inspect train_val.prototxt
+  dsd inspect net_iter_1000.caffemodel --json
+  dsd inspect squeezenet_deepcomp.net";
+
+/// Arguments of `export`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Export {
+    /// The net (prototxt or a built-in name) [default: the built-in net that fits, where one is needed]
+    #[arg(long, value_name = "F")]
+    pub model: Option<PathBuf>,
+    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
+    pub weights: Vec<PathBuf>,
+    /// The file to write; its name's end says the format: .npz (arrays LAYER:K)
+    #[arg(long, value_name = "F")]
+    pub out: PathBuf,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  dsd export --weights w.caffemodel --out w.npz
+  dsd export --model squeezenet_v1.0 --weights squeezenet_deepcomp.net --out w.npz";
+
+/// Caffe's phase of a net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeName {
+    /// The training net
+    Train,
+    /// The test net
+    Test,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Train => Mode::Train,
+            ModeName::Test => Mode::Test,
+        }
+    }
+}
+
+/// A number from 1 to `most`.
+fn count(most: usize) -> impl TypedValueParser<Value = usize> {
+    value_parser!(u64)
+        .range(1..=most as u64)
+        .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+/// Reads the command line, program name first. A usage error is printed and ends the process with code 2,
+/// `--help` and `--version` with 0.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
+    try_parse(args).unwrap_or_else(|error| error.exit())
+}
+
+/// Reads the command line, program name first.
+///
+/// # Errors
+/// The usage is wrong, or help or the version is asked for.
+pub fn try_parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let args = gflags::Spelling::of(&Cli::command()).normalise(args);
+    Cli::try_parse_from(args).map_err(with_hint)
+}
+
+/// Says what became of Caffe's one command that has no counterpart.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let given = error.get(ContextKind::InvalidSubcommand);
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && given == Some(&ContextValue::String("device_query".into()))
+    {
+        let hint = StyledStr::from(
+            "there is no GPU backend to ask; --threads N says how many cores are used",
+        );
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! What parses to what, and what does not parse.
+
+use super::*;
+
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    try_parse(
+        std::iter::once("dsd")
+            .chain(line.split_whitespace())
+            .map(OsString::from),
+    )
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_caffe_script_parses() {
+    let line = "train -solver s.prototxt -weights a.caffemodel,b.caffemodel -gpu all -sigint_effect none \
+                --level=-1 -stage x,y --logtostderr=1 -log_dir /tmp -v=2 -minloglevel 1 --seed -3";
+    let cli = parsed(line).unwrap();
+    assert_eq!(
+        (cli.global.gpu.as_deref(), cli.global.seed),
+        (Some("all"), Some(-3))
+    );
+    assert_eq!(cli.global.glog.minloglevel, Some(1));
+    let Command::Train(Train { phase, args, .. }) = cli.command else {
+        panic!("{cli:?}");
+    };
+    assert_eq!(phase, None);
+    assert_eq!(
+        args.weights,
+        [PathBuf::from("a.caffemodel"), "b.caffemodel".into()]
+    );
+    assert_eq!(
+        (args.sigint_effect, args.sighup_effect),
+        (Effect::None, Effect::Snapshot)
+    );
+    assert_eq!((args.state.level, args.state.stage.len()), (-1, 2));
+}
+
+#[test]
+fn defaults_are_caffes() {
+    let Command::Time(time) = parsed("time -model m -phase TEST").unwrap().command else {
+        panic!("not time");
+    };
+    assert_eq!((time.iterations, time.phase), (50, ModeName::Test));
+    let Command::Test(test) = parsed("test -weights w").unwrap().command else {
+        panic!("not test");
+    };
+    assert_eq!((test.iterations, test.json), (50, false));
+}
+
+#[test]
+fn the_last_of_a_repeated_flag_holds() {
+    let cli = parsed("train --max_iter 5 --max-iter=7 --resume --resume").unwrap();
+    let Command::Train(train) = cli.command else {
+        panic!("{cli:?}");
+    };
+    assert_eq!(train.args.max_iter, Some(7));
+}
+
+#[test]
+fn contradictions_and_absurd_numbers_are_usage_errors() {
+    for line in [
+        "train --snapshot s --weights w",
+        "train --snapshot s --resume",
+        "train --flow f --phase dense",
+        "train --max_iter -5",
+        "train --phase both",
+        "test",
+        "test --weights w --iterations 0",
+        "time",
+        "time --model m --threads 0",
+        "run --model m",
+        "train --solver --phase dense",
+        "device_query",
+        "",
+    ] {
+        let error = parsed(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}: {error}");
+    }
+}

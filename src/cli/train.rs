@@ -1,0 +1,115 @@
+//! Arguments of `train` and of its phases' own commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, value_parser};
+
+use super::NetState;
+
+/// Arguments of `train`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Train {
+    /// The phase to train; dsd is dense, sparse and redense in turn
+    /// [default: dsd without --solver, dense with it]
+    #[arg(long, value_enum, ignore_case = true, conflicts_with = "flow")]
+    pub phase: Option<PhaseName>,
+    /// A file (TOML) that lists phases, each with its solver, sparsity and length
+    #[arg(long, value_name = "F.toml")]
+    pub flow: Option<PathBuf>,
+    /// The rest, which all phases share.
+    #[command(flatten)]
+    pub args: TrainArgs,
+}
+
+/// Arguments of `train` and of the commands named after its phases.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct TrainArgs {
+    /// The solver (prototxt) [default: a built-in net on the built-in digits]
+    #[arg(long, value_name = "F")]
+    pub solver: Option<PathBuf>,
+    /// Weights to start from; of a layer in several files the last one holds
+    #[arg(
+        long,
+        value_name = "A,B…",
+        value_delimiter = ',',
+        conflicts_with = "snapshot"
+    )]
+    pub weights: Vec<PathBuf>,
+    /// A solver state to go on from
+    #[arg(long, value_name = "F.solverstate")]
+    pub snapshot: Option<PathBuf>,
+    /// Go on from the newest snapshot in --out
+    #[arg(long, conflicts_with = "snapshot")]
+    pub resume: bool,
+    /// The fraction to prune: 0.3 of every layer, or conv1=0,*=0.3 (first match wins), or @squeezenet_3x
+    #[arg(long, value_name = "S")]
+    pub sparsity: Option<String>,
+    /// Another data source (database or list) for the data layers of the training net
+    #[arg(long, value_name = "PATH")]
+    pub source: Option<PathBuf>,
+    /// The number of iterations; overrides the solver's
+    #[arg(long, value_name = "N", value_parser = value_parser!(i32).range(0..))]
+    pub max_iter: Option<i32>,
+    /// The folder for what the run writes, a folder a phase
+    /// [default: dsd_run without --solver, the solver's snapshot_prefix with it]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write the course of the run as JSON lines
+    #[arg(long, value_name = "F.jsonl")]
+    pub metrics: Option<PathBuf>,
+    /// What SIGINT (Ctrl-C) does
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "EFFECT",
+        default_value = "stop"
+    )]
+    pub sigint_effect: Effect,
+    /// What SIGHUP does
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        value_name = "EFFECT",
+        default_value = "snapshot"
+    )]
+    pub sighup_effect: Effect,
+    /// Level and stages.
+    #[command(flatten)]
+    pub state: NetState,
+}
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  dsd train
+  dsd train --solver solver.prototxt --weights bvlc.caffemodel
+  dsd train --solver solver.prototxt --snapshot net_iter_1000.solverstate
+  dsd train --phase sparse --solver sparse.prototxt --weights dense.caffemodel --sparsity 0.3
+  dsd train --flow flow.toml --out run --resume";
+
+/// A phase of `dsd`, or all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PhaseName {
+    /// All weights are trained
+    Dense,
+    /// The smallest weights are zero and stay zero
+    Sparse,
+    /// All weights again, the pruned ones from zero
+    Redense,
+    /// All three in turn
+    Dsd,
+}
+
+/// What a signal does to training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Effect {
+    /// Save a snapshot and go on
+    Snapshot,
+    /// Save a snapshot and stop
+    Stop,
+    /// Nothing
+    None,
+}

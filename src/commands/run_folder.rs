@@ -1,0 +1,186 @@
+//! The folder of a run: a folder a phase with its snapshots and `phase.json`, which tells how it ended.
+
+use crate::files;
+use crate::info;
+use crate::phase::Phase;
+use crate::report::human::HumanTime;
+use crate::report::number::G;
+use crate::report::output;
+use crate::report::table::{Align, Table};
+use crate::solver::snapshot;
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// How a phase ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The phase's folder name: `dense`, `sparse`, `sparse-2` …
+    pub phase: String,
+    /// The solver's file.
+    pub solver: String,
+    /// The learning rate it started with.
+    pub base_lr: f32,
+    /// What a sparse phase pruned.
+    pub sparsity: Option<String>,
+    /// The fraction of prunable weights that are not 0.
+    pub density: f64,
+    /// Iterations done.
+    pub iterations: u64,
+    /// The last smoothed loss.
+    pub loss: f32,
+    /// The last test's outputs.
+    pub outputs: Vec<(String, f32)>,
+    /// Time spent, over all sittings.
+    pub seconds: f64,
+    /// The file of the weights, in the phase's folder.
+    pub weights: PathBuf,
+    /// Whether it ran to its end.
+    pub done: bool,
+}
+
+/// The folder of a run.
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// The run in `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The folder of a phase.
+    pub fn path(&self, phase: &str) -> PathBuf {
+        self.root.join(phase)
+    }
+
+    fn read(&self, phase: &str) -> Result<Option<Record>> {
+        let path = self.path(phase).join("phase.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = files::read_text(&path)?;
+        let record = serde_json::from_str(&text)
+            .with_context(|| format!("{}: not a record of a phase; move it away to train anew", path.display()))?;
+        Ok(Some(record))
+    }
+
+    /// How a phase ended, if it did.
+    pub fn record(&self, phase: &str) -> Result<Option<Record>> {
+        Ok(self.read(phase)?.filter(|r| r.done))
+    }
+
+    /// The time that earlier sittings of a phase took.
+    pub fn seconds(&self, phase: &str) -> f64 {
+        self.read(phase).ok().flatten().map_or(0.0, |r| r.seconds)
+    }
+
+    /// Writes how a phase ended.
+    pub fn write(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_string_pretty(record)?;
+        files::write_atomic(&self.path(&record.phase).join("phase.json"), |w| Ok(writeln!(w, "{text}")?))
+    }
+
+    /// Moves an earlier run of a phase aside, so that its snapshots are neither lost nor taken for this
+    /// run's.
+    pub fn make_room(&self, phase: &str) -> Result<()> {
+        let home = self.path(phase);
+        let used = fs::read_dir(&home).is_ok_and(|mut entries| entries.next().is_some());
+        if !used {
+            return Ok(());
+        }
+        let aside = (1..).map(|n| self.root.join(format!("{phase}.old{n}"))).find(|p| !p.exists());
+        if let Some(aside) = aside {
+            fs::rename(&home, &aside)
+                .map_err(|e| anyhow::anyhow!("cannot move {} aside: {}", home.display(), files::reason(&e)))?;
+            info!("{} holds an earlier run; it is now {}", home.display(), aside.display());
+        }
+        Ok(())
+    }
+
+    /// The weights that a run which begins with `phase` starts from, when none are given: those of the
+    /// phase before it in this folder. A dense phase needs none.
+    pub fn weights_before(&self, phase: Phase) -> Result<Option<PathBuf>> {
+        let before = match phase {
+            Phase::Dense => return Ok(None),
+            Phase::Sparse => "dense",
+            Phase::Redense => "sparse",
+        };
+        let home = self.path(before);
+        if let Some(record) = self.read(before)? {
+            let weights = home.join(&record.weights);
+            if record.done && weights.is_file() {
+                return Ok(Some(weights));
+            }
+        }
+        let newest = newest_in(&home).and_then(|prefix| snapshot::newest(&prefix));
+        match newest {
+            Some((iter, state)) => {
+                info!("The {before} phase has not ended; taking its newest snapshot, iteration {iter}");
+                Ok(Some(state.with_extension("caffemodel")))
+            }
+            None => bail!(
+                "the {phase} phase has no weights to start from: {} holds no result of a {before} phase; give \
+                 --weights F, or run the {before} phase first",
+                home.display()
+            ),
+        }
+    }
+
+    /// Whether an earlier phase of this run was trained with the solver `file`.
+    pub fn trained_with(&self, file: &str) -> bool {
+        let full = |f: &str| fs::canonicalize(f).unwrap_or_else(|_| PathBuf::from(f));
+        let same = |phase: &str| self.read(phase).ok().flatten().is_some_and(|r| full(&r.solver) == full(file));
+        same("dense") || same("sparse")
+    }
+
+    /// Prints the table of the phases.
+    pub fn print(&self, records: &[Record]) -> Result<()> {
+        let mut columns = vec![
+            ("phase".to_string(), Align::Left),
+            ("density".to_string(), Align::Right),
+            ("iterations".to_string(), Align::Right),
+            ("loss".to_string(), Align::Right),
+        ];
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in records.iter().flat_map(|r| &r.outputs) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        columns.extend(names.iter().map(|n| (format!("test {n}"), Align::Right)));
+        columns.push(("time".to_string(), Align::Right));
+        columns.push(("weights".to_string(), Align::Left));
+        let mut table = Table::new(columns);
+        for r in records {
+            let mut cells = vec![
+                r.phase.clone(),
+                format!("{:.4}", r.density),
+                r.iterations.to_string(),
+                G(r.loss).to_string(),
+            ];
+            for name in &names {
+                let value = r.outputs.iter().find(|(n, _)| n == name);
+                cells.push(value.map_or(String::new(), |(_, v)| G(*v).to_string()));
+            }
+            cells.push(HumanTime(r.seconds).to_string());
+            cells.push(self.path(&r.phase).join(&r.weights).display().to_string());
+            table.row(cells);
+        }
+        output::text(format_args!("{table}"))?;
+        Ok(())
+    }
+}
+
+/// The common prefix of the snapshots in a folder.
+fn newest_in(home: &Path) -> Option<String> {
+    let names = fs::read_dir(home).ok()?.flatten();
+    let state = names
+        .filter_map(|e| e.file_name().into_string().ok())
+        .find(|n| n.ends_with(".solverstate") && n.contains("_iter_"))?;
+    let (prefix, _) = state.rsplit_once("_iter_")?;
+    Some(home.join(prefix).display().to_string())
+}

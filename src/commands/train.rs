@@ -1,0 +1,307 @@
+//! `dsd train` and its phases' own commands: resolves what to train, from what, to where.
+
+use super::Usage;
+use super::feed::Opener;
+use super::run_folder::{Record, RunFolder};
+use crate::cli::{Effect, PhaseName, Train};
+use crate::layers::Mode;
+use crate::models;
+use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, REDENSE_RATE, Step};
+use crate::report::metrics::{Metrics, Resume};
+use crate::report::progress;
+use crate::solver::config::Config;
+use crate::solver::signals::{Request, Signals};
+use crate::solver::sparsity::Sparsity;
+use crate::solver::{Ending, Options, Reports, Solver, snapshot};
+use crate::{info, warn, weights_file};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Where a training run stands among its arguments.
+struct Runner<'a> {
+    args: &'a Train,
+    seed: Option<u64>,
+    signals: Signals,
+}
+
+/// Runs the command.
+pub fn run(args: &Train, seed: Option<u64>) -> Result<ExitCode> {
+    let effect = |e: Effect| match e {
+        Effect::Snapshot => Request::Snapshot,
+        Effect::Stop => Request::Stop,
+        Effect::None => Request::None,
+    };
+    let signals = Signals::listen(effect(args.args.sigint_effect), effect(args.args.sighup_effect))?;
+    let mut runner = Runner { args, seed, signals };
+    let ending = match (&args.phase, &args.flow, &args.args.out, &args.args.solver) {
+        // As `caffe train`: nothing but what the solver says.
+        (None, None, None, Some(solver)) => runner.plain(solver)?,
+        _ => runner.flow()?,
+    };
+    Ok(match ending {
+        Ending::Done => ExitCode::SUCCESS,
+        Ending::Stopped => ExitCode::from(130),
+    })
+}
+
+impl Runner<'_> {
+    /// Caffe's own train: one dense run, snapshots where the solver's prefix says.
+    fn plain(&mut self, path: &Path) -> Result<Ending> {
+        let mut config = self.read_solver(path)?;
+        self.override_length(&mut config, None);
+        if self.args.args.sparsity.is_some() {
+            return Err(Usage("--sparsity prunes in a sparse phase; add --phase sparse".into()).into());
+        }
+        let prefix = caffe_prefix(&config, path);
+        let resume = self.resume_state(&prefix);
+        let mut solver = self.solver(config, Phase::Dense, prefix)?;
+        self.start_weights(&mut solver, &[], resume.as_deref())?;
+        let mut reports = self.reports(Phase::Dense, 0, "train", &solver)?;
+        solver.log_memory();
+        solver.solve(&mut reports)
+    }
+
+    /// Phases in turn, each in its folder.
+    fn flow(&mut self) -> Result<Ending> {
+        let args = &self.args.args;
+        let flow = match (&self.args.flow, self.args.phase) {
+            (Some(path), _) => Flow::read(path)?,
+            (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
+            (None, Some(PhaseName::Sparse)) => Flow::single(Phase::Sparse),
+            (None, Some(PhaseName::Redense)) => Flow::single(Phase::Redense),
+            (None, Some(PhaseName::Dsd)) => Flow::dsd(),
+            (None, None) if args.solver.is_some() => Flow::single(Phase::Dense),
+            (None, None) => Flow::dsd(),
+        };
+        if args.snapshot.is_some() && flow.steps.len() > 1 {
+            let text = "--snapshot goes on with one phase; for several, --resume finds where they stopped";
+            return Err(Usage(text.into()).into());
+        }
+        if args.sparsity.is_some() && !flow.steps.iter().any(|s| s.phase == Phase::Sparse) {
+            return Err(Usage("--sparsity is given, but no phase of this run is sparse".into()).into());
+        }
+        if let Some(text) = &args.sparsity {
+            Sparsity::parse(text).map_err(|e| Usage(format!("--sparsity: {e:#}")))?;
+        }
+        let folder = RunFolder::new(args.out.clone().unwrap_or_else(|| PathBuf::from("dsd_run")));
+        let mut weights: Vec<PathBuf> = args.weights.clone();
+        if weights.is_empty() {
+            weights.extend(flow.weights.clone());
+        }
+        let mut records: Vec<Record> = Vec::new();
+        for (k, step) in flow.steps.iter().enumerate() {
+            if k == 0 && weights.is_empty() && args.snapshot.is_none() {
+                weights.extend(folder.weights_before(step.phase)?);
+            }
+            let nth = flow.steps[..k].iter().filter(|s| s.phase == step.phase).count();
+            let (ending, record) = self.phase(step, nth, &folder, &weights, flow.steps.len() > 1)?;
+            if let Some(record) = record {
+                weights = vec![folder.path(&step.name).join(&record.weights)];
+                records.push(record);
+            }
+            if ending == Ending::Stopped {
+                info!("Stopped in the {} phase; the same command with --resume goes on", step.name);
+                return Ok(ending);
+            }
+        }
+        folder.print(&records)?;
+        Ok(Ending::Done)
+    }
+
+    /// One phase. The record tells how it ended; there is none if it was stopped.
+    fn phase(
+        &mut self,
+        step: &Step,
+        nth: usize,
+        folder: &RunFolder,
+        weights: &[PathBuf],
+        several: bool,
+    ) -> Result<(Ending, Option<Record>)> {
+        let mut config = self.config(step)?;
+        self.override_length(&mut config, step.max_iter);
+        let base_lr = self.base_lr(step, &config, folder);
+        config.param.base_lr = Some(base_lr);
+        config.param.snapshot_after_train = Some(true);
+        let home = folder.path(&step.name);
+        let base = Path::new(config.param.snapshot_prefix()).file_name().map(|n| n.to_string_lossy().to_string());
+        let prefix = home.join(base.unwrap_or_else(|| step.phase.to_string())).display().to_string();
+        let max_iter = config.max_iter();
+        let newest = if self.args.args.resume { snapshot::newest(&prefix) } else { None };
+        if let (Some((iter, _)), Some(record)) = (&newest, folder.record(&step.name)?)
+            && *iter >= max_iter
+            && several
+        {
+            info!("The {} phase is done ({iter} iterations)", step.name);
+            return Ok((Ending::Done, Some(record)));
+        }
+        if newest.is_none() && self.args.args.snapshot.is_none() {
+            folder.make_room(&step.name)?;
+        }
+        info!("Phase {}: {max_iter} iterations, base_lr {}, in {}", step.name, base_lr, home.display());
+        snapshot::check_prefix(&prefix)?;
+        let state = self.args.args.snapshot.clone().or(newest.map(|(_, path)| path));
+        let solver_file = config.file.clone();
+        let mut solver = self.solver(config, step.phase, prefix.clone())?;
+        let resumed = state.is_some();
+        self.start_weights(&mut solver, weights, state.as_deref())?;
+        let sparsity = self.args.args.sparsity.clone().or(step.sparsity.clone());
+        if step.phase == Phase::Sparse && !resumed {
+            let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
+            solver.prune(&Sparsity::parse(text)?)?;
+        }
+        let mut reports = self.reports(step.phase, nth, &step.name, &solver)?;
+        solver.log_memory();
+        let started = Instant::now();
+        let before = if resumed { folder.seconds(&step.name) } else { 0.0 };
+        let mut ending = solver.solve(&mut reports)?;
+        if ending == Ending::Done {
+            ending = solver.test_result(&mut reports)?;
+        }
+        drop(reports);
+        let seconds = before + started.elapsed().as_secs_f64();
+        let record = Record {
+            phase: step.name.clone(),
+            solver: solver_file,
+            base_lr,
+            sparsity: sparsity.filter(|_| step.phase == Phase::Sparse),
+            density: solver.density(),
+            iterations: solver.iter(),
+            loss: solver.loss(),
+            outputs: solver.last_test().map(|t| t.1.clone()).unwrap_or_default(),
+            seconds,
+            weights: snapshot::file_name(&prefix, solver.iter(), "caffemodel")
+                .file_name()
+                .map(PathBuf::from)
+                .unwrap_or_default(),
+            done: ending == Ending::Done,
+        };
+        folder.write(&record)?;
+        Ok((ending, Some(record).filter(|_| ending == Ending::Done)))
+    }
+
+    /// The learning rate that a phase starts with: redense takes a tenth of the solver's, unless the
+    /// solver is that phase's own.
+    fn base_lr(&self, step: &Step, config: &Config, folder: &RunFolder) -> f32 {
+        let said = config.param.base_lr();
+        if let Some(rate) = step.base_lr {
+            return rate;
+        }
+        let builtin = self.args.args.solver.is_none() && step.solver.is_none();
+        let own = match &self.args.args.solver {
+            _ if builtin || step.own_solver => true,
+            Some(_) if self.args.phase == Some(PhaseName::Redense) => !folder.trained_with(&config.file),
+            _ => false,
+        };
+        if step.phase != Phase::Redense || own {
+            return said;
+        }
+        info!("redense starts at a tenth of the solver's learning rate: {} instead of {said}", said * REDENSE_RATE);
+        said * REDENSE_RATE
+    }
+
+    fn config(&self, step: &Step) -> Result<Config> {
+        if let Some(path) = step.solver.as_ref().or(self.args.args.solver.as_ref()) {
+            return self.read_solver(path);
+        }
+        if self.args.flow.is_some() {
+            bail!("phase {} has no solver: name one in the flow, or give --solver", step.name);
+        }
+        let builtin = models::find(models::DEFAULT).context("the built-in net is missing")?;
+        let state = &self.args.args.state;
+        let load = |_: &str| builtin.train_val(models::Family::Release);
+        Config::new(builtin.solver(step.phase)?, PathBuf::new(), &load, state.level, &state.stage)
+    }
+
+    fn read_solver(&self, path: &Path) -> Result<Config> {
+        let state = &self.args.args.state;
+        let config = Config::read(path, state.level, &state.stage)?;
+        if config.param.solver_mode == Some(1) {
+            warn!("no GPU backend, running on CPU");
+        }
+        Ok(config)
+    }
+
+    fn override_length(&self, config: &mut Config, of_step: Option<u64>) {
+        let given = of_step.map(|n| n.min(i32::MAX as u64) as i32);
+        if let Some(n) = self.args.args.max_iter.or(given) {
+            config.param.max_iter = Some(n);
+        }
+    }
+
+    fn solver(&self, config: Config, phase: Phase, prefix: String) -> Result<Solver> {
+        let name = phase.to_string();
+        let folder = config.folder.clone();
+        let own = config.param.random_seed();
+        let seed = self.seed.or((own >= 0).then_some(own as u64));
+        let opener = |mode: Mode, source: Option<&PathBuf>| Opener {
+            mode,
+            seed: seed.unwrap_or(crate::solver::DEFAULT_SEED),
+            source: source.map(|s| s.display().to_string()),
+            folder: folder.clone(),
+        };
+        let data = opener(Mode::Train, self.args.args.source.as_ref());
+        Solver::new(config, Options { phase: &name, seed, prefix }, &data, &opener(Mode::Test, None))
+    }
+
+    /// What a run starts from: a snapshot, else weights files, else those that the solver names.
+    fn start_weights(&self, solver: &mut Solver, weights: &[PathBuf], state: Option<&Path>) -> Result<()> {
+        if let Some(state) = self.args.args.snapshot.as_deref().or(state) {
+            return solver.restore(state);
+        }
+        let mut files = if weights.is_empty() { self.args.args.weights.clone() } else { weights.to_vec() };
+        if files.is_empty() {
+            files = solver.weights_of_solver();
+        }
+        for path in files {
+            info!("Finetuning from {}", path.display());
+            let stored = weights_file::read(&path, solver.net())?;
+            solver.load(&stored)?;
+        }
+        Ok(())
+    }
+
+    fn resume_state(&self, prefix: &str) -> Option<PathBuf> {
+        let found = if self.args.args.resume { snapshot::newest(prefix) } else { None };
+        found.map(|(_, path)| path)
+    }
+
+    fn reports(&mut self, phase: Phase, nth: usize, label: &str, solver: &Solver) -> Result<Reports> {
+        let name = phase.to_string();
+        let metrics = match &self.args.args.metrics {
+            None => None,
+            Some(path) => {
+                let fresh = solver.iter() == 0 && nth == 0 && self.first_phase(phase) && !self.args.args.resume;
+                Some(if fresh {
+                    Metrics::create(path)?
+                } else {
+                    Metrics::resume(path, Resume { phase: &name, nth, iteration: solver.iter() })?
+                })
+            }
+        };
+        let bar = progress::bar(label.to_string(), solver.iter(), solver.max_iter());
+        Ok(Reports { metrics, bar: Some(bar), signals: self.signals.clone() })
+    }
+
+    /// Whether a run of these arguments begins with `phase`.
+    fn first_phase(&self, phase: Phase) -> bool {
+        match self.args.phase {
+            Some(PhaseName::Sparse | PhaseName::Redense) => true,
+            _ => phase == Phase::Dense,
+        }
+    }
+}
+
+/// Where Caffe puts snapshots: the solver's prefix; in a folder, named after the solver; without one,
+/// the solver's own path without its extension.
+fn caffe_prefix(config: &Config, solver: &Path) -> String {
+    let stem = solver.with_extension("");
+    match config.param.snapshot_prefix() {
+        "" => stem.display().to_string(),
+        folder if Path::new(folder).is_dir() => {
+            Path::new(folder).join(stem.file_name().unwrap_or_default()).display().to_string()
+        }
+        prefix => prefix.to_string(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Compressed weights: Deep Compression's files.
+
+pub mod net_file;

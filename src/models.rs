@@ -1,0 +1,155 @@
+//! The built-in nets: the prototxt files of `models/`, compiled in, so that weights can be tested, and
+//! the default run trained, without any other file.
+
+use crate::compress::net_file;
+use crate::layers::Mode;
+use crate::net::graph::{Graph, State};
+use crate::net::weights::Stored;
+use crate::net::{Net, Options};
+use crate::phase::Phase;
+use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
+use crate::tensor::Shape;
+use crate::{files, weights_file};
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// A built-in net.
+#[derive(Debug)]
+pub struct Builtin {
+    /// The folder in `models/`, which is the name for `--model`.
+    pub name: &'static str,
+    train_val: &'static str,
+    deploy: &'static str,
+    solvers: [&'static str; 3],
+}
+
+macro_rules! builtin {
+    ($name:literal) => {
+        Builtin {
+            name: $name,
+            train_val: include_str!(concat!("../models/", $name, "/train_val.prototxt")),
+            deploy: include_str!(concat!("../models/", $name, "/deploy.prototxt")),
+            solvers: [
+                include_str!(concat!("../models/", $name, "/solver_dense.prototxt")),
+                include_str!(concat!("../models/", $name, "/solver_sparse.prototxt")),
+                include_str!(concat!("../models/", $name, "/solver_redense.prototxt")),
+            ],
+        }
+    };
+}
+
+/// All of them.
+pub static BUILTIN: [Builtin; 3] = [builtin!("squeezenet_v1.0"), builtin!("squeezenet_v1.1"), builtin!("digits")];
+
+/// The net of the default run.
+pub const DEFAULT: &str = "digits";
+
+/// How SqueezeNet's layers are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// As the DSD release: `fire2/conv1x1_1`, `conv_final`.
+    Release,
+    /// As the original: `fire2/squeeze1x1`, `conv10`.
+    Original,
+}
+
+impl Family {
+    fn rename(self, text: &str) -> String {
+        match self {
+            Self::Release => text.to_string(),
+            Self::Original => text
+                .replace("conv1x1_1", "squeeze1x1")
+                .replace("conv1x1_2", "expand1x1")
+                .replace("conv3x3_2", "expand3x3")
+                .replace("conv_final", "conv10"),
+        }
+    }
+}
+
+/// The built-in net of that name.
+pub fn find(name: &str) -> Option<&'static Builtin> {
+    BUILTIN.iter().find(|b| b.name == name)
+}
+
+impl Builtin {
+    /// The net with data layers.
+    pub fn train_val(&self, family: Family) -> Result<Parsed<NetParameter>> {
+        let file = format!("models/{}/train_val.prototxt", self.name);
+        Ok(parse(&family.rename(self.train_val), &file)?)
+    }
+
+    /// The net with Input layers.
+    pub fn deploy(&self, family: Family) -> Result<Parsed<NetParameter>> {
+        let file = format!("models/{}/deploy.prototxt", self.name);
+        Ok(parse(&family.rename(self.deploy), &file)?)
+    }
+
+    /// The solver of a phase.
+    pub fn solver(&self, phase: Phase) -> Result<Parsed<SolverParameter>> {
+        let file = format!("models/{}/solver_{phase}.prototxt", self.name);
+        Ok(parse(self.solvers[phase as usize], &file)?)
+    }
+
+    /// The deploy net, built: names and shapes of all parameters.
+    fn skeleton(&self, family: Family) -> Result<Net> {
+        let graph = Graph::new(&self.deploy(family)?, &State::new(Mode::Test))?;
+        let shapes = input_shapes(&graph)?;
+        Net::new(graph, &shapes, &Options::default())
+    }
+}
+
+/// The shapes that the Input layers of `graph` state.
+pub fn input_shapes(graph: &Graph) -> Result<Vec<Shape>> {
+    let mut shapes = Vec::new();
+    for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.is_source()) {
+        let given = node.param.input_param.as_ref().map(|p| &p.shape[..]).unwrap_or_default();
+        if node.param.r#type() != "Input" || !(given.len() == 1 || given.len() == node.tops.len()) {
+            bail!(
+                "{}: give input_param one shape, or one for each of its {} tops (found {})",
+                graph.place(i),
+                node.tops.len(),
+                given.len()
+            );
+        }
+        for k in 0..node.tops.len() {
+            let dims = &given[k.min(given.len() - 1)].dim;
+            let shape: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+            match shape {
+                Some(shape) => shapes.push(Shape::new(shape)),
+                None => bail!("{}: input shape {dims:?} has a negative size", graph.place(i)),
+            }
+        }
+    }
+    Ok(shapes)
+}
+
+/// The built-in net whose layer names and shapes are those of a weights file.
+pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
+    let bytes = files::read(path)?;
+    let mut stored: Option<Stored> = None;
+    for builtin in &BUILTIN {
+        for family in [Family::Release, Family::Original] {
+            let net = builtin.skeleton(family)?;
+            if net_file::looks_like(&bytes, &weights_file::net_layers(&net)) {
+                return Ok((builtin, family));
+            }
+            let stored = match &mut stored {
+                Some(stored) => stored,
+                none => none.insert(weights_file::read_named(path, &bytes)?),
+            };
+            let mut weights = net.params().iter().map(|p| crate::tensor::Tensor::zeros(p.shape.clone())).collect();
+            if let Ok(plan) = net.load(&mut weights, stored)
+                && plan.missing.is_empty()
+                && plan.unused.is_empty()
+            {
+                return Ok((builtin, family));
+            }
+        }
+    }
+    let names: Vec<&str> = BUILTIN.iter().map(|b| b.name).collect();
+    bail!(
+        "{}: its layers are those of no built-in net ({}); name the net with --model",
+        path.display(),
+        names.join(", ")
+    )
+}

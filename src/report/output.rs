@@ -1,0 +1,58 @@
+//! Results on stdout, kept apart from the log on stderr so that they can be piped.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use super::progress;
+
+/// Prints text to stdout, with no line break of its own. Unlike `print!` it does not panic when the reader of
+/// the pipe has gone, and progress bars step aside.
+pub fn text(text: fmt::Arguments<'_>) -> io::Result<()> {
+    progress::bars().suspend(|| {
+        let mut out = io::stdout().lock();
+        out.write_fmt(text)?;
+        out.flush()
+    })
+}
+
+/// Prints a value as one line of JSON to stdout.
+pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
+    let line = serde_json::to_string(value)?;
+    text(format_args!("{line}\n"))
+}
+
+/// Prints one line to stdout: `outln!("{path}")?;`.
+#[macro_export]
+macro_rules! outln {
+    ($($text:tt)+) => {
+        $crate::report::output::text(format_args!("{}\n", format_args!($($text)+)))
+    };
+}
+
+/// Prints why the work failed to stderr: `error: ` and the causes in one line.
+pub fn failure(error: &anyhow::Error) {
+    let line = format!("error: {error:#}\n");
+    progress::bars().suspend(|| drop(io::stderr().lock().write_all(line.as_bytes())));
+}
+
+/// Whether an error is only that the reader of stdout has gone (`dsd … | head`), which is no failure.
+pub fn reader_has_gone(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_pipe_is_told_apart_from_a_failure() {
+        let gone = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(reader_has_gone(&gone.context("cannot print")));
+        assert!(!reader_has_gone(&anyhow::anyhow!("broken pipe")));
+        let other = anyhow::Error::from(io::Error::from(io::ErrorKind::NotFound));
+        assert!(!reader_has_gone(&other));
+    }
+}

@@ -1,0 +1,129 @@
+//! The learning rate as a function of the iteration, by Caffe's `lr_policy`.
+
+use crate::proto::SolverParameter;
+use anyhow::{Result, bail};
+
+/// A learning rate policy with its numbers, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LrPolicy {
+    base: f32,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Fixed,
+    Step { gamma: f32, size: u64 },
+    Exp { gamma: f32 },
+    Inv { gamma: f32, power: f32 },
+    MultiStep { gamma: f32, values: Vec<u64> },
+    Poly { power: f32, max_iter: u64 },
+    Sigmoid { gamma: f32, step: u64 },
+}
+
+impl LrPolicy {
+    /// The policy that `solver` names.
+    ///
+    /// # Errors
+    /// An unknown policy, or one whose numbers are missing or out of range.
+    pub fn new(solver: &SolverParameter) -> Result<Self> {
+        let name = solver.lr_policy();
+        let gamma = || match solver.gamma() {
+            g if g >= 0.0 => Ok(g),
+            g => bail!("lr_policy \"{name}\" needs gamma >= 0, not {g}"),
+        };
+        let stepsize = || match solver.stepsize() {
+            s if s > 0 => Ok(s as u64),
+            s => bail!("lr_policy \"{name}\" needs stepsize > 0, not {s}"),
+        };
+        let kind = match name {
+            "fixed" => Kind::Fixed,
+            "step" => Kind::Step { gamma: gamma()?, size: stepsize()? },
+            "exp" => Kind::Exp { gamma: gamma()? },
+            "inv" => Kind::Inv { gamma: gamma()?, power: solver.power() },
+            "multistep" => {
+                let values = solver.stepvalue.iter().map(|&v| v.max(0) as u64).collect();
+                Kind::MultiStep { gamma: gamma()?, values }
+            }
+            "poly" => Kind::Poly { power: solver.power(), max_iter: solver.max_iter().max(0) as u64 },
+            "sigmoid" => Kind::Sigmoid { gamma: gamma()?, step: stepsize()? },
+            "" => bail!("the solver has no lr_policy; \"fixed\" keeps base_lr throughout"),
+            other => bail!(
+                "unknown lr_policy \"{other}\"; Caffe has fixed, step, exp, inv, multistep, poly and sigmoid"
+            ),
+        };
+        Ok(Self { base: solver.base_lr(), kind })
+    }
+
+    /// The rate of iteration `iter`, computed in float32 as Caffe does.
+    pub fn rate(&self, iter: u64) -> f32 {
+        let power = |gamma: f32, n: u64| f64::from(gamma).powf(n as f64);
+        let base = f64::from(self.base);
+        match &self.kind {
+            Kind::Fixed => self.base,
+            Kind::Step { gamma, .. } | Kind::MultiStep { gamma, .. } => {
+                (base * power(*gamma, self.step(iter))) as f32
+            }
+            Kind::Exp { gamma } => (base * power(*gamma, iter)) as f32,
+            Kind::Inv { gamma, power } => self.base * (1.0 + gamma * iter as f32).powf(-power),
+            Kind::Poly { power, max_iter } => {
+                self.base * (1.0 - iter as f32 / (*max_iter).max(1) as f32).max(0.0).powf(*power)
+            }
+            Kind::Sigmoid { gamma, step } => {
+                self.base * (1.0 / (1.0 + (-gamma * (iter as f32 - *step as f32)).exp()))
+            }
+        }
+    }
+
+    /// Caffe's `current_step` at iteration `iter`: how many steps of the rate lie behind.
+    pub fn step(&self, iter: u64) -> u64 {
+        match &self.kind {
+            Kind::Step { size, .. } => iter / size,
+            // Caffe looks at one value an iteration, in the order given.
+            Kind::MultiStep { values, .. } => values.iter().take_while(|&&v| iter >= v).count() as u64,
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn solver(policy: &str) -> SolverParameter {
+        SolverParameter {
+            base_lr: Some(0.1),
+            lr_policy: Some(policy.into()),
+            gamma: Some(0.5),
+            power: Some(2.0),
+            stepsize: Some(10),
+            stepvalue: vec![5, 20],
+            max_iter: Some(100),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn each_policy_follows_its_formula() {
+        let rate = |p: &str, i| LrPolicy::new(&solver(p)).unwrap().rate(i);
+        let near = |a: f32, b: f32| assert!((a - b).abs() < 1e-7, "{a} {b}");
+        near(rate("fixed", 50), 0.1);
+        near(rate("step", 9), 0.1);
+        near(rate("step", 25), 0.025);
+        near(rate("exp", 3), 0.0125);
+        near(rate("inv", 4), 0.1 / 9.0);
+        near(rate("multistep", 4), 0.1);
+        near(rate("multistep", 5), 0.05);
+        near(rate("multistep", 20), 0.025);
+        near(rate("poly", 50), 0.025);
+        near(rate("sigmoid", 10), 0.05);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let mut s = solver("step");
+        s.stepsize = None;
+        assert!(LrPolicy::new(&s).unwrap_err().to_string().contains("stepsize"));
+        assert!(LrPolicy::new(&solver("stepp")).unwrap_err().to_string().contains("stepp"));
+    }
+}

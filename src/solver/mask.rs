@@ -1,0 +1,141 @@
+//! Masks: which weights of a parameter are alive.
+
+use crate::tensor::Tensor;
+
+/// Which values of one parameter survive; one bit a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    count: usize,
+    bits: Vec<u8>,
+}
+
+impl Mask {
+    /// A mask that prunes the `k` values of smallest magnitude; among equals, those of smallest index.
+    /// (NaN counts as largest.)
+    pub fn prune_smallest(values: &[f32], k: usize) -> Self {
+        let k = k.min(values.len());
+        let mut order: Vec<u32> = (0..values.len() as u32).collect();
+        let key = |i: &u32| (values[*i as usize].abs().to_bits(), *i);
+        if k > 0 && k < order.len() {
+            order.select_nth_unstable_by_key(k - 1, key);
+        }
+        let mut mask = Self::all(values.len());
+        for &i in &order[..k] {
+            mask.bits[i as usize / 8] &= !(1 << (i % 8));
+        }
+        mask
+    }
+
+    /// A mask under which `count` values are alive.
+    pub fn all(count: usize) -> Self {
+        let mut bits = vec![0xff; count.div_ceil(8)];
+        if let (Some(last), rest @ 1..) = (bits.last_mut(), count % 8) {
+            *last = (1 << rest) - 1;
+        }
+        Self { count, bits }
+    }
+
+    /// The mask of the values that are not 0.
+    pub fn of_nonzero(values: &[f32]) -> Self {
+        let mut mask = Self { count: values.len(), bits: vec![0; values.len().div_ceil(8)] };
+        for (i, v) in values.iter().enumerate().filter(|(_, v)| **v != 0.0) {
+            let _ = v;
+            mask.bits[i / 8] |= 1 << (i % 8);
+        }
+        mask
+    }
+
+    /// A mask of `count` values from its bits, lowest first; `None` if their number is wrong.
+    pub fn from_bits(count: usize, bits: &[u8]) -> Option<Self> {
+        (bits.len() == count.div_ceil(8)).then(|| Self { count, bits: bits.to_vec() })
+    }
+
+    /// The bits, lowest first.
+    pub fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
+    /// The number of values.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The number of values alive.
+    pub fn alive(&self) -> usize {
+        self.bits.iter().map(|b| b.count_ones() as usize).sum()
+    }
+
+    /// Whether value `i` is alive.
+    pub fn get(&self, i: usize) -> bool {
+        self.bits[i / 8] >> (i % 8) & 1 == 1
+    }
+
+    /// Sets every pruned value to exactly +0.
+    pub fn apply(&self, values: &mut [f32]) {
+        for (chunk, &bits) in values.chunks_mut(8).zip(&self.bits) {
+            if bits == 0xff {
+                continue;
+            }
+            for (i, v) in chunk.iter_mut().enumerate() {
+                if bits >> i & 1 == 0 {
+                    *v = 0.0;
+                }
+            }
+        }
+    }
+}
+
+/// How many of `n` weights a sparsity of `fraction` removes: k = round(S·n).
+pub fn pruned_count(fraction: f64, n: usize) -> usize {
+    ((fraction * n as f64).round().max(0.0) as usize).min(n)
+}
+
+/// The fraction of values that are not 0, over arrays.
+pub fn density<'a>(arrays: impl IntoIterator<Item = &'a Tensor>) -> f64 {
+    let (mut all, mut alive) = (0usize, 0usize);
+    for t in arrays {
+        all += t.data.len();
+        alive += t.data.iter().filter(|v| **v != 0.0).count();
+    }
+    if all == 0 { 1.0 } else { alive as f64 / all as f64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Random};
+
+    #[test]
+    fn exactly_the_smallest_are_pruned_and_ties_go_by_index() {
+        let mask = Mask::prune_smallest(&[0.5, -0.1, 0.1, -0.1, 2.0], 2);
+        let alive: Vec<bool> = (0..5).map(|i| mask.get(i)).collect();
+        assert_eq!(alive, [true, false, false, true, true]);
+    }
+
+    #[test]
+    fn the_mask_equals_a_full_sort_on_random_values() {
+        let r = Random::new(3, Purpose::Filler, 0);
+        for n in [1usize, 7, 8, 9, 100, 1001] {
+            for k in [0, 1, n / 3, n - 1, n] {
+                // Few distinct magnitudes, so that ties abound.
+                let values: Vec<f32> = (0..n).map(|i| r.below(i as u64, 7) as f32 - 3.0).collect();
+                let mut order: Vec<usize> = (0..n).collect();
+                order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()).then(a.cmp(&b)));
+                let mask = Mask::prune_smallest(&values, k);
+                assert_eq!(mask.alive(), n - k);
+                assert!(order[..k].iter().all(|&i| !mask.get(i)), "n {n} k {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn bits_survive_a_round_trip() {
+        let mask = Mask::prune_smallest(&[3.0, 1.0, 2.0, 0.0, 5.0, 1.0, 1.0, 9.0, 0.1], 4);
+        assert_eq!(Mask::from_bits(9, mask.bits()).as_ref(), Some(&mask));
+        assert_eq!(Mask::from_bits(20, mask.bits()), None);
+        let mut values = [1.0f32; 9];
+        mask.apply(&mut values);
+        assert_eq!(values.iter().filter(|v| **v == 0.0).count(), 4);
+        assert_eq!(Mask::of_nonzero(&values), mask);
+    }
+}

@@ -1,0 +1,229 @@
+//! The iterations: gradients, update, display, tests and snapshots, in Caffe's order.
+
+use super::{Ending, Reports, Solver, signals::Request};
+use crate::net::{Outputs, Pass};
+use crate::report::metrics::TrainPoint;
+use crate::report::number::G;
+use crate::tensor::Tensor;
+use crate::info;
+use anyhow::{Context, Result, anyhow};
+use std::time::{Duration, Instant};
+
+impl Solver {
+    /// Trains to `max_iter`, with tests and snapshots; ends with a test that shows the result, if
+    /// there is a test net.
+    pub fn solve(&mut self, reports: &mut Reports) -> Result<Ending> {
+        info!("Solving {}", self.net.name());
+        info!("Learning Rate Policy: {}", self.config.param.lr_policy());
+        let max_iter = self.config.max_iter();
+        self.clock = Instant::now();
+        let mut ending = Ending::Done;
+        while self.iter < max_iter {
+            if self.iterate(reports)? == Ending::Stopped {
+                ending = Ending::Stopped;
+                break;
+            }
+        }
+        let p = &self.config.param;
+        if p.snapshot_after_train() && (p.snapshot() <= 0 || !self.iter.is_multiple_of(p.snapshot() as u64)) {
+            self.snapshot()?;
+        }
+        if ending == Ending::Stopped {
+            info!("Optimization stopped early.");
+            return Ok(ending);
+        }
+        if self.due(self.config.param.display()) {
+            let loss = self.forward_only()?;
+            self.smooth(loss);
+            info!("Iteration {}, loss = {}", self.iter, G(self.smoothed));
+        }
+        if self.due(self.config.param.test_interval()) {
+            ending = self.test_all(reports)?;
+        }
+        if ending == Ending::Done {
+            info!("Optimization Done.");
+        }
+        Ok(ending)
+    }
+
+    /// Tests now, unless the last test saw these weights.
+    pub fn test_result(&mut self, reports: &mut Reports) -> Result<Ending> {
+        match &self.last_test {
+            Some((iter, _)) if *iter == self.iter => Ok(Ending::Done),
+            _ => self.test_all(reports),
+        }
+    }
+
+    fn due(&self, interval: i32) -> bool {
+        interval > 0 && self.iter.is_multiple_of(interval as u64)
+    }
+
+    fn iterate(&mut self, reports: &mut Reports) -> Result<Ending> {
+        let starts = self.iter > 0 || self.config.param.test_initialization();
+        // A test at the iteration of a snapshot came after it, so a resumed run tests there again.
+        if starts && self.due(self.config.param.test_interval()) && self.test_all(reports)? == Ending::Stopped {
+            return Ok(Ending::Stopped);
+        }
+        let iter_size = self.config.param.iter_size().max(1) as u64;
+        self.gradients.iter_mut().for_each(|g| g.fill(0.0));
+        let mut loss = 0.0;
+        let mut outputs = Outputs::default();
+        for k in 0..iter_size {
+            let batch = self.next_batch()?;
+            let pass = Pass::new(self.seed, self.iter * iter_size + k);
+            outputs = self.net.forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
+            if !outputs.loss.is_finite() {
+                return Err(self.diverged(outputs.loss, &pass, &batch));
+            }
+            loss += outputs.loss;
+            self.recycle(batch);
+        }
+        loss /= iter_size as f32;
+        self.smooth(loss);
+        self.watch.see(self.iter, loss);
+        let display = self.due(self.config.param.display());
+        let rate = self.policy.rate(self.iter);
+        if display {
+            self.display(&outputs, rate, reports)?;
+            info!("Iteration {}, lr = {}", self.iter, G(rate));
+        }
+        self.update(rate);
+        self.iter += 1;
+        if let Some(bar) = &reports.bar {
+            bar.set_position(self.iter);
+            bar.set_message(format!("loss {:.4}", self.smoothed));
+        }
+        let request = reports.signals.take();
+        if self.due(self.config.param.snapshot()) || request == Request::Snapshot {
+            self.snapshot()?;
+        }
+        Ok(if request == Request::Stop { Ending::Stopped } else { Ending::Done })
+    }
+
+    /// Caffe's smoothed loss: the mean over the last `average_loss` iterations.
+    fn smooth(&mut self, loss: f32) {
+        let window = self.config.param.average_loss().max(1) as usize;
+        if self.losses.len() < window {
+            self.losses.push_back(loss);
+            let n = self.losses.len() as f32;
+            self.smoothed = (self.smoothed * (n - 1.0) + loss) / n;
+        } else {
+            let k = (self.iter - self.start) as usize % window;
+            self.smoothed += (loss - self.losses[k]) / window as f32;
+            self.losses[k] = loss;
+        }
+    }
+
+    fn display(&mut self, outputs: &Outputs, rate: f32, reports: &mut Reports) -> Result<()> {
+        let lapse = self.clock.elapsed();
+        let done = self.iter - self.clock_iter;
+        let seconds = lapse.as_secs_f32();
+        let per_second = done as f32 / if seconds > 0.0 { seconds } else { 1.0 };
+        info!(
+            "Iteration {} ({} iter/s, {}s/{} iters), loss = {}",
+            self.iter,
+            G(per_second),
+            G(seconds),
+            self.config.param.display(),
+            G(self.smoothed)
+        );
+        let mut k = 0;
+        for (&v, value) in self.net.outputs().iter().filter_map(|v| Some((v, outputs.values.get(v)?))) {
+            for &x in &value.data {
+                let name = &self.net.graph().values[v].name;
+                let weight = self.net.loss_weight(v);
+                info!("    Train net output #{k}: {name} = {}{}", G(x), loss_note(weight, x));
+                k += 1;
+            }
+        }
+        if let Some(metrics) = &mut reports.metrics {
+            let images = self.net.batch() as f64 * f64::from(self.config.param.iter_size().max(1));
+            metrics.train(&TrainPoint {
+                iteration: self.iter,
+                phase: &self.phase,
+                lr: rate,
+                loss: self.smoothed,
+                images_per_s: f64::from(per_second) * images,
+                density: self.density(),
+            })?;
+        }
+        self.say_if_starved(lapse);
+        self.clock = Instant::now();
+        self.clock_iter = self.iter;
+        Ok(())
+    }
+
+    fn say_if_starved(&mut self, lapse: Duration) {
+        let Some(batches) = &mut self.batches else { return };
+        let share = batches.take_waited().as_secs_f64() / lapse.as_secs_f64().max(1e-9);
+        if share > 0.05 && lapse > Duration::from_secs(2) {
+            info!("Waiting for data {:.0}% of the time", 100.0 * share);
+        }
+    }
+
+    fn next_batch(&mut self) -> Result<Vec<Tensor>> {
+        let batches = self.batches.as_mut().context("the training data is closed")?;
+        batches.next_batch().with_context(|| format!("iteration {}", self.iter))
+    }
+
+    fn recycle(&mut self, batch: Vec<Tensor>) {
+        if let Some(batches) = &mut self.batches {
+            batches.recycle(batch);
+        }
+    }
+
+    fn forward_only(&mut self) -> Result<f32> {
+        let batch = self.next_batch()?;
+        let iter_size = self.config.param.iter_size().max(1) as u64;
+        let outputs = self.net.forward(&Pass::new(self.seed, self.iter * iter_size), &self.weights, &batch)?;
+        self.recycle(batch);
+        Ok(outputs.loss)
+    }
+
+    /// Why the loss is not finite: the first layer whose output is not.
+    fn diverged(&self, loss: f32, pass: &Pass, batch: &[Tensor]) -> anyhow::Error {
+        let pass = Pass { check_finite: true, ..pass.clone() };
+        let found = match self.net.forward(&pass, &self.weights, batch) {
+            Err(e) => format!("{e:#}"),
+            Ok(_) => "every layer's output is finite, only their sum is not".to_string(),
+        };
+        anyhow!(
+            "iteration {}: the loss is {}; {found} (the learning rate was {}; a smaller base_lr or \
+             clip_gradients may help)",
+            self.iter,
+            G(loss),
+            G(self.policy.rate(self.iter))
+        )
+    }
+
+    /// Tests on every test net.
+    fn test_all(&mut self, reports: &mut Reports) -> Result<Ending> {
+        let mut all = Vec::new();
+        for i in 0..self.tests.len() {
+            info!("Iteration {}, Testing net (#{i})", self.iter);
+            let compute_loss = self.config.param.test_compute_loss();
+            let test = &mut self.tests[i];
+            let result = test.run(self.seed, &self.weights, compute_loss, &mut reports.signals)?;
+            let Some(outputs) = result else {
+                info!("Test interrupted.");
+                return Ok(Ending::Stopped);
+            };
+            all.extend(outputs);
+        }
+        if !all.is_empty() {
+            if let Some(metrics) = &mut reports.metrics {
+                metrics.test(self.iter, &self.phase, all.iter().map(|(n, v)| (n.as_str(), *v)))?;
+            }
+            self.last_test = Some((self.iter, all));
+        }
+        Ok(Ending::Done)
+    }
+}
+
+/// Caffe's ` (* 1 = 0.5 loss)` behind an output with a loss weight.
+pub(crate) fn loss_note(weight: f32, value: f32) -> String {
+    if weight == 0.0 {
+        return String::new();
+    }
+    format!(" (* {} = {} loss)", G(weight), G(weight * value))
+}
