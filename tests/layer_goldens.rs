@@ -5,12 +5,11 @@ use anyhow::{Context, Result, ensure};
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass};
+use dsd::npz;
 use dsd::proto::load_net;
 use dsd::tensor::{Shape, Tensor};
-use ndarray::{ArrayD, Ix0};
-use ndarray_npy::NpzReader;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Types that no layer here has yet: their cases are skipped.
@@ -25,27 +24,6 @@ fn folder() -> Option<PathBuf> {
         return None;
     }
     Some(folder)
-}
-
-/// All arrays of an .npz file.
-fn read_npz(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let mut file = NpzReader::new(File::open(path)?)?;
-    let mut arrays = BTreeMap::new();
-    for name in file.names()? {
-        let array: ArrayD<f32> = match file.by_name(&name) {
-            Ok(array) => array,
-            Err(_) => file
-                .by_name::<ndarray::OwnedRepr<f32>, Ix0>(&name)?
-                .into_dyn(),
-        };
-        let shape = Shape::from(array.shape());
-        let data = array.iter().copied().collect();
-        arrays.insert(
-            name.trim_end_matches(".npy").to_string(),
-            Tensor { shape, data },
-        );
-    }
-    Ok(arrays)
 }
 
 /// The L2 distance relative to the L2 norm of what is wanted.
@@ -81,7 +59,7 @@ fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
 
 /// Runs one case; the number of arrays compared.
 fn check(prototxt: &Path, train: bool) -> Result<usize> {
-    let arrays = read_npz(&prototxt.with_extension("npz"))?;
+    let arrays = npz::read(&prototxt.with_extension("npz"))?;
     let part = |kind: &'static str| {
         arrays
             .iter()
