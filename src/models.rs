@@ -3,14 +3,14 @@
 
 use crate::compress::net_file;
 use crate::layers::Mode;
-use crate::net::graph::{Graph, State};
+use crate::net::graph::{Graph, Node, State};
 use crate::net::weights::Stored;
 use crate::net::{Net, Options};
 use crate::phase::Phase;
 use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
 use crate::tensor::Shape;
 use crate::{files, weights_file};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// A built-in net.
@@ -98,29 +98,31 @@ impl Builtin {
     }
 }
 
-/// The shapes that the Input layers of `graph` state.
+/// The shapes that the Input layers of `graph` state; it has no other source.
 pub fn input_shapes(graph: &Graph) -> Result<Vec<Shape>> {
     let mut shapes = Vec::new();
     for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.is_source()) {
-        let given = node.param.input_param.as_ref().map(|p| &p.shape[..]).unwrap_or_default();
-        if node.param.r#type() != "Input" || !(given.len() == 1 || given.len() == node.tops.len()) {
-            bail!(
-                "{}: give input_param one shape, or one for each of its {} tops (found {})",
-                graph.place(i),
-                node.tops.len(),
-                given.len()
-            );
-        }
-        for k in 0..node.tops.len() {
-            let dims = &given[k.min(given.len() - 1)].dim;
-            let shape: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-            match shape {
-                Some(shape) => shapes.push(Shape::new(shape)),
-                None => bail!("{}: input shape {dims:?} has a negative size", graph.place(i)),
-            }
-        }
+        shapes.extend(shapes_of_input(node).with_context(|| graph.place(i))?);
     }
     Ok(shapes)
+}
+
+/// The shapes that an Input layer states: one for each top, or one for all.
+pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
+    let given = node.param.input_param.as_ref().map(|p| &p.shape[..]).unwrap_or_default();
+    if node.param.r#type() != "Input" || !(given.len() == 1 || given.len() == node.tops.len()) {
+        bail!(
+            "give input_param one shape, or one for each of the {} tops (found {})",
+            node.tops.len(),
+            given.len()
+        );
+    }
+    let shape = |k: usize| {
+        let dims = &given[k.min(given.len() - 1)].dim;
+        let sizes: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
+        sizes.map(Shape::new).with_context(|| format!("input shape {dims:?} has a negative size"))
+    };
+    (0..node.tops.len()).map(shape).collect()
 }
 
 /// The built-in net whose layer names and shapes are those of a weights file.

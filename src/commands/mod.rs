@@ -1,12 +1,20 @@
 //! The subcommands: one file each, which resolves the arguments, calls the library and prints.
 
+mod export;
+mod feed;
 mod inspect;
+mod nets;
+mod run;
+mod run_folder;
+mod test;
+mod time;
+mod train;
 
 use std::process::ExitCode;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Error, Result};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, PhaseName, Train};
 use crate::report::log;
 use crate::warn;
 
@@ -36,9 +44,19 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     if global.gpu.is_some_and(|ids| !ids.is_empty()) {
         warn!("no GPU backend, running on CPU");
     }
+    // gflags' own default for "none" is -1, as Caffe's random_seed.
+    let seed = global.seed.and_then(|s| u64::try_from(s).ok());
+    let phase = |args, phase| Train { phase: Some(phase), flow: None, args };
     match cli.command {
+        Command::Train(args) => return train::run(&args, seed),
+        Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), seed),
+        Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), seed),
+        Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), seed),
+        Command::Test(args) => test::run(&args, seed)?,
+        Command::Time(args) => time::run(&args, seed)?,
+        Command::Run(args) => run::run(&args, seed)?,
         Command::Inspect(args) => inspect::run(&args)?,
-        _ => bail!("this command is not there yet"),
+        Command::Export(args) => export::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,15 +54,21 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
         }
         diffs.push((v, array));
     }
-    let ids: Vec<ValueId> = wanted.iter().map(|w| w.1).collect();
-    let pass = Pass { wanted: ids.clone(), wanted_diffs: ids, top_diffs: &diffs, ..Pass::new(seed, 0) };
+    // As in Caffe, the gradient of a blob that layers rewrite in place is that of its first value.
+    let first = |w: &(String, ValueId)| net.graph().values.iter().position(|v| v.name == w.0);
+    let pass = Pass {
+        wanted: wanted.iter().map(|w| w.1).collect(),
+        wanted_diffs: wanted.iter().filter_map(first).collect(),
+        top_diffs: &diffs,
+        ..Pass::new(seed, 0)
+    };
     let mut gradients = net.zero_gradients();
     let outputs = if backward {
         net.forward_backward(&pass, &weights, &feed, &mut gradients)?
     } else {
         net.forward(&pass, &weights, &feed)?
     };
-    let arrays = results(&net, &wanted, &outputs, if backward { &gradients } else { &[] });
+    let arrays = results(&net, &wanted, &outputs, backward.then_some(&gradients[..]));
     npz::write(&args.outputs, arrays.iter().map(|(n, v)| (n.as_str(), v.clone())))?;
     info!("Wrote {} arrays to {}", arrays.len(), args.outputs.display());
     Ok(())
@@ -143,18 +149,19 @@ fn results<'a>(
     net: &'a Net,
     wanted: &[(String, ValueId)],
     outputs: &'a Outputs,
-    gradients: &'a [Vec<f32>],
+    gradients: Option<&'a [Vec<f32>]>,
 ) -> Vec<(String, View<'a>)> {
     let mut arrays = Vec::new();
     for (name, v) in wanted {
         if let Some(t) = outputs.values.get(v) {
             arrays.push((name.clone(), t.view()));
         }
-        if let Some(t) = outputs.diffs.get(v) {
+        let first = net.graph().values.iter().position(|v| v.name == *name);
+        if let Some(t) = first.and_then(|f| outputs.diffs.get(&f)).filter(|_| gradients.is_some()) {
             arrays.push((format!("grad:{name}"), t.view()));
         }
     }
-    for (p, g) in net.params().iter().zip(gradients).filter(|(_, g)| !g.is_empty()) {
+    for (p, g) in net.params().iter().zip(gradients.unwrap_or_default()).filter(|(_, g)| !g.is_empty()) {
         arrays.push((format!("grad:{}", p.label()), View { shape: p.shape.clone(), data: g }));
     }
     arrays

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How a phase ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -166,7 +167,7 @@ impl RunFolder {
                 let value = r.outputs.iter().find(|(n, _)| n == name);
                 cells.push(value.map_or(String::new(), |(_, v)| G(*v).to_string()));
             }
-            cells.push(HumanTime(r.seconds).to_string());
+            cells.push(HumanTime(Duration::from_secs_f64(r.seconds.max(0.0))).to_string());
             cells.push(self.path(&r.phase).join(&r.weights).display().to_string());
             table.row(cells);
         }

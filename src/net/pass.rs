@@ -76,7 +76,7 @@ impl Timer {
 pub struct Outputs {
     /// The net's outputs and what else was wanted, for the whole batch.
     pub values: BTreeMap<ValueId, Tensor>,
-    /// Gradients that were wanted, for the whole batch.
+    /// Gradients that were wanted, for the whole batch; zeros where none flows.
     pub diffs: BTreeMap<ValueId, Tensor>,
     /// The loss: every value times its loss weight, summed.
     pub loss: f32,

@@ -17,7 +17,7 @@ mod watch;
 
 pub(crate) use step::loss_note;
 
-use crate::data::prefetch::Prefetch;
+use crate::data::batches::Batches;
 use crate::layers::Mode;
 use crate::net::graph::Graph;
 use crate::net::weights::{LoadPlan, Stored};
@@ -52,7 +52,7 @@ pub struct Opened {
     /// The shapes of the source layers' tops, in order.
     pub shapes: Vec<Shape>,
     /// Where the batches come from.
-    pub batches: Prefetch,
+    pub batches: Batches,
 }
 
 /// How a run ended.
@@ -88,7 +88,7 @@ pub struct Solver {
     /// All first arrays of the parameters before all second ones, as in Caffe's files.
     history: Vec<Vec<f32>>,
     masks: Vec<Option<Mask>>,
-    batches: Option<Prefetch>,
+    batches: Batches,
     tests: Vec<TestNet>,
     iter: u64,
     /// The losses of the last `average_loss` iterations and the iteration they count from.
@@ -146,7 +146,7 @@ impl Solver {
             gradients,
             history,
             masks,
-            batches: Some(opened.batches),
+            batches: opened.batches,
             tests,
             iter: 0,
             losses: VecDeque::new(),
@@ -168,6 +168,18 @@ impl Solver {
     /// The weights as they are now.
     pub fn weights(&self) -> &Weights {
         &self.weights
+    }
+
+    /// Iterations to do.
+    pub fn max_iter(&self) -> u64 {
+        self.config.max_iter()
+    }
+
+    /// The weights files that the solver's prototxt names.
+    pub fn weights_of_solver(&self) -> Vec<PathBuf> {
+        let lists = self.config.param.weights.iter().flat_map(|w| w.split(','));
+        let names = lists.map(str::trim).filter(|w| !w.is_empty());
+        names.map(|w| crate::files::resolve(w, &self.config.folder)).collect()
     }
 
     /// Iterations done.
@@ -286,9 +298,7 @@ impl Solver {
         self.apply_masks();
         self.clock_iter = self.iter;
         let iter_size = u64::from(self.config.param.iter_size().max(1) as u32);
-        if let Some(batches) = &mut self.batches {
-            batches.seek(self.iter * iter_size);
-        }
+        self.batches.seek(self.iter * iter_size);
         for (test, batches) in self.tests.iter_mut().zip(tested) {
             test.seek(batches);
         }

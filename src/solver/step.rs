@@ -154,22 +154,18 @@ impl Solver {
     }
 
     fn say_if_starved(&mut self, lapse: Duration) {
-        let Some(batches) = &mut self.batches else { return };
-        let share = batches.take_waited().as_secs_f64() / lapse.as_secs_f64().max(1e-9);
+        let share = self.batches.take_waited().as_secs_f64() / lapse.as_secs_f64().max(1e-9);
         if share > 0.05 && lapse > Duration::from_secs(2) {
             info!("Waiting for data {:.0}% of the time", 100.0 * share);
         }
     }
 
     fn next_batch(&mut self) -> Result<Vec<Tensor>> {
-        let batches = self.batches.as_mut().context("the training data is closed")?;
-        batches.next_batch().with_context(|| format!("iteration {}", self.iter))
+        self.batches.next_batch().with_context(|| format!("iteration {}", self.iter))
     }
 
     fn recycle(&mut self, batch: Vec<Tensor>) {
-        if let Some(batches) = &mut self.batches {
-            batches.recycle(batch);
-        }
+        self.batches.recycle(batch);
     }
 
     fn forward_only(&mut self) -> Result<f32> {

@@ -4,7 +4,7 @@ use super::config::TestConfig;
 use super::signals::{Request, Signals};
 use super::step::loss_note;
 use super::{OpenData, Opened};
-use crate::data::prefetch::Prefetch;
+use crate::data::batches::Batches;
 use crate::info;
 use crate::net::graph::Graph;
 use crate::net::{self, Net, Param, Pass, Weights};
@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 /// A net to test on while training.
 pub struct TestNet {
     net: Net,
-    batches: Prefetch,
+    batches: Batches,
     iterations: u64,
     done: u64,
     /// For every parameter of this net, the training net's.

@@ -1,0 +1,145 @@
+//! The data of a net: its source layers joined into one stream of batches, read ahead.
+
+use crate::data::Source;
+use crate::data::batches::Batches;
+use crate::layers::Mode;
+use crate::net::graph::{Graph, Node};
+use crate::proto::{NetParameter, Parsed};
+use crate::random::{Purpose, Random};
+use crate::solver::{OpenData, Opened};
+use crate::tensor::{Shape, Tensor};
+use crate::{data, files, models, warn};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// Opens the data that a net's own layers name.
+#[derive(Clone, Debug)]
+pub struct Opener {
+    /// TRAIN or TEST.
+    pub mode: Mode,
+    /// The seed of crops and mirrors.
+    pub seed: u64,
+    /// `--source`: in place of what the data layers name.
+    pub source: Option<String>,
+    /// Where paths are looked up that do not exist from the working folder.
+    pub folder: PathBuf,
+}
+
+impl OpenData for Opener {
+    fn open(&self, graph: &Graph, first: u64) -> Result<Opened> {
+        let mut parts: Vec<Box<dyn Source>> = Vec::new();
+        let sources = graph.nodes.iter().enumerate().filter(|(_, n)| n.is_source());
+        for (i, node) in sources {
+            parts.push(self.part(node).with_context(|| graph.place(i))?);
+        }
+        opened(Joined { parts }, first)
+    }
+}
+
+impl Opener {
+    fn part(&self, node: &Node) -> Result<Box<dyn Source>> {
+        if node.param.r#type() == "Input" {
+            return Ok(Box::new(Zeros { shapes: models::shapes_of_input(node)? }));
+        }
+        let options = data::Options {
+            mode: self.mode,
+            seed: self.seed,
+            source: self.source.clone(),
+            resolve: &|name| files::resolve(name, &self.folder),
+            warn: &|text| warn!("{text}"),
+        };
+        data::open(&node.param, &options)
+    }
+}
+
+fn opened(source: Joined, first: u64) -> Result<Opened> {
+    Ok(Opened { shapes: source.shapes(), batches: Batches::new(Box::new(source), first)? })
+}
+
+/// Several sources as one: a batch holds the arrays of all.
+struct Joined {
+    parts: Vec<Box<dyn Source>>,
+}
+
+impl Source for Joined {
+    fn shapes(&self) -> Vec<Shape> {
+        self.parts.iter().flat_map(|p| p.shapes()).collect()
+    }
+
+    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+        let mut rest = out;
+        for part in &mut self.parts {
+            let (own, more) = rest.split_at_mut(part.shapes().len());
+            part.read(index, own)?;
+            rest = more;
+        }
+        Ok(())
+    }
+}
+
+/// An Input layer that nobody feeds: zeros, as in Caffe.
+struct Zeros {
+    shapes: Vec<Shape>,
+}
+
+impl Source for Zeros {
+    fn shapes(&self) -> Vec<Shape> {
+        self.shapes.clone()
+    }
+
+    fn read(&mut self, _index: u64, out: &mut [Tensor]) -> Result<()> {
+        out.iter_mut().for_each(|t| t.data.fill(0.0));
+        Ok(())
+    }
+}
+
+/// Made-up pictures and labels for timing a built-in net, whose databases the user may not have.
+pub struct Synthetic {
+    /// The built-in net's deploy form, which has the pictures' shape.
+    pub deploy: Parsed<NetParameter>,
+    /// The seed.
+    pub seed: u64,
+}
+
+impl OpenData for Synthetic {
+    fn open(&self, graph: &Graph, first: u64) -> Result<Opened> {
+        let own = Graph::new(&self.deploy, &crate::net::graph::State::new(Mode::Test))?;
+        let picture = models::input_shapes(&own)?.first().cloned().unwrap_or_default();
+        let mut shapes = Vec::new();
+        for node in graph.nodes.iter().filter(|n| n.is_source()) {
+            if node.param.r#type() == "Input" {
+                shapes.extend(models::shapes_of_input(node)?);
+                continue;
+            }
+            let batch = node.param.data_param.as_ref().map_or(1, |p| p.batch_size() as usize);
+            shapes.push(picture.with_rows(batch));
+            shapes.extend(node.tops.iter().skip(1).map(|_| Shape::new([batch])));
+        }
+        let noise = Noise { shapes, random: Random::new(self.seed, Purpose::Transform, 0) };
+        opened(Joined { parts: vec![Box::new(noise)] }, first)
+    }
+}
+
+struct Noise {
+    shapes: Vec<Shape>,
+    random: Random,
+}
+
+impl Source for Noise {
+    fn shapes(&self) -> Vec<Shape> {
+        self.shapes.clone()
+    }
+
+    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+        let random = self.random.branch(index);
+        for t in out {
+            if t.shape.axes() < 2 {
+                // Labels: class 0 exists in every net.
+                t.data.fill(0.0);
+            } else {
+                t.data.iter_mut().enumerate().for_each(|(i, v)| *v = 100.0 * random.unit(i as u64) - 50.0);
+            }
+        }
+        Ok(())
+    }
+}
