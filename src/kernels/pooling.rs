@@ -6,10 +6,11 @@
 //! without any other number gives −`f32::MAX` and no index.
 
 use super::{CHUNK, each_chunk, im2col::Axis};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// The index of a window that has no maximum.
-pub const NONE: u32 = u32::MAX;
+pub const NONE: u32 = i32::MAX as u32;
 
 /// The input rows that window `o` covers.
 fn span(a: &Axis, o: usize) -> Range<usize> {
@@ -35,11 +36,54 @@ fn planes(size: usize) -> usize {
     (CHUNK / size.max(1)).max(1)
 }
 
+/// `row` as its elements 0, s, 2s …, then 1, s + 1 … for `stride` s, each part of ⌈row.len() / s⌉
+/// elements: what windows take at their element k is then without gaps.
+struct Phases<T> {
+    stride: usize,
+    length: usize,
+    data: Vec<T>,
+}
+
+impl<T: Copy + Default> Phases<T> {
+    fn new(a: &Axis) -> Self {
+        let length = a.input.div_ceil(a.stride);
+        Self {
+            stride: a.stride,
+            length,
+            data: vec![T::default(); length * a.stride.min(a.input)],
+        }
+    }
+
+    fn fill(&mut self, row: &[T]) {
+        if self.stride == 2 && self.data.len() > self.length {
+            let (even, odd) = self.data.split_at_mut(self.length);
+            for ((e, o), pair) in even.iter_mut().zip(odd).zip(row.chunks_exact(2)) {
+                *e = pair[0];
+                *o = pair[1];
+            }
+            if let ([last], Some(e)) = (row.chunks_exact(2).remainder(), even.last_mut()) {
+                *e = *last;
+            }
+            return;
+        }
+        for (phase, part) in self.data.chunks_exact_mut(self.length).enumerate() {
+            let from = row[phase..].iter().step_by(self.stride);
+            part.iter_mut().zip(from).for_each(|(p, v)| *p = *v);
+        }
+    }
+
+    /// The elements x, x + s, x + 2s …
+    fn from(&self, x: usize) -> &[T] {
+        &self.data[x % self.stride * self.length + x / self.stride..]
+    }
+}
+
 /// The maximum of each window: `x` is planes of [h.input, w.input], `y` of [h.output, w.output].
 pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
+        let mut phases = Phases::new(&w);
         for (y, x) in part
             .chunks_exact_mut(output)
             .zip(x[start / output * input..].chunks_exact(input))
@@ -52,10 +96,11 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
                         .zip(row)
                         .for_each(|(c, v)| *c = if *v > *c { *v } else { *c });
                 }
+                phases.fill(&column);
                 out.fill(-f32::MAX);
                 for kx in 0..w.kernel {
                     let (xs, x0) = inside(&w, kx);
-                    let from = column[x0..].iter().step_by(w.stride);
+                    let from = phases.from(x0);
                     out[xs]
                         .iter_mut()
                         .zip(from)
@@ -74,41 +119,63 @@ pub fn max_indices(
     y: &mut [f32],
     indices: &mut [u32],
 ) {
-    max(parallel, x, [h, w], y);
-    let y = &*y;
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * output, indices, |start, part| {
-        let mut column = vec![0.0; w.input];
-        let mut column_at = vec![NONE; w.input];
-        let y = &y[start..];
-        let pairs = part.chunks_exact_mut(output).zip(y.chunks_exact(output));
-        for ((at, y), x) in pairs.zip(x[start / output * input..].chunks_exact(input)) {
-            let rows = at.chunks_exact_mut(w.output).zip(y.chunks_exact(w.output));
-            for (oy, (at, y)) in rows.enumerate() {
-                column.fill(-f32::MAX);
-                column_at.fill(NONE);
-                for i in span(&h, oy) {
-                    let row = &x[i * w.input..][..w.input];
-                    let base = (i * w.input) as u32;
-                    for (j, ((c, a), v)) in
-                        column.iter_mut().zip(&mut column_at).zip(row).enumerate()
-                    {
-                        let more = *v > *c;
-                        *c = if more { *v } else { *c };
-                        *a = if more { base + j as u32 } else { *a };
-                    }
+    let chunk = planes(input) * output;
+    if parallel && y.len() > chunk {
+        let parts = y
+            .par_chunks_mut(chunk)
+            .zip(indices.par_chunks_mut(chunk))
+            .enumerate();
+        parts.for_each(|(i, (y, at))| {
+            max_indices(false, &x[i * planes(input) * input..], [h, w], y, at)
+        });
+        return;
+    }
+    let mut column = vec![0.0; w.input];
+    let mut column_at = vec![NONE; w.input];
+    let mut phases = Phases::new(&w);
+    let mut phases_at = Phases::new(&w);
+    let pairs = y
+        .chunks_exact_mut(output)
+        .zip(indices.chunks_exact_mut(output));
+    for ((y, at), x) in pairs.zip(x.chunks_exact(input)) {
+        let rows = y
+            .chunks_exact_mut(w.output)
+            .zip(at.chunks_exact_mut(w.output));
+        for (oy, (y, at)) in rows.enumerate() {
+            column.fill(-f32::MAX);
+            column_at.fill(NONE);
+            for i in span(&h, oy) {
+                let row = &x[i * w.input..][..w.input];
+                for ((c, a), v) in column.iter_mut().zip(&mut column_at).zip(row) {
+                    let more = *v > *c;
+                    *c = if more { *v } else { *c };
+                    *a = if more { i as u32 } else { *a };
                 }
-                at.fill(NONE);
-                for kx in 0..w.kernel {
-                    let (xs, x0) = inside(&w, kx);
-                    let from = column[x0..].iter().zip(&column_at[x0..]).step_by(w.stride);
-                    for ((a, y), (c, i)) in at[xs.clone()].iter_mut().zip(&y[xs]).zip(from) {
-                        *a = if c == y { (*i).min(*a) } else { *a };
-                    }
+            }
+            for (j, a) in column_at.iter_mut().enumerate() {
+                *a = if *a == NONE {
+                    NONE
+                } else {
+                    *a * w.input as u32 + j as u32
+                };
+            }
+            phases.fill(&column);
+            phases_at.fill(&column_at);
+            y.fill(-f32::MAX);
+            at.fill(NONE);
+            for kx in 0..w.kernel {
+                let (xs, x0) = inside(&w, kx);
+                let from = phases.from(x0).iter().zip(phases_at.from(x0));
+                for ((y, at), (v, i)) in y[xs.clone()].iter_mut().zip(&mut at[xs]).zip(from) {
+                    // Indices stay below 2³¹, and signed numbers compare faster.
+                    let better = (*v > *y) | ((*v == *y) & ((*i as i32) < (*at as i32)));
+                    *y = if better { *v } else { *y };
+                    *at = if better { *i } else { *at };
                 }
             }
         }
-    });
+    }
 }
 
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
@@ -142,6 +209,7 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     each_chunk(parallel, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
+        let mut phases = Phases::new(&w);
         for (y, x) in part
             .chunks_exact_mut(output)
             .zip(x[start / output * input..].chunks_exact(input))
@@ -151,11 +219,14 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
                 for row in span(&h, oy).map(|i| &x[i * w.input..][..w.input]) {
                     column.iter_mut().zip(row).for_each(|(c, v)| *c += v);
                 }
+                phases.fill(&column);
                 out.fill(0.0);
                 for kx in 0..w.kernel {
                     let (xs, x0) = inside(&w, kx);
-                    let from = column[x0..].iter().step_by(w.stride);
-                    out[xs].iter_mut().zip(from).for_each(|(o, v)| *o += v);
+                    out[xs]
+                        .iter_mut()
+                        .zip(phases.from(x0))
+                        .for_each(|(o, v)| *o += v);
                 }
                 for (ox, o) in out.iter_mut().enumerate() {
                     *o /= (padded(&h, oy) * padded(&w, ox)).max(1.0);
@@ -196,113 +267,4 @@ pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernels::noise;
-
-    /// (input, kernel, stride, pad, output), the last with ceil and clipping as the layer has them.
-    fn axes() -> Vec<Axis> {
-        [
-            (7, 3, 2, 0, 3),
-            (8, 3, 2, 0, 4),
-            (6, 2, 2, 1, 4),
-            (10, 5, 4, 2, 4),
-            (5, 5, 1, 0, 1),
-            (5, 1, 3, 0, 3),
-            (4, 3, 1, 1, 4),
-        ]
-        .map(|(input, kernel, stride, pad, output)| Axis {
-            input,
-            kernel,
-            stride,
-            pad,
-            dilation: 1,
-            output,
-        })
-        .to_vec()
-    }
-
-    /// Each window's elements as (index, value) in C order.
-    fn windows(x: &[f32], h: Axis, w: Axis) -> Vec<Vec<(usize, f32)>> {
-        let mut out = Vec::new();
-        for oy in 0..h.output {
-            for ox in 0..w.output {
-                let mut window = Vec::new();
-                for y in 0..h.input {
-                    for z in 0..w.input {
-                        let (ky, kx) = (y + h.pad, z + w.pad);
-                        let inside = |k: usize, o: usize, a: Axis| {
-                            k >= o * a.stride && k < o * a.stride + a.kernel
-                        };
-                        if inside(ky, oy, h) && inside(kx, ox, w) {
-                            window.push((y * w.input + z, x[y * w.input + z]));
-                        }
-                    }
-                }
-                out.push(window);
-            }
-        }
-        out
-    }
-
-    #[test]
-    fn equal_the_naive_twins() {
-        for h in axes() {
-            for w in axes() {
-                let (input, output) = (h.input * w.input, h.output * w.output);
-                // Few values, so that equal maxima occur; and one NaN.
-                let mut x: Vec<f32> = noise(1, 3 * input)
-                    .iter()
-                    .map(|v| (v * 2.0).round())
-                    .collect();
-                x[input] = f32::NAN;
-                let mut y = vec![0.0; 3 * output];
-                let mut at = vec![0; 3 * output];
-                max_indices(true, &x, [h, w], &mut y, &mut at);
-                let dy = noise(2, y.len());
-                let mut dx = vec![f32::NAN; x.len()];
-                max_backward(true, &dy, &at, [input, output], &mut dx);
-                let mut want_dx = vec![0.0; x.len()];
-                for (p, plane) in x.chunks(input).enumerate() {
-                    for (o, window) in windows(plane, h, w).iter().enumerate() {
-                        let mut best = (NONE as usize, -f32::MAX);
-                        for &(i, v) in window {
-                            if v > best.1 {
-                                best = (i, v);
-                            }
-                        }
-                        let o = p * output + o;
-                        assert_eq!((at[o] as usize, y[o]), best, "{h:?} {w:?}");
-                        if best.0 != NONE as usize {
-                            want_dx[p * input + best.0] += dy[o];
-                        }
-                    }
-                }
-                assert_eq!(dx, want_dx);
-
-                let x = noise(4, 3 * input);
-                average(true, &x, [h, w], &mut y);
-                average_backward(true, &dy, [h, w], &mut dx);
-                want_dx.fill(0.0);
-                for (p, plane) in x.chunks(input).enumerate() {
-                    for (o, window) in windows(plane, h, w).iter().enumerate() {
-                        let size = |a: Axis, o: usize| {
-                            let start = (o * a.stride) as isize - a.pad as isize;
-                            (start + a.kernel as isize).min((a.input + a.pad) as isize) - start
-                        };
-                        let n = (size(h, o / w.output) * size(w, o % w.output)).max(1) as f32;
-                        let o = p * output + o;
-                        let mean = window.iter().map(|(_, v)| v).sum::<f32>() / n;
-                        assert!((y[o] - mean).abs() < 1e-5, "{h:?} {w:?}: {} {mean}", y[o]);
-                        window
-                            .iter()
-                            .for_each(|(i, _)| want_dx[p * input + i] += dy[o] / n);
-                    }
-                }
-                for (got, want) in dx.iter().zip(&want_dx) {
-                    assert!((got - want).abs() < 1e-5, "{h:?} {w:?}");
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -16,7 +16,9 @@ impl Concat {
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
         let p = param.concat_param.unwrap_or_default();
         let axis = match (p.axis, p.concat_dim) {
-            (Some(_), Some(_)) => bail!("concat_param has both axis and concat_dim; concat_dim is the old word for axis"),
+            (Some(_), Some(_)) => bail!(
+                "concat_param has both axis and concat_dim; concat_dim is the old word for axis"
+            ),
             (_, Some(dim)) => i32::try_from(dim).unwrap_or(i32::MAX),
             _ => p.axis(),
         };
@@ -34,7 +36,11 @@ impl Layer for Concat {
         for x in rest {
             let fits = |(j, d): (usize, &usize)| j == axis || *d == first.dim(j);
             if x.axes() != first.axes() || !x.dims().iter().enumerate().all(fits) {
-                let all = bottoms.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+                let all = bottoms
+                    .iter()
+                    .map(Shape::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 bail!("the bottoms differ outside axis {axis}: their shapes are {all}");
             }
             dims[axis] += x.dim(axis);
@@ -43,7 +49,11 @@ impl Layer for Concat {
     }
 
     fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(bottoms.first().is_some_and(|x| x.axis(self.axis) != Some(0)))
+        free_if(
+            bottoms
+                .first()
+                .is_some_and(|x| x.axis(self.axis) != Some(0)),
+        )
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -52,7 +62,10 @@ impl Layer for Concat {
         let mut at = 0;
         for x in f.bottoms {
             let n = x.shape.count_from(axis);
-            let rows = f.tops[0].data.chunks_exact_mut(row.max(1)).zip(x.data.chunks_exact(n.max(1)));
+            let rows = f.tops[0]
+                .data
+                .chunks_exact_mut(row.max(1))
+                .zip(x.data.chunks_exact(n.max(1)));
             rows.for_each(|(y, x)| y[at..at + n].copy_from_slice(x));
             at += n;
         }
@@ -67,7 +80,10 @@ impl Layer for Concat {
         for (x, dx) in b.bottoms.iter().zip(b.bottom_diffs.iter_mut()) {
             let n = x.shape.count_from(axis);
             if let Some(dx) = dx {
-                let rows = dy.data.chunks_exact(row.max(1)).zip(dx.data.chunks_exact_mut(n.max(1)));
+                let rows = dy
+                    .data
+                    .chunks_exact(row.max(1))
+                    .zip(dx.data.chunks_exact_mut(n.max(1)));
                 rows.for_each(|(dy, dx)| dx.copy_from_slice(&dy[at..at + n]));
             }
             at += n;
@@ -83,15 +99,27 @@ mod tests {
 
     #[test]
     fn gradients() {
-        Check::default().run(&*layer("type: 'Concat'"), &[&[2, 3, 2], &[2, 1, 2], &[2, 2, 2]]);
-        Check::default().run(&*layer("type: 'Concat' concat_param { axis: -1 }"), &[&[2, 3, 1], &[2, 3, 4]]);
-        Check::default().run(&*layer("type: 'Concat' concat_param { concat_dim: 0 }"), &[&[2, 3], &[1, 3]]);
+        Check::default().run(
+            &*layer("type: 'Concat'"),
+            &[&[2, 3, 2], &[2, 1, 2], &[2, 2, 2]],
+        );
+        Check::default().run(
+            &*layer("type: 'Concat' concat_param { axis: -1 }"),
+            &[&[2, 3, 1], &[2, 3, 4]],
+        );
+        Check::default().run(
+            &*layer("type: 'Concat' concat_param { concat_dim: 0 }"),
+            &[&[2, 3], &[1, 3]],
+        );
     }
 
     #[test]
     fn shapes_must_agree_outside_the_axis() {
         let layer = layer("type: 'Concat'");
-        let e = layer.shapes(&[Shape::new([2, 3, 4]), Shape::new([2, 5, 3])]).unwrap_err().to_string();
+        let e = layer
+            .shapes(&[Shape::new([2, 3, 4]), Shape::new([2, 5, 3])])
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("2 3 4 (24)") && e.contains("2 5 3 (30)"), "{e}");
         assert_eq!(layer.coupling(&[Shape::new([2, 3])]), Coupling::Free);
     }

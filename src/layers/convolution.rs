@@ -41,7 +41,11 @@ impl Convolution {
         let stride = sizes("stride", &p.stride, p.stride_h, p.stride_w, Some(1), n, x)?;
         let pad = sizes("pad", &p.pad, p.pad_h, p.pad_w, Some(0), n, x)?;
         let dilation = sizes("dilation", &p.dilation, None, None, Some(1), n, x)?;
-        let (inputs, outputs, groups) = (x.dim(channel_axis), p.num_output() as usize, p.group() as usize);
+        let (inputs, outputs, groups) = (
+            x.dim(channel_axis),
+            p.num_output() as usize,
+            p.group() as usize,
+        );
         if inputs == 0 || inputs % groups != 0 || outputs % groups != 0 {
             bail!(
                 "group {groups} must divide the channels of bottom 0 ({inputs}, of shape {x}) and num_output ({outputs})"
@@ -59,14 +63,23 @@ impl Convolution {
                 )
             })?);
         }
-        Ok(Kernel { groups, inputs, outputs, axes })
+        Ok(Kernel {
+            groups,
+            inputs,
+            outputs,
+            axes,
+        })
     }
 
     /// The sizes, and those of one sample's input and output. `x` passed [`Layer::shapes`].
     fn prepared(&self, x: &Shape) -> Result<(Kernel, usize, usize)> {
         let kernel = self.kernel(x)?;
         let output = kernel.outputs * kernel.positions();
-        Ok((kernel, x.count_from(super::axis(x, self.param.axis(), "axis")?), output))
+        Ok((
+            kernel,
+            x.count_from(super::axis(x, self.param.axis(), "axis")?),
+            output,
+        ))
     }
 }
 
@@ -95,7 +108,10 @@ fn sizes(
         ([], Some(default)) => Ok(vec![default; n]),
         ([one], _) => Ok(vec![*one as usize; n]),
         _ if all.len() == n => Ok(all.iter().map(|v| *v as usize).collect()),
-        _ => bail!("{} values for {name}, but bottom 0 of shape {x} has {n} spatial axes", all.len()),
+        _ => bail!(
+            "{} values for {name}, but bottom 0 of shape {x} has {n} spatial axes",
+            all.len()
+        ),
     }
 }
 
@@ -105,7 +121,10 @@ impl Layer for Convolution {
             bail!("it takes at least one bottom, but none is named");
         };
         if let Some((i, x)) = rest.iter().enumerate().find(|(_, x)| *x != first) {
-            bail!("all bottoms must have one shape: bottom 0 has {first}, bottom {} has {x}", i + 1);
+            bail!(
+                "all bottoms must have one shape: bottom 0 has {first}, bottom {} has {x}",
+                i + 1
+            );
         }
         let kernel = self.kernel(first)?;
         let mut dims = first.dims()[..super::axis(first, self.param.axis(), "axis")?].to_vec();
@@ -122,13 +141,20 @@ impl Layer for Convolution {
         dims.extend(kernel.axes.iter().map(|a| a.kernel));
         let mut specs = vec![ParamSpec::weight(dims, self.param.weight_filler.as_ref())];
         if self.param.bias_term() {
-            specs.push(ParamSpec::bias(vec![kernel.outputs], self.param.bias_filler.as_ref()));
+            specs.push(ParamSpec::bias(
+                vec![kernel.outputs],
+                self.param.bias_filler.as_ref(),
+            ));
         }
         specs
     }
 
     fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(bottoms.first().is_some_and(|x| x.axis(self.param.axis()) != Some(0)))
+        free_if(
+            bottoms
+                .first()
+                .is_some_and(|x| x.axis(self.param.axis()) != Some(0)),
+        )
     }
 
     fn macs(&self, bottoms: &[Shape]) -> u64 {
@@ -140,7 +166,10 @@ impl Layer for Convolution {
     }
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().and_then(|x| self.kernel(x).ok()).map_or(0, |k| 4 * k.scratch(false))
+        bottoms
+            .first()
+            .and_then(|x| self.kernel(x).ok())
+            .map_or(0, |k| 4 * k.scratch(false))
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -148,7 +177,11 @@ impl Layer for Convolution {
         let scratch = f.keep.scratch(kernel.scratch(f.parallel));
         let bias = f.params.get(1).map(|b| b.data);
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
-            for (x, y) in x.data.chunks_exact(input).zip(y.data.chunks_exact_mut(output)) {
+            for (x, y) in x
+                .data
+                .chunks_exact(input)
+                .zip(y.data.chunks_exact_mut(output))
+            {
                 kernel.forward(f.parallel, x, f.params[0].data, bias, y, scratch);
             }
         }
@@ -179,59 +212,4 @@ impl Layer for Convolution {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layers::check::{Check, layer, layer_in};
-
-    fn conv(text: &str) -> Box<dyn Layer> {
-        layer(&format!("type: 'Convolution' convolution_param {{ {text} }}"))
-    }
-
-    #[test]
-    fn gradients() {
-        let check = Check { step: 0.1, ..Check::default() };
-        check.run(&*conv("num_output: 3 kernel_size: 3 stride: 2 pad: 1"), &[&[2, 2, 7, 4]]);
-        check.run(&*conv("num_output: 4 kernel_h: 2 kernel_w: 3 pad_w: 2 stride_h: 2 group: 2"), &[&[2, 4, 5, 3]]);
-        check.run(&*conv("num_output: 3 kernel_size: 1"), &[&[2, 3, 3, 2], &[2, 3, 3, 2]]);
-        check.run(&*conv("num_output: 2 kernel_size: 3 dilation: 2 bias_term: false"), &[&[1, 2, 6, 7]]);
-        check.run(&*conv("num_output: 2 kernel_size: 2 pad: 1"), &[&[2, 2, 3, 2, 4]]);
-        check.run(&*conv("num_output: 2 kernel_size: 3 stride: 2"), &[&[2, 2, 8]]);
-        check.run(&*conv("num_output: 2 kernel_size: 2 axis: 2"), &[&[2, 3, 2, 3, 4]]);
-        check.run(&*conv("num_output: 2 kernel_size: 2 axis: 0"), &[&[2, 3, 4]]);
-    }
-
-    #[test]
-    fn shapes_parameters_and_costs() {
-        let x = [Shape::new([5, 3, 227, 227])];
-        let conv = conv("num_output: 96 kernel_size: 7 stride: 2");
-        assert_eq!(conv.shapes(&x).unwrap()[0].dims(), [5, 96, 111, 111]);
-        let params = conv.params(&x);
-        assert_eq!((params[0].shape.dims(), params[1].shape.dims()), (&[96, 3, 7, 7][..], &[96][..]));
-        assert!(params[0].prunable && !params[1].prunable);
-        assert_eq!(conv.macs(&x), 5 * 96 * 147 * 111 * 111);
-        assert!(conv.keep_bytes(&x) >= 147 * 4 * 111);
-        assert_eq!(conv.coupling(&x), Coupling::Free);
-    }
-
-    #[test]
-    fn errors_say_the_shapes() {
-        let fails = |text: &str, x: &[usize]| {
-            let error = conv(text).shapes(&[Shape::from(x)]).unwrap_err();
-            error.to_string()
-        };
-        let e = fails("num_output: 3 kernel_size: 9", &[1, 3, 7, 7]);
-        assert!(e.contains("size 7, kernel 9") && e.contains("1 3 7 7 (147)"), "{e}");
-        let e = fails("num_output: 3 kernel_size: 1 stride: 0", &[1, 3, 7, 7]);
-        assert!(e.contains("stride 0"), "{e}");
-        let e = fails("num_output: 3 kernel_size: 1 group: 2", &[1, 3, 7, 7]);
-        assert!(e.contains("group 2") && e.contains("1 3 7 7"), "{e}");
-        let e = fails("num_output: 3 kernel_h: 1 kernel_w: 1", &[1, 3, 7]);
-        assert!(e.contains("1 spatial axes"), "{e}");
-        let e = fails("num_output: 3 kernel_size: 1 pad: 1 pad: 2 pad: 3", &[1, 3, 7, 7]);
-        assert!(e.contains("3 values for pad"), "{e}");
-        let e = fails("num_output: 3 kernel_size: 1 axis: 4", &[1, 3, 7, 7]);
-        assert!(e.contains("axis 4 is out of range"), "{e}");
-        let e = layer_in("type: 'Convolution'", Mode::Test).err().unwrap().to_string();
-        assert!(e.contains("num_output"), "{e}");
-    }
-}
+mod tests;

@@ -53,7 +53,11 @@ impl Layer for Dropout {
     }
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        if self.drops() { bottoms.iter().map(|x| x.count().div_ceil(32) * 4).sum() } else { 0 }
+        if self.drops() {
+            bottoms.iter().map(|x| x.count().div_ceil(32) * 4).sum()
+        } else {
+            0
+        }
     }
 
     /// Leaves one bit an element: whether it was kept. The random number of an element is that of its
@@ -101,32 +105,62 @@ mod tests {
     fn gradients() {
         let train = || layer("type: 'Dropout' dropout_param { dropout_ratio: 0.3 }");
         Check::default().run(&*train(), &[&[3, 7]]);
-        Check { in_place: true, ..Check::default() }.run(&*train(), &[&[3, 17]]);
-        Check { in_place: true, ..Check::default() }.run(&*layer_in("type: 'Dropout'", Mode::Test).unwrap(), &[&[3, 7]]);
+        Check {
+            in_place: true,
+            ..Check::default()
+        }
+        .run(&*train(), &[&[3, 17]]);
+        Check {
+            in_place: true,
+            ..Check::default()
+        }
+        .run(
+            &*layer_in("type: 'Dropout'", Mode::Test).unwrap(),
+            &[&[3, 7]],
+        );
     }
 
     #[test]
     fn drops_the_ratio_and_keeps_the_mean() {
-        let x = Tensor { shape: Shape::new([100, 1000]), data: vec![1.0; 100_000] };
+        let x = Tensor {
+            shape: Shape::new([100, 1000]),
+            data: vec![1.0; 100_000],
+        };
         let layer = layer("type: 'Dropout' dropout_param { dropout_ratio: 0.3 }");
         let y = Check::default().forward(&*layer, vec![x]).unwrap();
         let dropped = y[0].data.iter().filter(|v| **v == 0.0).count() as f32 / 1e5;
         let mean = y[0].data.iter().sum::<f32>() / 1e5;
-        assert!((dropped - 0.3).abs() < 0.01 && (mean - 1.0).abs() < 0.01, "{dropped} {mean}");
+        assert!(
+            (dropped - 0.3).abs() < 0.01 && (mean - 1.0).abs() < 0.01,
+            "{dropped} {mean}"
+        );
     }
 
     #[test]
     fn a_group_draws_what_the_whole_batch_draws() {
         let layer = layer("type: 'Dropout'");
-        let ones = |rows| Tensor { shape: Shape::new([rows, 11]), data: vec![1.0; rows * 11] };
+        let ones = |rows| Tensor {
+            shape: Shape::new([rows, 11]),
+            data: vec![1.0; rows * 11],
+        };
         let whole = Check::default().forward(&*layer, vec![ones(5)]).unwrap();
-        let part = Check { first: 3, ..Check::default() }.forward(&*layer, vec![ones(2)]).unwrap();
+        let part = Check {
+            first: 3,
+            ..Check::default()
+        }
+        .forward(&*layer, vec![ones(2)])
+        .unwrap();
         assert_eq!(whole[0].data[33..], part[0].data);
     }
 
     #[test]
     fn the_ratio_is_checked() {
-        let e = layer_in("type: 'Dropout' dropout_param { dropout_ratio: 1 }", Mode::Train).err().unwrap();
+        let e = layer_in(
+            "type: 'Dropout' dropout_param { dropout_ratio: 1 }",
+            Mode::Train,
+        )
+        .err()
+        .unwrap();
         assert!(e.to_string().contains("dropout_ratio is 1"));
     }
 }

@@ -46,14 +46,25 @@ fn winner(bottoms: &[View], at: usize) -> usize {
 impl Layer for Eltwise {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [first, _, ..] = bottoms else {
-            bail!("it takes at least two bottoms, but {} are named", bottoms.len());
+            bail!(
+                "it takes at least two bottoms, but {} are named",
+                bottoms.len()
+            );
         };
         if bottoms.iter().any(|x| x != first) {
-            let all = bottoms.iter().map(Shape::to_string).collect::<Vec<_>>().join(", ");
+            let all = bottoms
+                .iter()
+                .map(Shape::to_string)
+                .collect::<Vec<_>>()
+                .join(", ");
             bail!("the bottoms must have one shape, but have {all}");
         }
         if !self.param.coeff.is_empty() && self.param.coeff.len() != bottoms.len() {
-            bail!("{} values for coeff, but {} bottoms", self.param.coeff.len(), bottoms.len());
+            bail!(
+                "{} values for coeff, but {} bottoms",
+                self.param.coeff.len(),
+                bottoms.len()
+            );
         }
         Ok(vec![first.clone()])
     }
@@ -72,7 +83,9 @@ impl Layer for Eltwise {
             }
             EltwiseOp::Sum => {
                 scale(f.parallel, self.coeff(0), first, y);
-                rest.iter().enumerate().for_each(|(i, x)| add_scaled(f.parallel, self.coeff(i + 1), x.data, y));
+                rest.iter()
+                    .enumerate()
+                    .for_each(|(i, x)| add_scaled(f.parallel, self.coeff(i + 1), x.data, y));
             }
             EltwiseOp::Max => each_chunk(f.parallel, CHUNK, y, |start, part| {
                 for (i, y) in part.iter_mut().enumerate() {
@@ -99,8 +112,15 @@ impl Layer for Eltwise {
                     }
                 }
                 EltwiseOp::Prod => {
-                    let quotients = b.tops[0].data.iter().zip(b.bottoms[i].data).map(|(y, x)| y / x);
-                    dx.iter_mut().zip(quotients).zip(dy).for_each(|((dx, q), dy)| *dx = q * dy);
+                    let quotients = b.tops[0]
+                        .data
+                        .iter()
+                        .zip(b.bottoms[i].data)
+                        .map(|(y, x)| y / x);
+                    dx.iter_mut()
+                        .zip(quotients)
+                        .zip(dy)
+                        .for_each(|((dx, q), dy)| *dx = q * dy);
                 }
                 EltwiseOp::Max => each_chunk(b.parallel, CHUNK, dx, |start, part| {
                     for (k, dx) in part.iter_mut().enumerate() {
@@ -130,19 +150,35 @@ mod tests {
         ] {
             let layer = layer(&format!("type: 'Eltwise' eltwise_param {{ {param} }}"));
             // Without stable_prod_grad an input near 0 divides by almost nothing.
-            let check = Check { kink_range: 0.1, ..Check::default() };
+            let check = Check {
+                kink_range: 0.1,
+                ..Check::default()
+            };
             check.run(&*layer, &[&[2, 3, 5], &[2, 3, 5], &[2, 3, 5]]);
         }
         let max = layer("type: 'Eltwise' eltwise_param { operation: MAX }");
-        let data = |k: usize| (0..30).map(|i| ((i * 7 + k * 11) % 30) as f32 / 10.0).collect::<Vec<_>>();
+        let data = |k: usize| {
+            (0..30)
+                .map(|i| ((i * 7 + k * 11) % 30) as f32 / 10.0)
+                .collect::<Vec<_>>()
+        };
         let x = |k| Tensor::new(Shape::new([30]), data(k)).unwrap();
-        let dy = Tensor { data: crate::kernels::noise(1, 30), ..x(0) };
-        let (y, dx) = Check::default().both(&*max, vec![x(0), x(1), x(2)], &[dy.clone()]).unwrap();
+        let dy = Tensor {
+            data: crate::kernels::noise(1, 30),
+            ..x(0)
+        };
+        let (y, dx) = Check::default()
+            .both(&*max, vec![x(0), x(1), x(2)], std::slice::from_ref(&dy))
+            .unwrap();
         for i in 0..30 {
             let all = [data(0)[i], data(1)[i], data(2)[i]];
             assert_eq!(y[0].data[i], all.iter().copied().fold(0.0, f32::max));
             for k in 0..3 {
-                let want = if all[k] == y[0].data[i] { dy.data[i] } else { 0.0 };
+                let want = if all[k] == y[0].data[i] {
+                    dy.data[i]
+                } else {
+                    0.0
+                };
                 assert_eq!(dx[k].as_ref().unwrap().data[i], want);
             }
         }
@@ -151,10 +187,19 @@ mod tests {
     #[test]
     fn errors() {
         let sum = layer("type: 'Eltwise' eltwise_param { coeff: 1 }");
-        let e = sum.shapes(&[Shape::new([2, 3]), Shape::new([3, 2])]).unwrap_err().to_string();
+        let e = sum
+            .shapes(&[Shape::new([2, 3]), Shape::new([3, 2])])
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("2 3 (6), 3 2 (6)"), "{e}");
         assert!(sum.shapes(&[Shape::new([2]), Shape::new([2])]).is_err());
         assert!(sum.shapes(&[Shape::new([2])]).is_err());
-        assert!(layer_in("type: 'Eltwise' eltwise_param { operation: MAX coeff: 1 }", Mode::Test).is_err());
+        assert!(
+            layer_in(
+                "type: 'Eltwise' eltwise_param { operation: MAX coeff: 1 }",
+                Mode::Test
+            )
+            .is_err()
+        );
     }
 }

@@ -16,16 +16,26 @@ impl Flatten {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
         let p = param.flatten_param.unwrap_or_default();
-        Ok(Self { axis: p.axis(), end_axis: p.end_axis() })
+        Ok(Self {
+            axis: p.axis(),
+            end_axis: p.end_axis(),
+        })
     }
 }
 
 impl Layer for Flatten {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [x] = take(bottoms)?;
-        let (from, to) = (axis(x, self.axis, "axis")?, axis(x, self.end_axis, "end_axis")?);
+        let (from, to) = (
+            axis(x, self.axis, "axis")?,
+            axis(x, self.end_axis, "end_axis")?,
+        );
         if from > to {
-            bail!("axis {} comes after end_axis {} in bottom 0 of shape {x}", self.axis, self.end_axis);
+            bail!(
+                "axis {} comes after end_axis {} in bottom 0 of shape {x}",
+                self.axis,
+                self.end_axis
+            );
         }
         let mut dims = x.dims()[..from].to_vec();
         dims.push(x.dims()[from..=to].iter().product());
@@ -34,7 +44,8 @@ impl Layer for Flatten {
     }
 
     fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let keeps_rows = |x: &Shape| x.axis(self.axis) != Some(0) || x.axis(self.end_axis) == Some(0);
+        let keeps_rows =
+            |x: &Shape| x.axis(self.axis) != Some(0) || x.axis(self.end_axis) == Some(0);
         free_if(bottoms.first().is_some_and(keeps_rows))
     }
 
@@ -64,13 +75,31 @@ mod tests {
         let shape = |text: &str| {
             let layer = layer(&format!("type: 'Flatten' flatten_param {{ {text} }}"));
             let x = [Shape::new([2, 3, 4, 5])];
-            layer.shapes(&x).map(|s| (s[0].dims().to_vec(), layer.coupling(&x)))
+            layer
+                .shapes(&x)
+                .map(|s| (s[0].dims().to_vec(), layer.coupling(&x)))
         };
         assert_eq!(shape("").unwrap(), (vec![2, 60], Coupling::Free));
         assert_eq!(shape("axis: 0").unwrap(), (vec![120], Coupling::Whole));
-        assert_eq!(shape("axis: -3 end_axis: -2").unwrap(), (vec![2, 12, 5], Coupling::Free));
-        assert_eq!(shape("axis: 0 end_axis: 0").unwrap(), (vec![2, 3, 4, 5], Coupling::Free));
-        assert!(shape("axis: 2 end_axis: 1").unwrap_err().to_string().contains("2 3 4 5"));
-        assert!(shape("axis: 4").unwrap_err().to_string().contains("2 3 4 5"));
+        assert_eq!(
+            shape("axis: -3 end_axis: -2").unwrap(),
+            (vec![2, 12, 5], Coupling::Free)
+        );
+        assert_eq!(
+            shape("axis: 0 end_axis: 0").unwrap(),
+            (vec![2, 3, 4, 5], Coupling::Free)
+        );
+        assert!(
+            shape("axis: 2 end_axis: 1")
+                .unwrap_err()
+                .to_string()
+                .contains("2 3 4 5")
+        );
+        assert!(
+            shape("axis: 4")
+                .unwrap_err()
+                .to_string()
+                .contains("2 3 4 5")
+        );
     }
 }

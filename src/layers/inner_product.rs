@@ -26,12 +26,20 @@ impl InnerProduct {
     /// (M, N, K) for a bottom of shape `x`.
     fn sizes(&self, x: &Shape) -> Result<(usize, usize, usize)> {
         let axis = super::axis(x, self.param.axis(), "axis")?;
-        Ok((x.count_to(axis), self.param.num_output() as usize, x.count_from(axis)))
+        Ok((
+            x.count_to(axis),
+            self.param.num_output() as usize,
+            x.count_from(axis),
+        ))
     }
 
     /// The weights as [N, K], however they are stored.
     fn weights<'a>(&self, data: &'a [f32], n: usize, k: usize) -> Mat<'a> {
-        if self.param.transpose() { Mat::new(data, k, n).t() } else { Mat::new(data, n, k) }
+        if self.param.transpose() {
+            Mat::new(data, k, n).t()
+        } else {
+            Mat::new(data, n, k)
+        }
     }
 }
 
@@ -52,7 +60,11 @@ impl Layer for InnerProduct {
         let Some(Ok((_, n, k))) = bottoms.first().map(|x| self.sizes(x)) else {
             return Vec::new();
         };
-        let shape = if self.param.transpose() { vec![k, n] } else { vec![n, k] };
+        let shape = if self.param.transpose() {
+            vec![k, n]
+        } else {
+            vec![n, k]
+        };
         let mut specs = vec![ParamSpec::weight(shape, self.param.weight_filler.as_ref())];
         if self.param.bias_term() {
             specs.push(ParamSpec::bias(vec![n], self.param.bias_filler.as_ref()));
@@ -61,12 +73,19 @@ impl Layer for InnerProduct {
     }
 
     fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(bottoms.first().is_some_and(|x| x.axis(self.param.axis()) != Some(0)))
+        free_if(
+            bottoms
+                .first()
+                .is_some_and(|x| x.axis(self.param.axis()) != Some(0)),
+        )
     }
 
     fn macs(&self, bottoms: &[Shape]) -> u64 {
         let product = |(m, n, k): (usize, usize, usize)| m as u64 * n as u64 * k as u64;
-        bottoms.first().and_then(|x| self.sizes(x).ok()).map_or(0, product)
+        bottoms
+            .first()
+            .and_then(|x| self.sizes(x).ok())
+            .map_or(0, product)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -76,7 +95,8 @@ impl Layer for InnerProduct {
         let y = &mut *f.tops[0].data;
         let bias = f.params.get(1);
         if let Some(b) = bias {
-            y.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(b.data));
+            y.chunks_exact_mut(n)
+                .for_each(|row| row.copy_from_slice(b.data));
         }
         let alpha = if bias.is_some() { 1.0 } else { 0.0 };
         gemm(f.parallel, alpha, MatMut::new(y, m, n), 1.0, x, w.t());
@@ -115,25 +135,49 @@ mod tests {
 
     #[test]
     fn gradients() {
-        let check = Check { step: 0.1, ..Check::default() };
-        for param in ["", "transpose: true", "bias_term: false", "axis: 0", "axis: -1", "axis: 2 transpose: true"] {
-            let layer = layer(&format!("type: 'InnerProduct' inner_product_param {{ num_output: 4 {param} }}"));
+        let check = Check {
+            step: 0.1,
+            ..Check::default()
+        };
+        for param in [
+            "",
+            "transpose: true",
+            "bias_term: false",
+            "axis: 0",
+            "axis: -1",
+            "axis: 2 transpose: true",
+        ] {
+            let layer = layer(&format!(
+                "type: 'InnerProduct' inner_product_param {{ num_output: 4 {param} }}"
+            ));
             check.run(&*layer, &[&[3, 2, 5]]);
         }
         // Large enough to be cut.
         let layer = layer("type: 'InnerProduct' inner_product_param { num_output: 300 }");
-        let x = crate::tensor::Tensor { shape: Shape::new([40, 200]), data: crate::kernels::noise(1, 8000) };
-        assert_eq!(Check::default().forward(&*layer, vec![x]).unwrap()[0].shape.dims(), [40, 300]);
+        let x = crate::tensor::Tensor {
+            shape: Shape::new([40, 200]),
+            data: crate::kernels::noise(1, 8000),
+        };
+        assert_eq!(
+            Check::default().forward(&*layer, vec![x]).unwrap()[0]
+                .shape
+                .dims(),
+            [40, 300]
+        );
     }
 
     #[test]
     fn shapes_and_costs() {
-        let layer = layer("type: 'InnerProduct' inner_product_param { num_output: 4 transpose: true }");
+        let layer =
+            layer("type: 'InnerProduct' inner_product_param { num_output: 4 transpose: true }");
         let x = [Shape::new([3, 2, 5])];
         assert_eq!(layer.shapes(&x).unwrap()[0].dims(), [3, 4]);
         assert_eq!(layer.params(&x)[0].shape.dims(), [10, 4]);
         assert_eq!(layer.macs(&x), 3 * 4 * 10);
         let e = layer.shapes(&[Shape::new([3])]).unwrap_err().to_string();
-        assert!(e.contains("axis 1 is out of range: bottom 0 has shape 3 (3)"), "{e}");
+        assert!(
+            e.contains("axis 1 is out of range: bottom 0 has shape 3 (3)"),
+            "{e}"
+        );
     }
 }

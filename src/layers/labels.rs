@@ -22,7 +22,12 @@ impl Layout {
         let axis = super::axis(scores, axis, "axis")?;
         let (outer, inner) = (scores.count_to(axis), scores.count_from(axis + 1));
         let per_sample = (outer * inner / scores.dim(0).max(1)).max(1);
-        Ok(Self { outer, classes: scores.dim(axis), inner, per_sample })
+        Ok(Self {
+            outer,
+            classes: scores.dim(axis),
+            inner,
+            per_sample,
+        })
     }
 
     /// As [`Layout::of`], if there is one label for each outer and inner index.
@@ -40,7 +45,13 @@ impl Layout {
 
     /// The class that label `i` names; `None` if it is the ignored one. `first` is the number of the
     /// first sample at hand.
-    pub fn class(&self, labels: &View, i: usize, ignored: Option<i32>, first: usize) -> Result<Option<usize>> {
+    pub fn class(
+        &self,
+        labels: &View,
+        i: usize,
+        ignored: Option<i32>,
+        first: usize,
+    ) -> Result<Option<usize>> {
         let label = labels.data[i];
         let whole = label.trunc();
         if ignored.is_some_and(|l| whole == l as f32) {
@@ -50,7 +61,10 @@ impl Layout {
             return Ok(Some(whole as usize));
         }
         let sample = self.sample(i, first);
-        bail!("sample {sample} has label {label}, but there are {} classes, from 0", self.classes);
+        bail!(
+            "sample {sample} has label {label}, but there are {} classes, from 0",
+            self.classes
+        );
     }
 
     /// The number of the sample that label `i` belongs to.
@@ -61,7 +75,11 @@ impl Layout {
     /// How many labels are not the ignored one.
     pub fn valid(labels: &View, ignored: Option<i32>) -> usize {
         match ignored {
-            Some(ignored) => labels.data.iter().filter(|l| l.trunc() != ignored as f32).count(),
+            Some(ignored) => labels
+                .data
+                .iter()
+                .filter(|l| l.trunc() != ignored as f32)
+                .count(),
             None => labels.shape.count(),
         }
     }

@@ -7,9 +7,9 @@
 //! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
+pub mod accuracy;
 #[cfg(test)]
 mod check;
-pub mod accuracy;
 pub mod concat;
 pub mod convolution;
 pub mod dropout;
@@ -263,7 +263,9 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
-        "Python" => bail!("layers of type Python run Python code inside Caffe and cannot be run here"),
+        "Python" => {
+            bail!("layers of type Python run Python code inside Caffe and cannot be run here")
+        }
         "" => bail!("the layer has no type"),
         other => bail!("unknown layer type '{other}'"),
     })
@@ -273,7 +275,11 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
 fn take<const N: usize>(bottoms: &[Shape]) -> Result<&[Shape; N]> {
     match bottoms.try_into() {
         Ok(bottoms) => Ok(bottoms),
-        Err(_) => bail!("it takes {N} bottom{}, but {} are named", if N == 1 { "" } else { "s" }, bottoms.len()),
+        Err(_) => bail!(
+            "it takes {N} bottom{}, but {} are named",
+            if N == 1 { "" } else { "s" },
+            bottoms.len()
+        ),
     }
 }
 
@@ -282,11 +288,18 @@ fn take<const N: usize>(bottoms: &[Shape]) -> Result<&[Shape; N]> {
 fn axis(shape: &Shape, axis: i32, name: &str) -> Result<usize> {
     match shape.axis(axis) {
         Some(axis) => Ok(axis),
-        None => bail!("{name} {axis} is out of range: bottom 0 has shape {shape}, {} axes", shape.axes()),
+        None => bail!(
+            "{name} {axis} is out of range: bottom 0 has shape {shape}, {} axes",
+            shape.axes()
+        ),
     }
 }
 
 /// [`Coupling::Free`] unless a layer works along or across the outermost axis.
 fn free_if(free: bool) -> Coupling {
-    if free { Coupling::Free } else { Coupling::Whole }
+    if free {
+        Coupling::Free
+    } else {
+        Coupling::Whole
+    }
 }

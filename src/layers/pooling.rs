@@ -27,10 +27,18 @@ impl Pooling {
         }
         if p.global_pooling() {
             if p.kernel_size.or(p.kernel_h).or(p.kernel_w).is_some() {
-                bail!("global_pooling pools whole channels: kernel_size, kernel_h and kernel_w cannot be given with it");
+                bail!(
+                    "global_pooling pools whole channels: kernel_size, kernel_h and kernel_w cannot be given with it"
+                );
             }
-            let plain = [p.pad, p.pad_h, p.pad_w].iter().all(|v| v.unwrap_or(0) == 0);
-            if !plain || [p.stride, p.stride_h, p.stride_w].iter().any(|v| v.unwrap_or(1) != 1) {
+            let plain = [p.pad, p.pad_h, p.pad_w]
+                .iter()
+                .all(|v| v.unwrap_or(0) == 0);
+            if !plain
+                || [p.stride, p.stride_h, p.stride_w]
+                    .iter()
+                    .any(|v| v.unwrap_or(1) != 1)
+            {
                 bail!("global_pooling allows only pad 0 and stride 1");
             }
         } else {
@@ -39,7 +47,10 @@ impl Pooling {
                 _ => bail!("pooling_param needs either kernel_size, or both kernel_h and kernel_w"),
             }
         }
-        for (name, one, h, w) in [("pad", p.pad, p.pad_h, p.pad_w), ("stride", p.stride, p.stride_h, p.stride_w)] {
+        for (name, one, h, w) in [
+            ("pad", p.pad, p.pad_h, p.pad_w),
+            ("stride", p.stride, p.stride_h, p.stride_w),
+        ] {
             match (one, h, w) {
                 (_, None, None) | (None, Some(_), Some(_)) => {}
                 _ => bail!("pooling_param takes either {name}, or both {name}_h and {name}_w"),
@@ -48,16 +59,26 @@ impl Pooling {
         if tops > 1 && p.pool() != PoolMethod::Max {
             bail!("only pool: MAX has a second top, the indices of the maxima");
         }
-        Ok(Self { param: p, tops: tops.max(1), mode })
+        Ok(Self {
+            param: p,
+            tops: tops.max(1),
+            mode,
+        })
     }
 
     /// The window along height and width, for a bottom of shape `x`.
     fn axes(&self, x: &Shape) -> Result<[Axis; 2]> {
         let &[_, _, height, width] = x.dims() else {
-            bail!("it pools arrays of 4 axes (samples, channels, height, width), bottom 0 has shape {x}");
+            bail!(
+                "it pools arrays of 4 axes (samples, channels, height, width), bottom 0 has shape {x}"
+            );
         };
         let p = &self.param;
-        let axis = |name: &str, input: usize, kernel: Option<u32>, stride: Option<u32>, pad: Option<u32>| {
+        let axis = |name: &str,
+                    input: usize,
+                    kernel: Option<u32>,
+                    stride: Option<u32>,
+                    pad: Option<u32>| {
             let kernel = match p.global_pooling() {
                 true => input,
                 false => kernel.or(p.kernel_size).unwrap_or(0) as usize,
@@ -65,7 +86,8 @@ impl Pooling {
             let stride = stride.unwrap_or_else(|| p.stride()) as usize;
             let pad = pad.unwrap_or_else(|| p.pad()) as usize;
             let room = (input + 2 * pad).checked_sub(kernel);
-            let (Some(room), true) = (room, input > 0 && kernel > 0 && stride > 0 && pad < kernel) else {
+            let (Some(room), true) = (room, input > 0 && kernel > 0 && stride > 0 && pad < kernel)
+            else {
                 bail!(
                     "no window fits the {name}: size {input}, kernel {kernel}, stride {stride}, pad {pad} (bottom 0 has \
                      shape {x}; the pad must be smaller than the kernel)"
@@ -76,10 +98,19 @@ impl Pooling {
                 RoundMode::Floor => room / stride + 1,
             };
             // With padding the last window must start before the padding behind the input.
-            if (p.pad() > 0 || p.pad_h() > 0 || p.pad_w() > 0) && (output - 1) * stride >= input + pad {
+            if (p.pad() > 0 || p.pad_h() > 0 || p.pad_w() > 0)
+                && (output - 1) * stride >= input + pad
+            {
                 output -= 1;
             }
-            Ok(Axis { input, kernel, stride, pad, dilation: 1, output })
+            Ok(Axis {
+                input,
+                kernel,
+                stride,
+                pad,
+                dilation: 1,
+                output,
+            })
         };
         Ok([
             axis("height", height, p.kernel_h, p.stride_h, p.pad_h)?,
@@ -102,20 +133,34 @@ impl Layer for Pooling {
         let [x] = take(bottoms)?;
         let [h, w] = self.axes(x)?;
         if h.input * w.input >= NONE as usize {
-            bail!("a channel of bottom 0 (shape {x}) has too many elements to be indexed by 32 bits");
+            bail!(
+                "a channel of bottom 0 (shape {x}) has too many elements to be indexed by 32 bits"
+            );
         }
-        Ok(vec![Shape::new([x.dim(0), x.dim(1), h.output, w.output]); self.tops])
+        Ok(vec![
+            Shape::new([x.dim(0), x.dim(1), h.output, w.output]);
+            self.tops
+        ])
     }
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let count = |x: &Shape| self.axes(x).map_or(0, |[h, w]| x.count_to(2) * h.output * w.output);
-        if self.keeps_indices() { bottoms.first().map_or(0, |x| 4 * count(x)) } else { 0 }
+        let count = |x: &Shape| {
+            self.axes(x)
+                .map_or(0, |[h, w]| x.count_to(2) * h.output * w.output)
+        };
+        if self.keeps_indices() {
+            bottoms.first().map_or(0, |x| 4 * count(x))
+        } else {
+            0
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let axes = self.axes(&f.bottoms[0].shape)?;
         let x = f.bottoms[0].data;
-        let [y, mask @ ..] = &mut *f.tops else { return Ok(()) };
+        let [y, mask @ ..] = &mut *f.tops else {
+            return Ok(());
+        };
         f.keep.indices.clear();
         if !self.is_max() {
             average(f.parallel, x, axes, y.data);
@@ -127,7 +172,10 @@ impl Layer for Pooling {
             max_indices(f.parallel, x, axes, y.data, indices);
             for mask in mask {
                 let number = |i: u32| if i == NONE { -1.0 } else { i as f32 };
-                mask.data.iter_mut().zip(&*indices).for_each(|(m, i)| *m = number(*i));
+                mask.data
+                    .iter_mut()
+                    .zip(&*indices)
+                    .for_each(|(m, i)| *m = number(*i));
             }
         }
         Ok(())
@@ -143,7 +191,10 @@ impl Layer for Pooling {
             average_backward(b.parallel, dy, axes, dx.data);
             return Ok(());
         }
-        let sizes = [axes[0].input * axes[1].input, axes[0].output * axes[1].output];
+        let sizes = [
+            axes[0].input * axes[1].input,
+            axes[0].output * axes[1].output,
+        ];
         if b.keep.indices.len() != dy.len() {
             b.keep.indices.resize(dy.len(), NONE);
             b.keep.scratch(dy.len());
@@ -159,85 +210,4 @@ impl Layer for Pooling {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::layers::check::{Check, layer, layer_in};
-    use crate::tensor::Tensor;
-
-    fn text(param: &str) -> String {
-        format!("type: 'Pooling' top: 'y' pooling_param {{ {param} }}")
-    }
-
-    #[test]
-    fn gradients() {
-        for param in [
-            "kernel_size: 3 stride: 2",
-            "kernel_size: 3 stride: 2 pad: 1",
-            "kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 pad_h: 1 pad_w: 0 round_mode: FLOOR",
-            "global_pooling: true",
-        ] {
-            for pool in ["MAX", "AVE"] {
-                // No two elements closer than the step, or the maximum would change within it.
-                let n = 2 * 2 * 5 * 6;
-                let x: Vec<f32> = (0..n).map(|i| (i * 37 % n) as f32 / 20.0).collect();
-                let text = text(&format!("pool: {pool} {param}"));
-                for mode in [Mode::Train, Mode::Test] {
-                    let layer = layer_in(&text, mode).unwrap();
-                    let mut x = Tensor::new(Shape::new([2, 2, 5, 6]), x.clone()).unwrap();
-                    let y = Check::default().forward(&*layer, vec![x.clone()]).unwrap();
-                    let dy = Tensor { data: crate::kernels::noise(3, y[0].data.len()), ..y[0].clone() };
-                    let (_, dx) = Check::default().both(&*layer, vec![x.clone()], &[dy.clone()]).unwrap();
-                    for i in 0..n {
-                        let mut objective = |v: f32| {
-                            let old = std::mem::replace(&mut x.data[i], v);
-                            let y = Check::default().forward(&*layer, vec![x.clone()]).unwrap();
-                            x.data[i] = old;
-                            y[0].data.iter().zip(&dy.data).map(|(y, d)| f64::from(y * d)).sum::<f64>()
-                        };
-                        let v = (i * 37 % n) as f32 / 20.0;
-                        let want = (objective(v + 0.01) - objective(v - 0.01)) / 0.02;
-                        let got = dx[0].as_ref().unwrap().data[i];
-                        assert!((f64::from(got) - want).abs() < 2e-3, "{text} {i}: {got} {want}");
-                    }
-                }
-            }
-        }
-        Check::default().run(&*layer(&text("pool: AVE kernel_size: 3 stride: 2 pad: 1")), &[&[2, 2, 5, 4]]);
-    }
-
-    #[test]
-    fn output_sizes_are_caffes() {
-        let size = |param: &str, h: usize| {
-            let layer = layer(&text(param));
-            layer.shapes(&[Shape::new([1, 1, h, h])]).map(|s| s[0].dim(2)).map_err(|e| e.to_string())
-        };
-        assert_eq!(size("kernel_size: 3 stride: 2", 111), Ok(55));
-        assert_eq!(size("kernel_size: 3 stride: 2", 112), Ok(56));
-        assert_eq!(size("kernel_size: 3 stride: 2 round_mode: FLOOR", 112), Ok(55));
-        // Clipped: the window that would start behind the input is left out.
-        assert_eq!(size("kernel_size: 2 stride: 2 pad: 1", 3), Ok(2));
-        assert_eq!(size("kernel_size: 2 stride: 3 pad: 1", 4), Ok(2));
-        assert_eq!(size("global_pooling: true", 13), Ok(1));
-        assert!(size("kernel_size: 9", 7).unwrap_err().contains("1 1 7 7"));
-        assert!(size("kernel_size: 2 pad: 2", 7).unwrap_err().contains("pad 2"));
-    }
-
-    #[test]
-    fn contradictions_are_errors() {
-        for (param, word) in [
-            ("", "kernel_size"),
-            ("kernel_size: 2 kernel_h: 2 kernel_w: 2", "either"),
-            ("kernel_h: 2", "both"),
-            ("kernel_size: 2 pad_h: 1", "both pad_h"),
-            ("kernel_size: 2 stride: 1 stride_h: 1 stride_w: 1", "stride_h"),
-            ("global_pooling: true kernel_size: 2", "global_pooling"),
-            ("global_pooling: true stride: 2", "stride 1"),
-            ("pool: STOCHASTIC kernel_size: 2", "STOCHASTIC"),
-        ] {
-            let e = layer_in(&text(param), Mode::Test).err().unwrap().to_string();
-            assert!(e.contains(word), "{param}: {e}");
-        }
-        let two = "type: 'Pooling' top: 'y' top: 'm' pooling_param { pool: AVE kernel_size: 2 }";
-        assert!(layer_in(two, Mode::Test).is_err());
-    }
-}
+mod tests;

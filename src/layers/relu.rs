@@ -15,7 +15,10 @@ pub struct ReLU {
 impl ReLU {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        let slope = param.relu_param.as_ref().map_or(0.0, |p| p.negative_slope());
+        let slope = param
+            .relu_param
+            .as_ref()
+            .map_or(0.0, |p| p.negative_slope());
         Ok(Self { slope })
     }
 }
@@ -61,10 +64,20 @@ mod tests {
 
     #[test]
     fn gradients() {
-        for text in ["type: 'ReLU'", "type: 'ReLU' relu_param { negative_slope: 0.3 }"] {
-            let check = Check { kink_range: 0.02, ..Check::default() };
+        for text in [
+            "type: 'ReLU'",
+            "type: 'ReLU' relu_param { negative_slope: 0.3 }",
+        ] {
+            let check = Check {
+                kink_range: 0.02,
+                ..Check::default()
+            };
             check.run(&*layer(text), &[&[3, 2, 5]]);
-            Check { in_place: true, ..check }.run(&*layer(text), &[&[3, 2, 5]]);
+            Check {
+                in_place: true,
+                ..check
+            }
+            .run(&*layer(text), &[&[3, 2, 5]]);
         }
     }
 

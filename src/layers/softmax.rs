@@ -15,7 +15,9 @@ pub struct Softmax {
 impl Softmax {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        Ok(Self { axis: param.softmax_param.unwrap_or_default().axis() })
+        Ok(Self {
+            axis: param.softmax_param.unwrap_or_default().axis(),
+        })
     }
 }
 
@@ -47,7 +49,11 @@ impl Layer for Softmax {
     }
 
     fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(bottoms.first().is_some_and(|x| x.axis(self.axis) != Some(0)))
+        free_if(
+            bottoms
+                .first()
+                .is_some_and(|x| x.axis(self.axis) != Some(0)),
+        )
     }
 
     fn in_place(&self) -> bool {
@@ -60,7 +66,10 @@ impl Layer for Softmax {
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let axis = super::axis(&f.tops[0].shape, self.axis, "axis")?;
-        let (classes, inner) = (f.tops[0].shape.dim(axis), f.tops[0].shape.count_from(axis + 1));
+        let (classes, inner) = (
+            f.tops[0].shape.dim(axis),
+            f.tops[0].shape.count_from(axis + 1),
+        );
         let parallel = f.parallel;
         softmax(parallel, classes, inner, f.carry());
         Ok(())
@@ -76,11 +85,23 @@ impl Layer for Softmax {
         each_chunk(parallel, block, diff, |start, part| {
             let y = &y.data[start..][..part.len()];
             let mut dots = vec![0.0f32; inner];
-            for (d, y) in part.chunks_exact(inner.max(1)).zip(y.chunks_exact(inner.max(1))) {
-                dots.iter_mut().zip(d).zip(y).for_each(|((s, d), y)| *s += d * y);
+            for (d, y) in part
+                .chunks_exact(inner.max(1))
+                .zip(y.chunks_exact(inner.max(1)))
+            {
+                dots.iter_mut()
+                    .zip(d)
+                    .zip(y)
+                    .for_each(|((s, d), y)| *s += d * y);
             }
-            for (d, y) in part.chunks_exact_mut(inner.max(1)).zip(y.chunks_exact(inner.max(1))) {
-                d.iter_mut().zip(&dots).zip(y).for_each(|((d, s), y)| *d = (*d - s) * y);
+            for (d, y) in part
+                .chunks_exact_mut(inner.max(1))
+                .zip(y.chunks_exact(inner.max(1)))
+            {
+                d.iter_mut()
+                    .zip(&dots)
+                    .zip(y)
+                    .for_each(|((d, s), y)| *d = (*d - s) * y);
             }
         });
         Ok(())
@@ -98,14 +119,24 @@ mod tests {
         for axis in [0, 1, -1] {
             let layer = layer(&format!("type: 'Softmax' softmax_param {{ axis: {axis} }}"));
             Check::default().run(&*layer, &[&[3, 4, 2]]);
-            Check { in_place: true, ..Check::default() }.run(&*layer, &[&[3, 4, 2]]);
+            Check {
+                in_place: true,
+                ..Check::default()
+            }
+            .run(&*layer, &[&[3, 4, 2]]);
         }
     }
 
     #[test]
     fn sums_to_one_and_survives_large_scores() {
-        let x = Tensor::new(Shape::new([2, 3]), vec![1000.0, 1000.0, -1000.0, 0.0, 1.0, 2.0]).unwrap();
-        let y = Check::default().forward(&*layer("type: 'Softmax'"), vec![x]).unwrap();
+        let x = Tensor::new(
+            Shape::new([2, 3]),
+            vec![1000.0, 1000.0, -1000.0, 0.0, 1.0, 2.0],
+        )
+        .unwrap();
+        let y = Check::default()
+            .forward(&*layer("type: 'Softmax'"), vec![x])
+            .unwrap();
         assert_eq!(y[0].data[..3], [0.5, 0.5, 0.0]);
         assert!((y[0].data[3..].iter().sum::<f32>() - 1.0).abs() < 1e-6);
     }

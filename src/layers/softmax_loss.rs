@@ -48,10 +48,15 @@ impl Layer for SoftmaxLoss {
         let [scores, labels] = take(bottoms)?;
         Layout::checked(scores, labels, self.axis)?;
         if scores.dim(0) != labels.dim(0) {
-            bail!("scores and labels must have as many samples: their shapes are {scores} and {labels}");
+            bail!(
+                "scores and labels must have as many samples: their shapes are {scores} and {labels}"
+            );
         }
         if self.tops > 2 {
-            bail!("it has at most two tops (loss, probabilities), but {} are named", self.tops);
+            bail!(
+                "it has at most two tops (loss, probabilities), but {} are named",
+                self.tops
+            );
         }
         let mut tops = vec![Shape::default(), scores.clone()];
         tops.truncate(self.tops);
@@ -110,7 +115,11 @@ impl Layer for SoftmaxLoss {
                 }
             }
         }
-        let divisor = if self.by_rows(&scores.shape) { 1.0 } else { self.normaliser(f.bottoms) };
+        let divisor = if self.by_rows(&scores.shape) {
+            1.0
+        } else {
+            self.normaliser(f.bottoms)
+        };
         f.tops[0].data[0] = loss as f32 / divisor;
         if let Some(top) = f.tops.get_mut(1) {
             top.data.copy_from_slice(p);
@@ -123,13 +132,19 @@ impl Layer for SoftmaxLoss {
         let labels = &b.bottoms[1];
         let layout = Layout::of(&b.bottoms[0].shape, self.axis)?;
         let by_rows = self.by_rows(&b.bottoms[0].shape);
-        let divisor = if by_rows { b.normaliser } else { self.normaliser(b.bottoms) };
+        let divisor = if by_rows {
+            b.normaliser
+        } else {
+            self.normaliser(b.bottoms)
+        };
         let scale = b.top_diffs[0].data[0] / divisor;
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };
         let dx = &mut *dx.data;
-        dx.iter_mut().zip(&b.keep.floats).for_each(|(d, p)| *d = scale * p);
+        dx.iter_mut()
+            .zip(&b.keep.floats)
+            .for_each(|(d, p)| *d = scale * p);
         for i in 0..layout.outer * layout.inner {
             let (o, k) = (i / layout.inner, i % layout.inner);
             let at = |class: usize| (o * layout.classes + class) * layout.inner + k;
@@ -159,19 +174,37 @@ mod tests {
         ] {
             let loss = layer(&format!("type: 'SoftmaxWithLoss' {param}"));
             let labels = vec![0., 1., 2., 3., 3., 2., 1., 0., 0., 2., 1., 1.];
-            let check = Check { fixed: vec![(1, labels)], ..Check::default() };
+            let check = Check {
+                fixed: vec![(1, labels)],
+                ..Check::default()
+            };
             check.run(&*loss, &[&[3, 4, 2, 2], &[3, 2, 2]]);
         }
-        let check = Check { fixed: vec![(1, vec![2., 0., 1., 1.])], ..Check::default() };
-        check.run(&*layer("type: 'SoftmaxWithLoss' softmax_param { axis: 0 }"), &[&[4, 4], &[4]]);
-        check.run(&*layer("type: 'SoftmaxWithLoss' softmax_param { axis: 2 }"), &[&[2, 2, 3], &[2, 2]]);
+        let check = Check {
+            fixed: vec![(1, vec![2., 0., 1., 1.])],
+            ..Check::default()
+        };
+        check.run(
+            &*layer("type: 'SoftmaxWithLoss' softmax_param { axis: 0 }"),
+            &[&[4, 4], &[4]],
+        );
+        check.run(
+            &*layer("type: 'SoftmaxWithLoss' softmax_param { axis: 2 }"),
+            &[&[2, 2, 3], &[2, 2]],
+        );
     }
 
     fn run(label: f32, param: &str) -> Result<Vec<Tensor>> {
         let scores = Tensor::zeros(Shape::new([2, 5]));
         let labels = Tensor::new(Shape::new([2]), vec![1.0, label]).unwrap();
-        let layer = layer(&format!("type: 'SoftmaxWithLoss' top: 'loss' top: 'p' loss_param {{ {param} }}"));
-        Check { first: 30, ..Check::default() }.forward(&*layer, vec![scores, labels])
+        let layer = layer(&format!(
+            "type: 'SoftmaxWithLoss' top: 'loss' top: 'p' loss_param {{ {param} }}"
+        ));
+        Check {
+            first: 30,
+            ..Check::default()
+        }
+        .forward(&*layer, vec![scores, labels])
     }
 
     #[test]
@@ -186,14 +219,23 @@ mod tests {
     fn labels_outside_the_classes_are_errors() {
         for label in [5.0, -1.0, f32::NAN] {
             let e = run(label, "").unwrap_err().to_string();
-            assert_eq!(e, format!("sample 31 has label {label}, but there are 5 classes, from 0"));
+            assert_eq!(
+                e,
+                format!("sample 31 has label {label}, but there are 5 classes, from 0")
+            );
         }
     }
 
     #[test]
     fn shapes_must_fit() {
         let loss = layer("type: 'SoftmaxWithLoss'");
-        let e = loss.shapes(&[Shape::new([2, 5, 3]), Shape::new([2])]).unwrap_err().to_string();
-        assert!(e.contains("need 6 labels") && e.contains("2 5 3 (30)") && e.contains("shape 2 (2)"), "{e}");
+        let e = loss
+            .shapes(&[Shape::new([2, 5, 3]), Shape::new([2])])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("need 6 labels") && e.contains("2 5 3 (30)") && e.contains("shape 2 (2)"),
+            "{e}"
+        );
     }
 }

@@ -15,7 +15,9 @@ pub struct Split {
 impl Split {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        Ok(Self { tops: param.top.len() })
+        Ok(Self {
+            tops: param.top.len(),
+        })
     }
 }
 

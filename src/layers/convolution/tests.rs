@@ -1,0 +1,97 @@
+//! Tests of the layer.
+
+use super::*;
+use crate::layers::check::{Check, layer, layer_in};
+
+fn conv(text: &str) -> Box<dyn Layer> {
+    layer(&format!(
+        "type: 'Convolution' convolution_param {{ {text} }}"
+    ))
+}
+
+#[test]
+fn gradients() {
+    let check = Check {
+        step: 0.1,
+        ..Check::default()
+    };
+    check.run(
+        &*conv("num_output: 3 kernel_size: 3 stride: 2 pad: 1"),
+        &[&[2, 2, 7, 4]],
+    );
+    check.run(
+        &*conv("num_output: 4 kernel_h: 2 kernel_w: 3 pad_w: 2 stride_h: 2 group: 2"),
+        &[&[2, 4, 5, 3]],
+    );
+    check.run(
+        &*conv("num_output: 3 kernel_size: 1"),
+        &[&[2, 3, 3, 2], &[2, 3, 3, 2]],
+    );
+    check.run(
+        &*conv("num_output: 2 kernel_size: 3 dilation: 2 bias_term: false"),
+        &[&[1, 2, 6, 7]],
+    );
+    check.run(
+        &*conv("num_output: 2 kernel_size: 2 pad: 1"),
+        &[&[2, 2, 3, 2, 4]],
+    );
+    check.run(
+        &*conv("num_output: 2 kernel_size: 3 stride: 2"),
+        &[&[2, 2, 8]],
+    );
+    check.run(
+        &*conv("num_output: 2 kernel_size: 2 axis: 2"),
+        &[&[2, 3, 2, 3, 4]],
+    );
+    check.run(
+        &*conv("num_output: 2 kernel_size: 2 axis: 0"),
+        &[&[2, 3, 4]],
+    );
+}
+
+#[test]
+fn shapes_parameters_and_costs() {
+    let x = [Shape::new([5, 3, 227, 227])];
+    let conv = conv("num_output: 96 kernel_size: 7 stride: 2");
+    assert_eq!(conv.shapes(&x).unwrap()[0].dims(), [5, 96, 111, 111]);
+    let params = conv.params(&x);
+    assert_eq!(
+        (params[0].shape.dims(), params[1].shape.dims()),
+        (&[96, 3, 7, 7][..], &[96][..])
+    );
+    assert!(params[0].prunable && !params[1].prunable);
+    assert_eq!(conv.macs(&x), 5 * 96 * 147 * 111 * 111);
+    assert!(conv.keep_bytes(&x) >= 147 * 4 * 111);
+    assert_eq!(conv.coupling(&x), Coupling::Free);
+}
+
+#[test]
+fn errors_say_the_shapes() {
+    let fails = |text: &str, x: &[usize]| {
+        let error = conv(text).shapes(&[Shape::from(x)]).unwrap_err();
+        error.to_string()
+    };
+    let e = fails("num_output: 3 kernel_size: 9", &[1, 3, 7, 7]);
+    assert!(
+        e.contains("size 7, kernel 9") && e.contains("1 3 7 7 (147)"),
+        "{e}"
+    );
+    let e = fails("num_output: 3 kernel_size: 1 stride: 0", &[1, 3, 7, 7]);
+    assert!(e.contains("stride 0"), "{e}");
+    let e = fails("num_output: 3 kernel_size: 1 group: 2", &[1, 3, 7, 7]);
+    assert!(e.contains("group 2") && e.contains("1 3 7 7"), "{e}");
+    let e = fails("num_output: 3 kernel_h: 1 kernel_w: 1", &[1, 3, 7]);
+    assert!(e.contains("1 spatial axes"), "{e}");
+    let e = fails(
+        "num_output: 3 kernel_size: 1 pad: 1 pad: 2 pad: 3",
+        &[1, 3, 7, 7],
+    );
+    assert!(e.contains("3 values for pad"), "{e}");
+    let e = fails("num_output: 3 kernel_size: 1 axis: 4", &[1, 3, 7, 7]);
+    assert!(e.contains("axis 4 is out of range"), "{e}");
+    let e = layer_in("type: 'Convolution'", Mode::Test)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(e.contains("num_output"), "{e}");
+}
