@@ -39,7 +39,11 @@ macro_rules! builtin {
 }
 
 /// All of them.
-pub static BUILTIN: [Builtin; 3] = [builtin!("squeezenet_v1.0"), builtin!("squeezenet_v1.1"), builtin!("digits")];
+pub static BUILTIN: [Builtin; 3] = [
+    builtin!("squeezenet_v1.0"),
+    builtin!("squeezenet_v1.1"),
+    builtin!("digits"),
+];
 
 /// The net of the default run.
 pub const DEFAULT: &str = "digits";
@@ -101,7 +105,12 @@ impl Builtin {
 /// The shapes that the Input layers of `graph` state; it has no other source.
 pub fn input_shapes(graph: &Graph) -> Result<Vec<Shape>> {
     let mut shapes = Vec::new();
-    for (i, node) in graph.nodes.iter().enumerate().filter(|(_, n)| n.is_source()) {
+    for (i, node) in graph
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| n.is_source())
+    {
         shapes.extend(shapes_of_input(node).with_context(|| graph.place(i))?);
     }
     Ok(shapes)
@@ -109,7 +118,12 @@ pub fn input_shapes(graph: &Graph) -> Result<Vec<Shape>> {
 
 /// The shapes that an Input layer states: one for each top, or one for all.
 pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
-    let given = node.param.input_param.as_ref().map(|p| &p.shape[..]).unwrap_or_default();
+    let given = node
+        .param
+        .input_param
+        .as_ref()
+        .map(|p| &p.shape[..])
+        .unwrap_or_default();
     if node.param.r#type() != "Input" || !(given.len() == 1 || given.len() == node.tops.len()) {
         bail!(
             "give input_param one shape, or one for each of the {} tops (found {})",
@@ -120,7 +134,9 @@ pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
     let shape = |k: usize| {
         let dims = &given[k.min(given.len() - 1)].dim;
         let sizes: Option<Vec<usize>> = dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-        sizes.map(Shape::new).with_context(|| format!("input shape {dims:?} has a negative size"))
+        sizes
+            .map(Shape::new)
+            .with_context(|| format!("input shape {dims:?} has a negative size"))
     };
     (0..node.tops.len()).map(shape).collect()
 }
@@ -139,7 +155,11 @@ pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
                 Some(stored) => stored,
                 none => none.insert(weights_file::read_named(path, &bytes)?),
             };
-            let mut weights = net.params().iter().map(|p| crate::tensor::Tensor::zeros(p.shape.clone())).collect();
+            let mut weights = net
+                .params()
+                .iter()
+                .map(|p| crate::tensor::Tensor::zeros(p.shape.clone()))
+                .collect();
             if let Ok(plan) = net.load(&mut weights, stored)
                 && plan.missing.is_empty()
                 && plan.unused.is_empty()

@@ -123,7 +123,11 @@ impl Flow {
             sparsity: None,
             base_lr: None,
         };
-        Self { steps: phases.iter().map(step).collect(), weights: None }.named()
+        Self {
+            steps: phases.iter().map(step).collect(),
+            weights: None,
+        }
+        .named()
     }
 
     /// Reads a flow:
@@ -155,9 +159,16 @@ impl Flow {
         for (i, s) in file.phase.iter().enumerate() {
             let sparse = s.kind == Phase::Sparse;
             if s.sparsity.is_some() && !sparse {
-                bail!("phase {}: a {} phase has no sparsity; only a sparse one prunes", i + 1, s.kind);
+                bail!(
+                    "phase {}: a {} phase has no sparsity; only a sparse one prunes",
+                    i + 1,
+                    s.kind
+                );
             }
-            let sparsity = s.sparsity.as_ref().or(file.sparsity.as_ref().filter(|_| sparse));
+            let sparsity = s
+                .sparsity
+                .as_ref()
+                .or(file.sparsity.as_ref().filter(|_| sparse));
             steps.push(Step {
                 phase: s.kind,
                 name: String::new(),
@@ -168,7 +179,12 @@ impl Flow {
                 base_lr: s.base_lr,
             });
         }
-        Self { steps, weights: file.weights.as_ref().map(find) }.named().checked()
+        Self {
+            steps,
+            weights: file.weights.as_ref().map(find),
+        }
+        .named()
+        .checked()
     }
 
     fn named(mut self) -> Self {
@@ -176,7 +192,11 @@ impl Flow {
         for step in &mut self.steps {
             let nth = &mut seen[step.phase as usize];
             *nth += 1;
-            step.name = if *nth == 1 { step.phase.to_string() } else { format!("{}-{nth}", step.phase) };
+            step.name = if *nth == 1 {
+                step.phase.to_string()
+            } else {
+                format!("{}-{nth}", step.phase)
+            };
         }
         self
     }
@@ -238,7 +258,10 @@ mod tests {
         let names: Vec<&str> = flow.steps.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["dense", "sparse", "redense", "sparse-2"]);
         assert_eq!(flow.steps[1].sparsity.as_deref(), Some("0.4"));
-        assert_eq!((flow.steps[0].own_solver, flow.steps[3].own_solver), (false, true));
+        assert_eq!(
+            (flow.steps[0].own_solver, flow.steps[3].own_solver),
+            (false, true)
+        );
     }
 
     #[test]
@@ -248,9 +271,18 @@ mod tests {
             assert!(error.contains(what), "{error}");
         };
         says("", "no [[phase]]");
-        says("[[phase]]\nkind='dense'\n[[phase]]\nkind='redense'", "no sparse phase");
-        says("[[phase]]\nkind='sparse'\n[[phase]]\nkind='dense'", "call it redense");
-        says("[[phase]]\nkind='sparse'\nsparsity=0.5\n[[phase]]\nkind='sparse'\nsparsity=0.3", "only prune further");
+        says(
+            "[[phase]]\nkind='dense'\n[[phase]]\nkind='redense'",
+            "no sparse phase",
+        );
+        says(
+            "[[phase]]\nkind='sparse'\n[[phase]]\nkind='dense'",
+            "call it redense",
+        );
+        says(
+            "[[phase]]\nkind='sparse'\nsparsity=0.5\n[[phase]]\nkind='sparse'\nsparsity=0.3",
+            "only prune further",
+        );
         says("[[phase]]\nkind='dense'\nsparsity=0.5", "only a sparse one");
         says("[[phase]]\nkind='spase'", "spase");
         says("[[phase]]\nkind='sparse'\nsparsity=1.5", "[0, 1)");

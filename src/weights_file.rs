@@ -39,8 +39,13 @@ pub fn kind(bytes: &[u8], layers: &[NetLayer]) -> Kind {
 fn coded(net: &Net) -> Vec<(NetLayer, Vec<Shape>)> {
     let mut layers = Vec::new();
     for (i, node) in net.graph().nodes.iter().enumerate() {
-        let shapes: Vec<Shape> = net.layer_params(i).map(|id| net.params()[id].shape.clone()).collect();
-        let named = ["conv", "fc", "ip"].iter().any(|part| node.name().contains(part));
+        let shapes: Vec<Shape> = net
+            .layer_params(i)
+            .map(|id| net.params()[id].shape.clone())
+            .collect();
+        let named = ["conv", "fc", "ip"]
+            .iter()
+            .any(|part| node.name().contains(part));
         if let (true, Some(weights)) = (named, shapes.first()) {
             let outputs = shapes.get(1).map_or(0, Shape::count);
             layers.push((NetLayer::new(node.name(), weights.count(), outputs), shapes));
@@ -66,16 +71,27 @@ pub fn read(path: &Path, net: &Net) -> Result<Stored> {
     match kind(&bytes, &plain) {
         Kind::DeepCompression => {
             let decoded = net_file::decode(&bytes, &plain).with_context(|| file.clone())?;
-            let mut stored = Stored { file, layers: Vec::new() };
+            let mut stored = Stored {
+                file,
+                layers: Vec::new(),
+            };
             for (d, (_, shapes)) in decoded.into_iter().zip(layers) {
                 let blobs = shapes
                     .into_iter()
                     .zip([d.weights, d.biases])
                     .map(|(shape, data)| Tensor { shape, data })
                     .collect();
-                stored.layers.push(StoredLayer { name: d.name, blobs, legacy: false });
+                stored.layers.push(StoredLayer {
+                    name: d.name,
+                    blobs,
+                    legacy: false,
+                });
             }
-            info!("{} is a Deep Compression file; decoded {} layers", stored.file, stored.layers.len());
+            info!(
+                "{} is a Deep Compression file; decoded {} layers",
+                stored.file,
+                stored.layers.len()
+            );
             Ok(stored)
         }
         _ => read_named(path, &bytes),
@@ -87,7 +103,9 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
     let file = path.display().to_string();
     match kind(bytes, &[]) {
         Kind::Npz => Stored::from_arrays(npz::read(path)?, &file),
-        Kind::Hdf5 => bail!("{file}: HDF5 weights are not supported yet; save them as a binary caffemodel"),
+        Kind::Hdf5 => {
+            bail!("{file}: HDF5 weights are not supported yet; save them as a binary caffemodel")
+        }
         _ => {
             let mut message = proto::binary::decode_caffemodel(bytes, &file)?;
             proto::upgrade_net(&mut message).with_context(|| file.clone())?;

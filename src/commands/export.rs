@@ -11,9 +11,16 @@ use anyhow::Result;
 
 /// Runs the command.
 pub fn run(args: &cli::Export) -> Result<()> {
-    let extension = args.out.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let extension = args
+        .out
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default();
     if extension != "npz" {
-        let text = format!("--out {}: cannot write '.{extension}' files; use .npz", args.out.display());
+        let text = format!(
+            "--out {}: cannot write '.{extension}' files; use .npz",
+            args.out.display()
+        );
         return Err(Usage(text).into());
     }
     let stored = stored(args)?;
@@ -23,8 +30,16 @@ pub fn run(args: &cli::Export) -> Result<()> {
             named.push((format!("{}:{k}", layer.name), blob.view()));
         }
     }
-    npz::write(&args.out, named.iter().map(|(n, v)| (n.as_str(), v.clone())))?;
-    info!("Wrote {} arrays of {} layers to {}", named.len(), stored.layers.len(), args.out.display());
+    npz::write(
+        &args.out,
+        named.iter().map(|(n, v)| (n.as_str(), v.clone())),
+    )?;
+    info!(
+        "Wrote {} arrays of {} layers to {}",
+        named.len(),
+        stored.layers.len(),
+        args.out.display()
+    );
     Ok(())
 }
 
@@ -33,7 +48,11 @@ fn stored(args: &cli::Export) -> Result<Stored> {
     let mut all: Option<Stored> = None;
     for path in &args.weights {
         let bytes = files::read(path)?;
-        let named = if args.model.is_none() { weights_file::read_named(path, &bytes) } else { Err(anyhow::anyhow!("")) };
+        let named = if args.model.is_none() {
+            weights_file::read_named(path, &bytes)
+        } else {
+            Err(anyhow::anyhow!(""))
+        };
         let next = match named {
             Ok(stored) => stored,
             Err(_) => {

@@ -28,7 +28,11 @@ pub struct Opener {
 impl OpenData for Opener {
     fn open(&self, graph: &Graph, first: u64) -> Result<Opened> {
         let mut parts: Vec<Box<dyn Source>> = Vec::new();
-        let sources = graph.nodes.iter().enumerate().filter(|(_, n)| n.is_source());
+        let sources = graph
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| n.is_source());
         for (i, node) in sources {
             parts.push(self.part(node).with_context(|| graph.place(i))?);
         }
@@ -39,7 +43,9 @@ impl OpenData for Opener {
 impl Opener {
     fn part(&self, node: &Node) -> Result<Box<dyn Source>> {
         if node.param.r#type() == "Input" {
-            return Ok(Box::new(Zeros { shapes: models::shapes_of_input(node)? }));
+            return Ok(Box::new(Zeros {
+                shapes: models::shapes_of_input(node)?,
+            }));
         }
         let options = data::Options {
             mode: self.mode,
@@ -53,7 +59,10 @@ impl Opener {
 }
 
 fn opened(source: Joined, first: u64) -> Result<Opened> {
-    Ok(Opened { shapes: source.shapes(), batches: Batches::new(Box::new(source), first)? })
+    Ok(Opened {
+        shapes: source.shapes(),
+        batches: Batches::new(Box::new(source), first)?,
+    })
 }
 
 /// Several sources as one: a batch holds the arrays of all.
@@ -104,19 +113,34 @@ pub struct Synthetic {
 impl OpenData for Synthetic {
     fn open(&self, graph: &Graph, first: u64) -> Result<Opened> {
         let own = Graph::new(&self.deploy, &crate::net::graph::State::new(Mode::Test))?;
-        let picture = models::input_shapes(&own)?.first().cloned().unwrap_or_default();
+        let picture = models::input_shapes(&own)?
+            .first()
+            .cloned()
+            .unwrap_or_default();
         let mut shapes = Vec::new();
         for node in graph.nodes.iter().filter(|n| n.is_source()) {
             if node.param.r#type() == "Input" {
                 shapes.extend(models::shapes_of_input(node)?);
                 continue;
             }
-            let batch = node.param.data_param.as_ref().map_or(1, |p| p.batch_size() as usize);
+            let batch = node
+                .param
+                .data_param
+                .as_ref()
+                .map_or(1, |p| p.batch_size() as usize);
             shapes.push(picture.with_rows(batch));
             shapes.extend(node.tops.iter().skip(1).map(|_| Shape::new([batch])));
         }
-        let noise = Noise { shapes, random: Random::new(self.seed, Purpose::Transform, 0) };
-        opened(Joined { parts: vec![Box::new(noise)] }, first)
+        let noise = Noise {
+            shapes,
+            random: Random::new(self.seed, Purpose::Transform, 0),
+        };
+        opened(
+            Joined {
+                parts: vec![Box::new(noise)],
+            },
+            first,
+        )
     }
 }
 
@@ -137,7 +161,10 @@ impl Source for Noise {
                 // Labels: class 0 exists in every net.
                 t.data.fill(0.0);
             } else {
-                t.data.iter_mut().enumerate().for_each(|(i, v)| *v = 100.0 * random.unit(i as u64) - 50.0);
+                t.data
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(i, v)| *v = 100.0 * random.unit(i as u64) - 50.0);
             }
         }
         Ok(())

@@ -46,7 +46,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
     // gflags' own default for "none" is -1, as Caffe's random_seed.
     let seed = global.seed.and_then(|s| u64::try_from(s).ok());
-    let phase = |args, phase| Train { phase: Some(phase), flow: None, args };
+    let phase = |args, phase| Train {
+        phase: Some(phase),
+        flow: None,
+        args,
+    };
     match cli.command {
         Command::Train(args) => return train::run(&args, seed),
         Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), seed),

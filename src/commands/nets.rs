@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Where a net comes from.
 pub enum Model {
     /// A prototxt.
-    File(Parsed<NetParameter>),
+    File(Box<Parsed<NetParameter>>),
     /// A net of `models/`.
     Builtin(&'static Builtin, Family),
 }
@@ -25,29 +25,44 @@ impl Model {
                 bail!("no net: give --model F, or --weights F of a built-in net");
             };
             let (builtin, family) = models::matching(weights)?;
-            info!("The layers of {} are those of the built-in net {}", weights.display(), builtin.name);
+            info!(
+                "The layers of {} are those of the built-in net {}",
+                weights.display(),
+                builtin.name
+            );
             return Ok(Self::Builtin(builtin, family));
         };
-        if let Some(builtin) = model.to_str().and_then(models::find).filter(|_| !model.is_file()) {
+        if let Some(builtin) = model
+            .to_str()
+            .and_then(models::find)
+            .filter(|_| !model.is_file())
+        {
             // The names of the weights, where they tell, decide which naming the net gets.
-            let family = weights.first().and_then(|w| models::matching(w).ok()).map(|(_, f)| f);
+            let family = weights
+                .first()
+                .and_then(|w| models::matching(w).ok())
+                .map(|(_, f)| f);
             return Ok(Self::Builtin(builtin, family.unwrap_or(Family::Release)));
         }
         if !model.exists() {
             let known: Vec<&str> = models::BUILTIN.iter().map(|b| b.name).collect();
-            bail!("{}: no such file, and no built-in net ({})", model.display(), known.join(", "));
+            bail!(
+                "{}: no such file, and no built-in net ({})",
+                model.display(),
+                known.join(", ")
+            );
         }
         let (net, notes) = proto::load_net(model)?;
         for note in notes {
             info!("{note}");
         }
-        Ok(Self::File(net))
+        Ok(Self::File(Box::new(net)))
     }
 
     /// The net, a built-in one with its data layers.
     pub fn train_val(&self) -> Result<Parsed<NetParameter>> {
         match self {
-            Self::File(net) => Ok(net.clone()),
+            Self::File(net) => Ok((**net).clone()),
             Self::Builtin(builtin, family) => builtin.train_val(*family),
         }
     }
@@ -55,7 +70,7 @@ impl Model {
     /// The net, a built-in one with Input layers.
     pub fn deploy(&self) -> Result<Parsed<NetParameter>> {
         match self {
-            Self::File(net) => Ok(net.clone()),
+            Self::File(net) => Ok((**net).clone()),
             Self::Builtin(builtin, family) => builtin.deploy(*family),
         }
     }
@@ -63,7 +78,10 @@ impl Model {
     /// The folder from which the net's paths are looked up.
     pub fn folder(&self) -> PathBuf {
         match self {
-            Self::File(net) => Path::new(&net.file).parent().unwrap_or(Path::new("")).to_path_buf(),
+            Self::File(net) => Path::new(&net.file)
+                .parent()
+                .unwrap_or(Path::new(""))
+                .to_path_buf(),
             Self::Builtin(..) => PathBuf::new(),
         }
     }

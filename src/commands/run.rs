@@ -31,10 +31,22 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
     let state = nets::state(&parsed.message, mode, &args.state);
     feed_arrays(&mut parsed, &given);
     let graph = Graph::new(&parsed, &state)?;
-    let feed = feed(&graph, &mut given, &Opener { mode, seed, source: None, folder: model.folder() })?;
+    let feed = feed(
+        &graph,
+        &mut given,
+        &Opener {
+            mode,
+            seed,
+            source: None,
+            folder: model.folder(),
+        },
+    )?;
     if let Some(name) = given.keys().next() {
         let inputs: Vec<&str> = input_names(&graph);
-        bail!("--inputs: array '{name}' is no input of the net; its inputs are {}", inputs.join(", "));
+        bail!(
+            "--inputs: array '{name}' is no input of the net; its inputs are {}",
+            inputs.join(", ")
+        );
     }
     let backward = args.gradients.is_some();
     let options = Options {
@@ -48,9 +60,16 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
     let wanted = wanted(&net, &args.blobs)?;
     let mut diffs = Vec::new();
     for (name, array) in top_diffs {
-        let v = net.graph().value(&name).with_context(|| format!("--gradients: the net has no blob '{name}'"))?;
+        let v = net
+            .graph()
+            .value(&name)
+            .with_context(|| format!("--gradients: the net has no blob '{name}'"))?;
         if array.data.len() != net.shape(v).count() {
-            bail!("--gradients: array '{name}' has shape {}, the blob has {}", array.shape, net.shape(v));
+            bail!(
+                "--gradients: array '{name}' has shape {}, the blob has {}",
+                array.shape,
+                net.shape(v)
+            );
         }
         diffs.push((v, array));
     }
@@ -69,15 +88,24 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
         net.forward(&pass, &weights, &feed)?
     };
     let arrays = results(&net, &wanted, &outputs, backward.then_some(&gradients[..]));
-    npz::write(&args.outputs, arrays.iter().map(|(n, v)| (n.as_str(), v.clone())))?;
-    info!("Wrote {} arrays to {}", arrays.len(), args.outputs.display());
+    npz::write(
+        &args.outputs,
+        arrays.iter().map(|(n, v)| (n.as_str(), v.clone())),
+    )?;
+    info!(
+        "Wrote {} arrays to {}",
+        arrays.len(),
+        args.outputs.display()
+    );
     Ok(())
 }
 
 /// Lets the given arrays feed the net: an Input layer takes its array's shape, a bottom that no layer
 /// makes gets an Input layer of its own.
 fn feed_arrays(net: &mut Parsed<NetParameter>, given: &Arrays) {
-    let shape_of = |t: &Tensor| BlobShape { dim: t.shape.dims().iter().map(|&d| d as i64).collect() };
+    let shape_of = |t: &Tensor| BlobShape {
+        dim: t.shape.dims().iter().map(|&d| d as i64).collect(),
+    };
     let mut made: BTreeSet<String> = BTreeSet::new();
     for layer in &mut net.message.layer {
         made.extend(layer.top.iter().cloned());
@@ -89,13 +117,18 @@ fn feed_arrays(net: &mut Parsed<NetParameter>, given: &Arrays) {
         }
     }
     let bottoms: BTreeSet<&String> = net.message.layer.iter().flat_map(|l| &l.bottom).collect();
-    let missing = bottoms.into_iter().filter(|b| !made.contains(*b)).filter_map(|b| Some((b, given.get(b)?)));
+    let missing = bottoms
+        .into_iter()
+        .filter(|b| !made.contains(*b))
+        .filter_map(|b| Some((b, given.get(b)?)));
     let inputs: Vec<LayerParameter> = missing
         .map(|(name, array)| LayerParameter {
             name: Some(name.clone()),
             r#type: Some("Input".into()),
             top: vec![name.clone()],
-            input_param: Some(InputParameter { shape: vec![shape_of(array)] }),
+            input_param: Some(InputParameter {
+                shape: vec![shape_of(array)],
+            }),
             ..Default::default()
         })
         .collect();
@@ -106,13 +139,23 @@ fn feed_arrays(net: &mut Parsed<NetParameter>, given: &Arrays) {
 /// The arrays of the net's inputs: those given, else what its data layers bring.
 fn feed(graph: &Graph, given: &mut Arrays, opener: &Opener) -> Result<Vec<Tensor>> {
     let names = input_names(graph);
-    let missing: Vec<&str> = names.iter().copied().filter(|n| !given.contains_key(*n)).collect();
+    let missing: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|n| !given.contains_key(*n))
+        .collect();
     let from_data: BTreeMap<&str, Tensor> = if missing.is_empty() {
         BTreeMap::new()
-    } else if graph.nodes.iter().any(|n| n.param.r#type() == "Input" && n.param.top.iter().any(|t| missing.contains(&t.as_str()))) {
+    } else if graph.nodes.iter().any(|n| {
+        n.param.r#type() == "Input" && n.param.top.iter().any(|t| missing.contains(&t.as_str()))
+    }) {
         bail!("--inputs: no array for the net's input '{}'", missing[0]);
     } else {
-        names.iter().copied().zip(opener.open(graph, 0)?.batches.next_batch()?).collect()
+        names
+            .iter()
+            .copied()
+            .zip(opener.open(graph, 0)?.batches.next_batch()?)
+            .collect()
     };
     let mut feed = Vec::new();
     for name in names {
@@ -126,19 +169,28 @@ fn feed(graph: &Graph, given: &mut Arrays, opener: &Opener) -> Result<Vec<Tensor
 
 fn input_names(graph: &Graph) -> Vec<&str> {
     let sources = graph.nodes.iter().filter(|n| n.is_source());
-    sources.flat_map(|n| n.tops.iter().map(|&v| graph.values[v].name.as_str())).collect()
+    sources
+        .flat_map(|n| n.tops.iter().map(|&v| graph.values[v].name.as_str()))
+        .collect()
 }
 
 fn wanted(net: &Net, blobs: &[String]) -> Result<Vec<(String, ValueId)>> {
     let graph = net.graph();
     if blobs.is_empty() {
-        return Ok(net.outputs().iter().map(|&v| (graph.values[v].name.clone(), v)).collect());
+        return Ok(net
+            .outputs()
+            .iter()
+            .map(|&v| (graph.values[v].name.clone(), v))
+            .collect());
     }
     let find = |name: &String| {
         let v = graph.value(name).with_context(|| {
             let mut names: Vec<&str> = graph.values.iter().map(|v| v.name.as_str()).collect();
             names.dedup();
-            format!("--blobs: the net has no blob '{name}'; it has {}", names.join(", "))
+            format!(
+                "--blobs: the net has no blob '{name}'; it has {}",
+                names.join(", ")
+            )
         })?;
         Ok((name.clone(), v))
     };
@@ -157,12 +209,26 @@ fn results<'a>(
             arrays.push((name.clone(), t.view()));
         }
         let first = net.graph().values.iter().position(|v| v.name == *name);
-        if let Some(t) = first.and_then(|f| outputs.diffs.get(&f)).filter(|_| gradients.is_some()) {
+        if let Some(t) = first
+            .and_then(|f| outputs.diffs.get(&f))
+            .filter(|_| gradients.is_some())
+        {
             arrays.push((format!("grad:{name}"), t.view()));
         }
     }
-    for (p, g) in net.params().iter().zip(gradients.unwrap_or_default()).filter(|(_, g)| !g.is_empty()) {
-        arrays.push((format!("grad:{}", p.label()), View { shape: p.shape.clone(), data: g }));
+    for (p, g) in net
+        .params()
+        .iter()
+        .zip(gradients.unwrap_or_default())
+        .filter(|(_, g)| !g.is_empty())
+    {
+        arrays.push((
+            format!("grad:{}", p.label()),
+            View {
+                shape: p.shape.clone(),
+                data: g,
+            },
+        ));
     }
     arrays
 }

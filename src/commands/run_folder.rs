@@ -63,8 +63,12 @@ impl RunFolder {
             return Ok(None);
         }
         let text = files::read_text(&path)?;
-        let record = serde_json::from_str(&text)
-            .with_context(|| format!("{}: not a record of a phase; move it away to train anew", path.display()))?;
+        let record = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{}: not a record of a phase; move it away to train anew",
+                path.display()
+            )
+        })?;
         Ok(Some(record))
     }
 
@@ -81,7 +85,9 @@ impl RunFolder {
     /// Writes how a phase ended.
     pub fn write(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_string_pretty(record)?;
-        files::write_atomic(&self.path(&record.phase).join("phase.json"), |w| Ok(writeln!(w, "{text}")?))
+        files::write_atomic(&self.path(&record.phase).join("phase.json"), |w| {
+            Ok(writeln!(w, "{text}")?)
+        })
     }
 
     /// Moves an earlier run of a phase aside, so that its snapshots are neither lost nor taken for this
@@ -92,11 +98,22 @@ impl RunFolder {
         if !used {
             return Ok(());
         }
-        let aside = (1..).map(|n| self.root.join(format!("{phase}.old{n}"))).find(|p| !p.exists());
+        let aside = (1..)
+            .map(|n| self.root.join(format!("{phase}.old{n}")))
+            .find(|p| !p.exists());
         if let Some(aside) = aside {
-            fs::rename(&home, &aside)
-                .map_err(|e| anyhow::anyhow!("cannot move {} aside: {}", home.display(), files::reason(&e)))?;
-            info!("{} holds an earlier run; it is now {}", home.display(), aside.display());
+            fs::rename(&home, &aside).map_err(|e| {
+                anyhow::anyhow!(
+                    "cannot move {} aside: {}",
+                    home.display(),
+                    files::reason(&e)
+                )
+            })?;
+            info!(
+                "{} holds an earlier run; it is now {}",
+                home.display(),
+                aside.display()
+            );
         }
         Ok(())
     }
@@ -119,7 +136,9 @@ impl RunFolder {
         let newest = newest_in(&home).and_then(|prefix| snapshot::newest(&prefix));
         match newest {
             Some((iter, state)) => {
-                info!("The {before} phase has not ended; taking its newest snapshot, iteration {iter}");
+                info!(
+                    "The {before} phase has not ended; taking its newest snapshot, iteration {iter}"
+                );
                 Ok(Some(state.with_extension("caffemodel")))
             }
             None => bail!(
@@ -133,7 +152,12 @@ impl RunFolder {
     /// Whether an earlier phase of this run was trained with the solver `file`.
     pub fn trained_with(&self, file: &str) -> bool {
         let full = |f: &str| fs::canonicalize(f).unwrap_or_else(|_| PathBuf::from(f));
-        let same = |phase: &str| self.read(phase).ok().flatten().is_some_and(|r| full(&r.solver) == full(file));
+        let same = |phase: &str| {
+            self.read(phase)
+                .ok()
+                .flatten()
+                .is_some_and(|r| full(&r.solver) == full(file))
+        };
         same("dense") || same("sparse")
     }
 

@@ -21,13 +21,27 @@ pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or(DEFAULT_SEED);
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let parsed = model.train_val()?;
-    let graph = Graph::new(&parsed, &nets::state(&parsed.message, Mode::Test, &args.state))?;
+    let graph = Graph::new(
+        &parsed,
+        &nets::state(&parsed.message, Mode::Test, &args.state),
+    )?;
     let source = args.source.as_ref().map(|s| s.display().to_string());
-    let opener = Opener { mode: Mode::Test, seed, source, folder: model.folder() };
-    let Opened { shapes, mut batches } = opener.open(&graph, 0)?;
+    let opener = Opener {
+        mode: Mode::Test,
+        seed,
+        source,
+        folder: model.folder(),
+    };
+    let Opened {
+        shapes,
+        mut batches,
+    } = opener.open(&graph, 0)?;
     let net = Net::new(graph, &shapes, &Options::default())?;
     let threads = rayon::current_num_threads();
-    info!("Memory required: {}", HumanBytes(net.workspace_bytes(threads) as u64));
+    info!(
+        "Memory required: {}",
+        HumanBytes(net.workspace_bytes(threads) as u64)
+    );
     let weights = nets::weights(&net, &args.weights, seed)?;
     info!("Running for {} iterations.", args.iterations);
     let bar = progress::bar("test", 0, args.iterations as u64);
@@ -42,7 +56,9 @@ pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
         loss += outputs.loss;
         let mut k = 0;
         for &v in net.outputs() {
-            let Some(value) = outputs.values.get(&v) else { continue };
+            let Some(value) = outputs.values.get(&v) else {
+                continue;
+            };
             for &x in &value.data {
                 if i == 0 {
                     sums.push((v, x));

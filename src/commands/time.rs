@@ -29,34 +29,64 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or(DEFAULT_SEED);
     let mode: Mode = args.phase.into();
     let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let mut parsed = if mode == Mode::Train { model.train_val()? } else { model.deploy()? };
+    let mut parsed = if mode == Mode::Train {
+        model.train_val()?
+    } else {
+        model.deploy()?
+    };
     if let Some(batch) = args.batch {
         set_batch(&mut parsed.message, batch);
     }
     let graph = Graph::new(&parsed, &nets::state(&parsed.message, mode, &args.state))?;
     let opened = match &model {
-        Model::Builtin(builtin, family) => Synthetic { deploy: builtin.deploy(*family)?, seed }.open(&graph, 0)?,
-        Model::File(_) => Opener { mode, seed, source: None, folder: model.folder() }.open(&graph, 0)?,
+        Model::Builtin(builtin, family) => Synthetic {
+            deploy: builtin.deploy(*family)?,
+            seed,
+        }
+        .open(&graph, 0)?,
+        Model::File(_) => Opener {
+            mode,
+            seed,
+            source: None,
+            folder: model.folder(),
+        }
+        .open(&graph, 0)?,
     };
     let mut batches = opened.batches;
-    let options = Options { backward: mode == Mode::Train, ..Default::default() };
+    let options = Options {
+        backward: mode == Mode::Train,
+        ..Default::default()
+    };
     let net = Net::new(graph, &opened.shapes, &options)?;
     let threads = rayon::current_num_threads();
     info!("Use CPU, {threads} threads.");
-    info!("Memory required: {}", HumanBytes(net.workspace_bytes(threads) as u64));
+    info!(
+        "Memory required: {}",
+        HumanBytes(net.workspace_bytes(threads) as u64)
+    );
     let weights = nets::weights(&net, &args.weights, seed)?;
     let timer = Timer::new(&net);
     let batch = batches.next_batch()?;
     let mut gradients = net.zero_gradients();
     let mut once = |batch: &[Tensor], i: u64, timer: Option<&Timer>| {
-        let pass = Pass { timer, ..Pass::new(seed, i) };
+        let pass = Pass {
+            timer,
+            ..Pass::new(seed, i)
+        };
         if options.backward {
             net.forward_backward(&pass, &weights, batch, &mut gradients)
         } else {
             net.forward(&pass, &weights, batch)
         }
     };
-    info!("Performing {}", if options.backward { "Forward and Backward" } else { "Forward" });
+    info!(
+        "Performing {}",
+        if options.backward {
+            "Forward and Backward"
+        } else {
+            "Forward"
+        }
+    );
     info!("Initial loss: {}", G(once(&batch, 0, None)?.loss));
     info!("*** Benchmark begins ***");
     info!("Testing for {} iterations.", args.iterations);
@@ -78,16 +108,28 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
             times.forward.push(f * scale);
             times.backward.push(b * scale);
         }
-        whole.forward.push(spent.iter().map(|s| s.0).sum::<f64>() * scale);
-        whole.backward.push(spent.iter().map(|s| s.1).sum::<f64>() * scale);
+        whole
+            .forward
+            .push(spent.iter().map(|s| s.0).sum::<f64>() * scale);
+        whole
+            .backward
+            .push(spent.iter().map(|s| s.1).sum::<f64>() * scale);
         info!("Iteration: {} forward-backward time: {} ms.", i + 1, G(ms));
         bar.inc(1);
     }
     bar.finish_and_clear();
     info!("Average time per layer: ");
     for (node, times) in net.graph().nodes.iter().zip(&layers) {
-        info!("{:>10}\tforward: {} ms.", node.name(), G(mean(&times.forward)));
-        info!("{:>10}\tbackward: {} ms.", node.name(), G(mean(&times.backward)));
+        info!(
+            "{:>10}\tforward: {} ms.",
+            node.name(),
+            G(mean(&times.forward))
+        );
+        info!(
+            "{:>10}\tbackward: {} ms.",
+            node.name(),
+            G(mean(&times.backward))
+        );
     }
     info!("Average Forward pass: {} ms.", G(mean(&whole.forward)));
     info!("Average Backward pass: {} ms.", G(mean(&whole.backward)));

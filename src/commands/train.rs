@@ -33,8 +33,15 @@ pub fn run(args: &Train, seed: Option<u64>) -> Result<ExitCode> {
         Effect::Stop => Request::Stop,
         Effect::None => Request::None,
     };
-    let signals = Signals::listen(effect(args.args.sigint_effect), effect(args.args.sighup_effect))?;
-    let mut runner = Runner { args, seed, signals };
+    let signals = Signals::listen(
+        effect(args.args.sigint_effect),
+        effect(args.args.sighup_effect),
+    )?;
+    let mut runner = Runner {
+        args,
+        seed,
+        signals,
+    };
     let ending = match (&args.phase, &args.flow, &args.args.out, &args.args.solver) {
         // As `caffe train`: nothing but what the solver says.
         (None, None, None, Some(solver)) => runner.plain(solver)?,
@@ -52,7 +59,9 @@ impl Runner<'_> {
         let mut config = self.read_solver(path)?;
         self.override_length(&mut config, None);
         if self.args.args.sparsity.is_some() {
-            return Err(Usage("--sparsity prunes in a sparse phase; add --phase sparse".into()).into());
+            return Err(
+                Usage("--sparsity prunes in a sparse phase; add --phase sparse".into()).into(),
+            );
         }
         let prefix = caffe_prefix(&config, path);
         let resume = self.resume_state(&prefix);
@@ -76,11 +85,14 @@ impl Runner<'_> {
             (None, None) => Flow::dsd(),
         };
         if args.snapshot.is_some() && flow.steps.len() > 1 {
-            let text = "--snapshot goes on with one phase; for several, --resume finds where they stopped";
+            let text =
+                "--snapshot goes on with one phase; for several, --resume finds where they stopped";
             return Err(Usage(text.into()).into());
         }
         if args.sparsity.is_some() && !flow.steps.iter().any(|s| s.phase == Phase::Sparse) {
-            return Err(Usage("--sparsity is given, but no phase of this run is sparse".into()).into());
+            return Err(
+                Usage("--sparsity is given, but no phase of this run is sparse".into()).into(),
+            );
         }
         if let Some(text) = &args.sparsity {
             Sparsity::parse(text).map_err(|e| Usage(format!("--sparsity: {e:#}")))?;
@@ -95,14 +107,21 @@ impl Runner<'_> {
             if k == 0 && weights.is_empty() && args.snapshot.is_none() {
                 weights.extend(folder.weights_before(step.phase)?);
             }
-            let nth = flow.steps[..k].iter().filter(|s| s.phase == step.phase).count();
-            let (ending, record) = self.phase(step, nth, &folder, &weights, flow.steps.len() > 1)?;
+            let nth = flow.steps[..k]
+                .iter()
+                .filter(|s| s.phase == step.phase)
+                .count();
+            let (ending, record) =
+                self.phase(step, nth, &folder, &weights, flow.steps.len() > 1)?;
             if let Some(record) = record {
                 weights = vec![folder.path(&step.name).join(&record.weights)];
                 records.push(record);
             }
             if ending == Ending::Stopped {
-                info!("Stopped in the {} phase; the same command with --resume goes on", step.name);
+                info!(
+                    "Stopped in the {} phase; the same command with --resume goes on",
+                    step.name
+                );
                 return Ok(ending);
             }
         }
@@ -125,10 +144,19 @@ impl Runner<'_> {
         config.param.base_lr = Some(base_lr);
         config.param.snapshot_after_train = Some(true);
         let home = folder.path(&step.name);
-        let base = Path::new(config.param.snapshot_prefix()).file_name().map(|n| n.to_string_lossy().to_string());
-        let prefix = home.join(base.unwrap_or_else(|| step.phase.to_string())).display().to_string();
+        let base = Path::new(config.param.snapshot_prefix())
+            .file_name()
+            .map(|n| n.to_string_lossy().to_string());
+        let prefix = home
+            .join(base.unwrap_or_else(|| step.phase.to_string()))
+            .display()
+            .to_string();
         let max_iter = config.max_iter();
-        let newest = if self.args.args.resume { snapshot::newest(&prefix) } else { None };
+        let newest = if self.args.args.resume {
+            snapshot::newest(&prefix)
+        } else {
+            None
+        };
         if let (Some((iter, _)), Some(record)) = (&newest, folder.record(&step.name)?)
             && *iter >= max_iter
             && several
@@ -139,9 +167,19 @@ impl Runner<'_> {
         if newest.is_none() && self.args.args.snapshot.is_none() {
             folder.make_room(&step.name)?;
         }
-        info!("Phase {}: {max_iter} iterations, base_lr {}, in {}", step.name, base_lr, home.display());
+        info!(
+            "Phase {}: {max_iter} iterations, base_lr {}, in {}",
+            step.name,
+            base_lr,
+            home.display()
+        );
         snapshot::check_prefix(&prefix)?;
-        let state = self.args.args.snapshot.clone().or(newest.map(|(_, path)| path));
+        let state = self
+            .args
+            .args
+            .snapshot
+            .clone()
+            .or(newest.map(|(_, path)| path));
         let solver_file = config.file.clone();
         let mut solver = self.solver(config, step.phase, prefix.clone())?;
         let resumed = state.is_some();
@@ -154,7 +192,11 @@ impl Runner<'_> {
         let mut reports = self.reports(step.phase, nth, &step.name, &solver)?;
         solver.log_memory();
         let started = Instant::now();
-        let before = if resumed { folder.seconds(&step.name) } else { 0.0 };
+        let before = if resumed {
+            folder.seconds(&step.name)
+        } else {
+            0.0
+        };
         let mut ending = solver.solve(&mut reports)?;
         if ending == Ending::Done {
             ending = solver.test_result(&mut reports)?;
@@ -191,13 +233,18 @@ impl Runner<'_> {
         let builtin = self.args.args.solver.is_none() && step.solver.is_none();
         let own = match &self.args.args.solver {
             _ if builtin || step.own_solver => true,
-            Some(_) if self.args.phase == Some(PhaseName::Redense) => !folder.trained_with(&config.file),
+            Some(_) if self.args.phase == Some(PhaseName::Redense) => {
+                !folder.trained_with(&config.file)
+            }
             _ => false,
         };
         if step.phase != Phase::Redense || own {
             return said;
         }
-        info!("redense starts at a tenth of the solver's learning rate: {} instead of {said}", said * REDENSE_RATE);
+        info!(
+            "redense starts at a tenth of the solver's learning rate: {} instead of {said}",
+            said * REDENSE_RATE
+        );
         said * REDENSE_RATE
     }
 
@@ -206,12 +253,21 @@ impl Runner<'_> {
             return self.read_solver(path);
         }
         if self.args.flow.is_some() {
-            bail!("phase {} has no solver: name one in the flow, or give --solver", step.name);
+            bail!(
+                "phase {} has no solver: name one in the flow, or give --solver",
+                step.name
+            );
         }
         let builtin = models::find(models::DEFAULT).context("the built-in net is missing")?;
         let state = &self.args.args.state;
         let load = |_: &str| builtin.train_val(models::Family::Release);
-        Config::new(builtin.solver(step.phase)?, PathBuf::new(), &load, state.level, &state.stage)
+        Config::new(
+            builtin.solver(step.phase)?,
+            PathBuf::new(),
+            &load,
+            state.level,
+            &state.stage,
+        )
     }
 
     fn read_solver(&self, path: &Path) -> Result<Config> {
@@ -242,15 +298,33 @@ impl Runner<'_> {
             folder: folder.clone(),
         };
         let data = opener(Mode::Train, self.args.args.source.as_ref());
-        Solver::new(config, Options { phase: &name, seed, prefix }, &data, &opener(Mode::Test, None))
+        Solver::new(
+            config,
+            Options {
+                phase: &name,
+                seed,
+                prefix,
+            },
+            &data,
+            &opener(Mode::Test, None),
+        )
     }
 
     /// What a run starts from: a snapshot, else weights files, else those that the solver names.
-    fn start_weights(&self, solver: &mut Solver, weights: &[PathBuf], state: Option<&Path>) -> Result<()> {
+    fn start_weights(
+        &self,
+        solver: &mut Solver,
+        weights: &[PathBuf],
+        state: Option<&Path>,
+    ) -> Result<()> {
         if let Some(state) = self.args.args.snapshot.as_deref().or(state) {
             return solver.restore(state);
         }
-        let mut files = if weights.is_empty() { self.args.args.weights.clone() } else { weights.to_vec() };
+        let mut files = if weights.is_empty() {
+            self.args.args.weights.clone()
+        } else {
+            weights.to_vec()
+        };
         if files.is_empty() {
             files = solver.weights_of_solver();
         }
@@ -263,25 +337,49 @@ impl Runner<'_> {
     }
 
     fn resume_state(&self, prefix: &str) -> Option<PathBuf> {
-        let found = if self.args.args.resume { snapshot::newest(prefix) } else { None };
+        let found = if self.args.args.resume {
+            snapshot::newest(prefix)
+        } else {
+            None
+        };
         found.map(|(_, path)| path)
     }
 
-    fn reports(&mut self, phase: Phase, nth: usize, label: &str, solver: &Solver) -> Result<Reports> {
+    fn reports(
+        &mut self,
+        phase: Phase,
+        nth: usize,
+        label: &str,
+        solver: &Solver,
+    ) -> Result<Reports> {
         let name = phase.to_string();
         let metrics = match &self.args.args.metrics {
             None => None,
             Some(path) => {
-                let fresh = solver.iter() == 0 && nth == 0 && self.first_phase(phase) && !self.args.args.resume;
+                let fresh = solver.iter() == 0
+                    && nth == 0
+                    && self.first_phase(phase)
+                    && !self.args.args.resume;
                 Some(if fresh {
                     Metrics::create(path)?
                 } else {
-                    Metrics::resume(path, Resume { phase: &name, nth, iteration: solver.iter() })?
+                    Metrics::resume(
+                        path,
+                        Resume {
+                            phase: &name,
+                            nth,
+                            iteration: solver.iter(),
+                        },
+                    )?
                 })
             }
         };
         let bar = progress::bar(label.to_string(), solver.iter(), solver.max_iter());
-        Ok(Reports { metrics, bar: Some(bar), signals: self.signals.clone() })
+        Ok(Reports {
+            metrics,
+            bar: Some(bar),
+            signals: self.signals.clone(),
+        })
     }
 
     /// Whether a run of these arguments begins with `phase`.
@@ -299,9 +397,10 @@ fn caffe_prefix(config: &Config, solver: &Path) -> String {
     let stem = solver.with_extension("");
     match config.param.snapshot_prefix() {
         "" => stem.display().to_string(),
-        folder if Path::new(folder).is_dir() => {
-            Path::new(folder).join(stem.file_name().unwrap_or_default()).display().to_string()
-        }
+        folder if Path::new(folder).is_dir() => Path::new(folder)
+            .join(stem.file_name().unwrap_or_default())
+            .display()
+            .to_string(),
         prefix => prefix.to_string(),
     }
 }

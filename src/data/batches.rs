@@ -23,12 +23,23 @@ impl Batches {
     /// The reading thread cannot be started.
     pub fn new(source: Box<dyn Source>, first: u64) -> Result<Self> {
         let source = Prefetch::new(source, first, DEPTH)?;
-        Ok(Self { source, next: first, spare: None, told: Duration::ZERO })
+        Ok(Self {
+            source,
+            next: first,
+            spare: None,
+            told: Duration::ZERO,
+        })
     }
 
     /// The next batch; give it back with [`Batches::recycle`].
     pub fn next_batch(&mut self) -> Result<Vec<Tensor>> {
-        let fresh = || self.source.shapes().into_iter().map(Tensor::zeros).collect();
+        let fresh = || {
+            self.source
+                .shapes()
+                .into_iter()
+                .map(Tensor::zeros)
+                .collect()
+        };
         let mut batch = self.spare.take().unwrap_or_else(fresh);
         self.source.read(self.next, &mut batch)?;
         self.next += 1;

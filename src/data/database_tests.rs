@@ -23,10 +23,23 @@ fn layer(source: &Path, batch: u32, tops: &[&str]) -> LayerParameter {
     }
 }
 
-fn open_as(param: &LayerParameter, source: Option<&str>, warn: &dyn Fn(&str)) -> Result<Box<dyn Source>> {
+fn open_as(
+    param: &LayerParameter,
+    source: Option<&str>,
+    warn: &dyn Fn(&str),
+) -> Result<Box<dyn Source>> {
     let resolve = |name: &str| PathBuf::from(name);
     let source = source.map(str::to_string);
-    super::super::open(param, &Options { mode: Mode::Train, seed: 1, source, resolve: &resolve, warn })
+    super::super::open(
+        param,
+        &Options {
+            mode: Mode::Train,
+            seed: 1,
+            source,
+            resolve: &resolve,
+            warn,
+        },
+    )
 }
 
 fn open(param: &LayerParameter) -> Result<Box<dyn Source>> {
@@ -48,10 +61,18 @@ fn batches_go_round_the_data() {
     for size in [3, 12] {
         let mut source = open(&layer(dir.path(), size, &["data", "label"])).unwrap();
         assert_eq!(source.samples(), Some(5));
-        assert_eq!(source.shapes(), [Shape::new([size as usize, 1, 1, 2]), Shape::new([size as usize])]);
+        assert_eq!(
+            source.shapes(),
+            [
+                Shape::new([size as usize, 1, 1, 2]),
+                Shape::new([size as usize])
+            ]
+        );
         for index in [0, 1, 2, 3, 17, 4] {
             let out = batch(&mut *source, index).unwrap();
-            let wanted: Vec<f32> = (0..size).map(|i| ((index as u32 * size + i) % 5) as f32).collect();
+            let wanted: Vec<f32> = (0..size)
+                .map(|i| ((index as u32 * size + i) % 5) as f32)
+                .collect();
             assert_eq!(out[1].data, wanted);
             let pixels: Vec<f32> = wanted.iter().flat_map(|&i| [i, i * i]).collect();
             assert_eq!(out[0].data, pixels);
@@ -65,7 +86,10 @@ fn batches_go_round_the_data() {
 #[test]
 fn the_embedded_digits_are_a_source() {
     let mut param = layer(Path::new("builtin:digits_test"), 360, &["data", "label"]);
-    param.transform_param = Some(TransformationParameter { scale: Some(0.0625), ..Default::default() });
+    param.transform_param = Some(TransformationParameter {
+        scale: Some(0.0625),
+        ..Default::default()
+    });
     let mut source = open(&param).unwrap();
     assert_eq!(source.shapes()[0], Shape::new([360, 1, 8, 8]));
     let out = batch(&mut *source, 0).unwrap();
@@ -77,7 +101,11 @@ fn the_embedded_digits_are_a_source() {
 #[test]
 fn random_crops_follow_from_the_number_of_the_picture() {
     let mut param = layer(Path::new("builtin:digits_train"), 20, &["data"]);
-    let crop = TransformationParameter { crop_size: Some(5), mirror: Some(true), ..Default::default() };
+    let crop = TransformationParameter {
+        crop_size: Some(5),
+        mirror: Some(true),
+        ..Default::default()
+    };
     param.transform_param = Some(crop);
     let (mut a, mut b) = (open(&param).unwrap(), open(&param).unwrap());
     for index in 0..4 {
@@ -94,9 +122,15 @@ fn wrong_parameters_are_told() {
     assert!(error(&layer(dir.path(), 1, &["a", "b", "c"])).contains("expected 1 top (data) or 2"));
     assert!(error(&layer(Path::new(""), 1, &["a"])).contains("has no source"));
     let absent = dir.path().join("absent");
-    let wanted = format!("cannot open the database {}: No such file or directory", absent.display());
+    let wanted = format!(
+        "cannot open the database {}: No such file or directory",
+        absent.display()
+    );
     assert_eq!(error(&layer(&absent, 1, &["data"])), wanted);
-    let other = LayerParameter { r#type: Some("HDF5Data".into()), ..layer(dir.path(), 1, &["data"]) };
+    let other = LayerParameter {
+        r#type: Some("HDF5Data".into()),
+        ..layer(dir.path(), 1, &["data"])
+    };
     assert!(error(&other).contains("'HDF5Data'"));
 
     let level = tempfile::tempdir().unwrap();
@@ -107,7 +141,10 @@ fn wrong_parameters_are_told() {
     assert!(error(&param).contains("LevelDB (backend LEVELDB), which is not supported yet"));
 
     let mut param = layer(dir.path(), 1, &["data"]);
-    param.transform_param = Some(TransformationParameter { crop_size: Some(2), ..Default::default() });
+    param.transform_param = Some(TransformationParameter {
+        crop_size: Some(2),
+        ..Default::default()
+    });
     let wanted = format!(
         "record '00000000' of {shown}: crop_size 2 does not fit into the picture, 1 x 1 x 2 (channels, height, width)"
     );
@@ -119,11 +156,20 @@ fn what_has_no_effect_is_warned_of() {
     let dir = database(2);
     let mut param = layer(dir.path(), 1, &["data"]);
     param.data_param.as_mut().unwrap().rand_skip = Some(3);
-    param.transform_param = Some(TransformationParameter { force_gray: Some(true), ..Default::default() });
+    param.transform_param = Some(TransformationParameter {
+        force_gray: Some(true),
+        ..Default::default()
+    });
     let warnings = RefCell::new(Vec::new());
-    open_as(&param, None, &|line| warnings.borrow_mut().push(line.to_string())).unwrap();
+    open_as(&param, None, &|line| {
+        warnings.borrow_mut().push(line.to_string())
+    })
+    .unwrap();
     let warnings = warnings.into_inner();
-    assert!(warnings[0].contains("rand_skip") && warnings[1].contains("force_gray"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("rand_skip") && warnings[1].contains("force_gray"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -131,19 +177,41 @@ fn a_record_unlike_the_first_names_its_key_unless_cropped_alike() {
     let dir = tempfile::tempdir().unwrap();
     let datum = |h: i32, bytes: usize| {
         let data = Some(vec![9; bytes]);
-        let datum = Datum { channels: Some(1), height: Some(h), width: Some(2), data, ..Datum::default() };
+        let datum = Datum {
+            channels: Some(1),
+            height: Some(h),
+            width: Some(2),
+            data,
+            ..Datum::default()
+        };
         datum.encode_to_vec()
     };
-    write(dir.path(), &[("a", datum(2, 4)), ("b", datum(3, 6)), ("c", datum(2, 5))]);
+    write(
+        dir.path(),
+        &[("a", datum(2, 4)), ("b", datum(3, 6)), ("c", datum(2, 5))],
+    );
     let shown = dir.path().display();
     let mut source = open(&layer(dir.path(), 1, &["data"])).unwrap();
     let error = |source: &mut dyn Source, index| format!("{:#}", batch(source, index).unwrap_err());
-    let wanted = "expected 1 x 2 x 2 (channels, height, width) like the first record, found 1 x 3 x 2";
-    assert_eq!(error(&mut *source, 1), format!("record 'b' of {shown}: {wanted}"));
+    let wanted =
+        "expected 1 x 2 x 2 (channels, height, width) like the first record, found 1 x 3 x 2";
+    assert_eq!(
+        error(&mut *source, 1),
+        format!("record 'b' of {shown}: {wanted}")
+    );
     let wanted = "expected 4 bytes in data for 1 x 2 x 2 (channels, height, width), found 5";
-    assert_eq!(error(&mut *source, 2), format!("record 'c' of {shown}: {wanted}"));
+    assert_eq!(
+        error(&mut *source, 2),
+        format!("record 'c' of {shown}: {wanted}")
+    );
 
     let mut param = layer(dir.path(), 2, &["data"]);
-    param.transform_param = Some(TransformationParameter { crop_size: Some(2), ..Default::default() });
-    assert_eq!(batch(&mut *open(&param).unwrap(), 0).unwrap()[0].data, [9.0; 8]);
+    param.transform_param = Some(TransformationParameter {
+        crop_size: Some(2),
+        ..Default::default()
+    });
+    assert_eq!(
+        batch(&mut *open(&param).unwrap(), 0).unwrap()[0].data,
+        [9.0; 8]
+    );
 }

@@ -224,11 +224,7 @@ fn lock_is_usable(folder: &Path) -> bool {
 }
 
 #[allow(unsafe_code)]
-fn open(
-    folder: &Path,
-    summary: &Summary,
-    flags: EnvFlags,
-) -> heed::Result<Env<WithoutTls>> {
+fn open(folder: &Path, summary: &Summary, flags: EnvFlags) -> heed::Result<Env<WithoutTls>> {
     let page = page_size();
     let map = usize::try_from(summary.bytes)
         .unwrap_or(usize::MAX - page)

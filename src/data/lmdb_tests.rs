@@ -32,13 +32,18 @@ pub fn counted(n: usize) -> Vec<(String, Vec<u8>)> {
         label: Some(i as i32),
         ..Datum::default()
     };
-    (0..n).map(|i| (format!("{i:08}"), record(i).encode_to_vec())).collect()
+    (0..n)
+        .map(|i| (format!("{i:08}"), record(i).encode_to_vec()))
+        .collect()
 }
 
 pub fn database(n: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let records = counted(n);
-    let records: Vec<_> = records.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+    let records: Vec<_> = records
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.clone()))
+        .collect();
     write(dir.path(), &records);
     dir
 }
@@ -95,12 +100,18 @@ fn nothing_is_written_where_no_lock_file_is_or_it_is_read_only() {
     fs::set_permissions(&lock, permissions).unwrap();
     fs::write(dir.path().join("before"), fs::read(&lock).unwrap()).unwrap();
     assert_eq!(label(&mut open(dir.path()).unwrap(), 1), 1);
-    assert_eq!(fs::read(&lock).unwrap(), fs::read(dir.path().join("before")).unwrap());
+    assert_eq!(
+        fs::read(&lock).unwrap(),
+        fs::read(dir.path().join("before")).unwrap()
+    );
 
     fs::remove_file(&lock).unwrap();
     fs::remove_file(dir.path().join("before")).unwrap();
     assert_eq!(label(&mut open(dir.path()).unwrap(), 2), 2);
-    let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    let files: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|f| f.unwrap().file_name())
+        .collect();
     assert_eq!(files, ["data.mdb"]);
 }
 
@@ -111,29 +122,50 @@ fn a_lock_that_cannot_be_had_is_a_warning() {
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
     let warnings = RefCell::new(Vec::new());
-    let mut lmdb = Lmdb::open(dir.path(), &|line| warnings.borrow_mut().push(line.to_string())).unwrap();
+    let mut lmdb = Lmdb::open(dir.path(), &|line| {
+        warnings.borrow_mut().push(line.to_string())
+    })
+    .unwrap();
     assert_eq!(label(&mut lmdb, 1), 1);
     let warnings = warnings.into_inner();
-    assert!(warnings.len() == 1 && warnings[0].starts_with("cannot lock "), "{warnings:?}");
+    assert!(
+        warnings.len() == 1 && warnings[0].starts_with("cannot lock "),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn what_is_no_database_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let shown = dir.path().display();
-    assert_eq!(error(&dir.path().join("absent")), format!("{shown}/absent does not exist"));
-    assert_eq!(error(dir.path()), format!("{shown} is not an LMDB database: it holds no file data.mdb"));
+    assert_eq!(
+        error(&dir.path().join("absent")),
+        format!("{shown}/absent does not exist")
+    );
+    assert_eq!(
+        error(dir.path()),
+        format!("{shown} is not an LMDB database: it holds no file data.mdb")
+    );
 
     let data = dir.path().join("data.mdb");
     fs::write(&data, b"").unwrap();
-    assert_eq!(error(dir.path()), format!("{shown}/data.mdb is not an LMDB database: the file is empty"));
+    assert_eq!(
+        error(dir.path()),
+        format!("{shown}/data.mdb is not an LMDB database: the file is empty")
+    );
     fs::write(&data, b"short").unwrap();
     assert!(error(&data).ends_with("data.mdb is not an LMDB database: it is too short for one"));
     fs::write(&data, [b'x'; 9000]).unwrap();
-    assert!(error(dir.path()).contains("data.mdb is not an LMDB database (expected the number 0xbeefc0de"));
+    assert!(
+        error(dir.path())
+            .contains("data.mdb is not an LMDB database (expected the number 0xbeefc0de")
+    );
     let text = dir.path().join("net.prototxt");
     fs::write(&text, b"name: 'x'").unwrap();
-    assert!(error(&text).ends_with("is a file; an LMDB database is a folder with a file data.mdb in it"));
+    assert!(
+        error(&text)
+            .ends_with("is a file; an LMDB database is a folder with a file data.mdb in it")
+    );
 }
 
 #[test]
@@ -147,7 +179,14 @@ fn empty_and_truncated_databases_are_told() {
     for length in [100, 4100, 8192, whole.len() / 2, whole.len() - 1] {
         fs::write(&data, &whole[..length]).unwrap();
         let error = error(dir.path());
-        assert!(error.contains(if length == 100 { "too short" } else { "is truncated: " }), "{length}: {error}");
+        assert!(
+            error.contains(if length == 100 {
+                "too short"
+            } else {
+                "is truncated: "
+            }),
+            "{length}: {error}"
+        );
     }
     fs::write(&data, &whole).unwrap();
     assert_eq!(open(dir.path()).unwrap().count(), 2000);
@@ -156,12 +195,21 @@ fn empty_and_truncated_databases_are_told() {
 #[test]
 fn a_record_that_is_no_datum_names_database_and_key() {
     let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), &[("000_good", counted(1)[0].1.clone()), ("001_bad\n", vec![0xff; 9])]);
+    write(
+        dir.path(),
+        &[
+            ("000_good", counted(1)[0].1.clone()),
+            ("001_bad\n", vec![0xff; 9]),
+        ],
+    );
     let mut lmdb = open(dir.path()).unwrap();
     assert_eq!(label(&mut lmdb, 0), 0);
     for _ in 0..2 {
         let error = format!("{:#}", lmdb.read(1, &mut Datum::default()).unwrap_err());
-        let wanted = format!("record '001_bad\\n' of {}: it is not a Datum: ", dir.path().display());
+        let wanted = format!(
+            "record '001_bad\\n' of {}: it is not a Datum: ",
+            dir.path().display()
+        );
         assert!(error.starts_with(&wanted), "{error}");
     }
     assert_eq!(label(&mut lmdb, 0), 0);

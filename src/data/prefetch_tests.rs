@@ -37,7 +37,11 @@ impl Drop for Counting {
 
 fn prefetch(first: u64, fails: u64, panics: u64) -> (Prefetch, Arc<AtomicUsize>) {
     let reads = Arc::new(AtomicUsize::new(0));
-    let source = Counting { fails, panics, reads: reads.clone() };
+    let source = Counting {
+        fails,
+        panics,
+        reads: reads.clone(),
+    };
     (Prefetch::new(Box::new(source), first, 3).unwrap(), reads)
 }
 
@@ -49,7 +53,10 @@ fn arrays() -> Vec<Tensor> {
 fn batches_are_the_sources_from_any_index_on() {
     let (mut prefetch, reads) = prefetch(5, u64::MAX, u64::MAX);
     let mut out = arrays();
-    assert_eq!((prefetch.samples(), prefetch.shapes()), (Some(7), vec![Shape::new([2])]));
+    assert_eq!(
+        (prefetch.samples(), prefetch.shapes()),
+        (Some(7), vec![Shape::new([2])])
+    );
     for index in (5..50).chain(2..9) {
         prefetch.read(index, &mut out).unwrap();
         assert_eq!(out[0].data, [index as f32; 2]);
@@ -58,7 +65,10 @@ fn batches_are_the_sources_from_any_index_on() {
     assert!(prefetch.waited() > Duration::ZERO);
     drop(prefetch);
     let reads = reads.load(Ordering::SeqCst);
-    assert!((1052..1064).contains(&reads), "{reads}: at most a depth more read, twice, and the source dropped");
+    assert!(
+        (1052..1064).contains(&reads),
+        "{reads}: at most a depth more read, twice, and the source dropped"
+    );
 }
 
 #[test]
@@ -80,7 +90,10 @@ fn an_error_comes_at_its_batch_and_again_when_asked_again() {
     prefetch.read(0, &mut out).unwrap();
     prefetch.read(1, &mut out).unwrap();
     for _ in 0..2 {
-        assert_eq!(prefetch.read(2, &mut out).unwrap_err().to_string(), "record '2' is broken");
+        assert_eq!(
+            prefetch.read(2, &mut out).unwrap_err().to_string(),
+            "record '2' is broken"
+        );
     }
     prefetch.read(3, &mut out).unwrap();
     assert_eq!(out[0].data, [3.0; 2]);
@@ -92,13 +105,22 @@ fn a_panic_in_the_thread_is_an_error() {
     let mut out = arrays();
     prefetch.read(0, &mut out).unwrap();
     for _ in 0..2 {
-        assert!(prefetch.read(1, &mut out).unwrap_err().to_string().contains("panicked"));
+        assert!(
+            prefetch
+                .read(1, &mut out)
+                .unwrap_err()
+                .to_string()
+                .contains("panicked")
+        );
     }
 }
 
 #[test]
 fn arrays_of_other_shapes_are_refused() {
     let (mut prefetch, _) = prefetch(0, u64::MAX, u64::MAX);
-    let error = prefetch.read(0, &mut [Tensor::zeros(Shape::new([3]))]).unwrap_err().to_string();
+    let error = prefetch
+        .read(0, &mut [Tensor::zeros(Shape::new([3]))])
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "the batch's arrays must have the shapes [[2]]");
 }

@@ -156,7 +156,12 @@ impl Net {
             }
         }
         for &v in &pass.wanted_diffs {
-            let diff = self.gather(v, feed, parts.iter().map(|p| &p.diffs));
+            let mut pieces = parts.iter().map(|p| &p.diffs);
+            let diff = match self.plan.gather[v] {
+                Gather::Rows => self.stack(v, pieces),
+                // Every group saw the gradient of the one mean.
+                Gather::Mean => self.stack(v, pieces.next().into_iter()),
+            };
             outputs.diffs.insert(v, diff);
         }
         Ok((outputs, grads))
@@ -169,21 +174,23 @@ impl Net {
         feed: &[Tensor],
         parts: impl Iterator<Item = &'a Vec<Piece>>,
     ) -> Tensor {
-        let pieces = parts
-            .filter_map(|p| p.iter().find(|(id, _)| *id == v))
-            .map(|(_, data)| data);
-        let shape = self.shapes[v].clone();
         if self.plan.gather[v] == Gather::Rows || self.plan.groups.len() == 1 {
-            let mut data = Vec::with_capacity(shape.count());
-            pieces.for_each(|p| data.extend_from_slice(p));
-            data.resize(shape.count(), 0.0);
-            return Tensor { shape, data };
+            return self.stack(v, parts);
         }
-        let mut sum = Tensor::zeros(shape);
-        pieces.for_each(|p| add(&mut sum.data, p));
+        let mut sum = Tensor::zeros(self.shapes[v].clone());
+        pieces(v, parts).for_each(|p| add(&mut sum.data, p));
         let divisor = self.normaliser_of(v, feed);
         sum.data.iter_mut().for_each(|s| *s /= divisor);
         sum
+    }
+
+    /// The groups' rows of value `v`, one after the other; zeros where there are none.
+    fn stack<'a>(&self, v: ValueId, parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
+        let shape = self.shapes[v].clone();
+        let mut data = Vec::with_capacity(shape.count());
+        pieces(v, parts).for_each(|p| data.extend_from_slice(p));
+        data.resize(shape.count(), 0.0);
+        Tensor { shape, data }
     }
 
     fn check_feed(&self, weights: &Weights, feed: &[Tensor], backward: bool) -> Result<()> {
@@ -211,6 +218,16 @@ impl Net {
         }
         Ok(())
     }
+}
+
+/// The groups' pieces of value `v`.
+fn pieces<'a>(
+    v: ValueId,
+    parts: impl Iterator<Item = &'a Vec<Piece>>,
+) -> impl Iterator<Item = &'a Vec<f32>> {
+    parts
+        .filter_map(move |p| p.iter().find(|(id, _)| *id == v))
+        .map(|(_, data)| data)
 }
 
 /// A pass under way.

@@ -112,7 +112,9 @@ impl Config {
         let train = match nets.len() {
             1 => nets.remove(0),
             0 => bail!("no net: give one of net, net_param, train_net, train_net_param"),
-            _ => bail!("several nets to train: give only one of net, net_param, train_net, train_net_param"),
+            _ => bail!(
+                "several nets to train: give only one of net, net_param, train_net, train_net_param"
+            ),
         };
         let mut train_state = State::new(Mode::Train);
         merge(&mut train_state, &train.message, param.train_state.as_ref());
@@ -121,7 +123,8 @@ impl Config {
         }
         train_state.stages.extend(stages.iter().cloned());
 
-        let mut test_nets: Vec<Parsed<NetParameter>> = param.test_net_param.iter().map(inline).collect();
+        let mut test_nets: Vec<Parsed<NetParameter>> =
+            param.test_net_param.iter().map(inline).collect();
         for name in &param.test_net {
             test_nets.push(load(name)?);
         }
@@ -135,10 +138,17 @@ impl Config {
             None => {}
         }
         if test_nets.len() > given {
-            bail!("test_iter is given {given} times for {} test nets; give it once a test net", test_nets.len());
+            bail!(
+                "test_iter is given {given} times for {} test nets; give it once a test net",
+                test_nets.len()
+            );
         }
         if !param.test_state.is_empty() && param.test_state.len() != test_nets.len() {
-            bail!("test_state is given {} times for {} test nets", param.test_state.len(), test_nets.len());
+            bail!(
+                "test_state is given {} times for {} test nets",
+                param.test_state.len(),
+                test_nets.len()
+            );
         }
         if !test_nets.is_empty() && param.test_interval() <= 0 {
             bail!("test_iter needs test_interval > 0");
@@ -148,7 +158,11 @@ impl Config {
             let mut state = State::new(Mode::Test);
             merge(&mut state, &net.message, param.test_state.get(i));
             let iterations = positive("test_iter", param.test_iter[i])?;
-            tests.push(TestConfig { net, state, iterations });
+            tests.push(TestConfig {
+                net,
+                state,
+                iterations,
+            });
         }
         let rule = Rule::new(&param)?;
         LrPolicy::new(&param)?;
@@ -165,7 +179,16 @@ impl Config {
         if param.snapshot_format() == proto::caffe::solver_parameter::SnapshotFormat::Hdf5 {
             bail!("snapshot_format: HDF5 is not supported yet; use BINARYPROTO");
         }
-        Ok(Self { param, file: solver.file, folder, train, train_state, tests, rule, regularization })
+        Ok(Self {
+            param,
+            file: solver.file,
+            folder,
+            train,
+            train_state,
+            tests,
+            rule,
+            regularization,
+        })
     }
 
     /// The iterations to train.

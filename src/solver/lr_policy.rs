@@ -38,21 +38,39 @@ impl LrPolicy {
         };
         let kind = match name {
             "fixed" => Kind::Fixed,
-            "step" => Kind::Step { gamma: gamma()?, size: stepsize()? },
+            "step" => Kind::Step {
+                gamma: gamma()?,
+                size: stepsize()?,
+            },
             "exp" => Kind::Exp { gamma: gamma()? },
-            "inv" => Kind::Inv { gamma: gamma()?, power: solver.power() },
+            "inv" => Kind::Inv {
+                gamma: gamma()?,
+                power: solver.power(),
+            },
             "multistep" => {
                 let values = solver.stepvalue.iter().map(|&v| v.max(0) as u64).collect();
-                Kind::MultiStep { gamma: gamma()?, values }
+                Kind::MultiStep {
+                    gamma: gamma()?,
+                    values,
+                }
             }
-            "poly" => Kind::Poly { power: solver.power(), max_iter: solver.max_iter().max(0) as u64 },
-            "sigmoid" => Kind::Sigmoid { gamma: gamma()?, step: stepsize()? },
+            "poly" => Kind::Poly {
+                power: solver.power(),
+                max_iter: solver.max_iter().max(0) as u64,
+            },
+            "sigmoid" => Kind::Sigmoid {
+                gamma: gamma()?,
+                step: stepsize()?,
+            },
             "" => bail!("the solver has no lr_policy; \"fixed\" keeps base_lr throughout"),
             other => bail!(
                 "unknown lr_policy \"{other}\"; Caffe has fixed, step, exp, inv, multistep, poly and sigmoid"
             ),
         };
-        Ok(Self { base: solver.base_lr(), kind })
+        Ok(Self {
+            base: solver.base_lr(),
+            kind,
+        })
     }
 
     /// The rate of iteration `iter`, computed in float32 as Caffe does.
@@ -67,7 +85,10 @@ impl LrPolicy {
             Kind::Exp { gamma } => (base * power(*gamma, iter)) as f32,
             Kind::Inv { gamma, power } => self.base * (1.0 + gamma * iter as f32).powf(-power),
             Kind::Poly { power, max_iter } => {
-                self.base * (1.0 - iter as f32 / (*max_iter).max(1) as f32).max(0.0).powf(*power)
+                self.base
+                    * (1.0 - iter as f32 / (*max_iter).max(1) as f32)
+                        .max(0.0)
+                        .powf(*power)
             }
             Kind::Sigmoid { gamma, step } => {
                 self.base * (1.0 / (1.0 + (-gamma * (iter as f32 - *step as f32)).exp()))
@@ -80,7 +101,9 @@ impl LrPolicy {
         match &self.kind {
             Kind::Step { size, .. } => iter / size,
             // Caffe looks at one value an iteration, in the order given.
-            Kind::MultiStep { values, .. } => values.iter().take_while(|&&v| iter >= v).count() as u64,
+            Kind::MultiStep { values, .. } => {
+                values.iter().take_while(|&&v| iter >= v).count() as u64
+            }
             _ => 0,
         }
     }
@@ -123,7 +146,17 @@ mod tests {
     fn what_is_missing_is_said() {
         let mut s = solver("step");
         s.stepsize = None;
-        assert!(LrPolicy::new(&s).unwrap_err().to_string().contains("stepsize"));
-        assert!(LrPolicy::new(&solver("stepp")).unwrap_err().to_string().contains("stepp"));
+        assert!(
+            LrPolicy::new(&s)
+                .unwrap_err()
+                .to_string()
+                .contains("stepsize")
+        );
+        assert!(
+            LrPolicy::new(&solver("stepp"))
+                .unwrap_err()
+                .to_string()
+                .contains("stepp")
+        );
     }
 }

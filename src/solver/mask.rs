@@ -37,7 +37,10 @@ impl Mask {
 
     /// The mask of the values that are not 0.
     pub fn of_nonzero(values: &[f32]) -> Self {
-        let mut mask = Self { count: values.len(), bits: vec![0; values.len().div_ceil(8)] };
+        let mut mask = Self {
+            count: values.len(),
+            bits: vec![0; values.len().div_ceil(8)],
+        };
         for (i, v) in values.iter().enumerate().filter(|(_, v)| **v != 0.0) {
             let _ = v;
             mask.bits[i / 8] |= 1 << (i % 8);
@@ -47,7 +50,10 @@ impl Mask {
 
     /// A mask of `count` values from its bits, lowest first; `None` if their number is wrong.
     pub fn from_bits(count: usize, bits: &[u8]) -> Option<Self> {
-        (bits.len() == count.div_ceil(8)).then(|| Self { count, bits: bits.to_vec() })
+        (bits.len() == count.div_ceil(8)).then(|| Self {
+            count,
+            bits: bits.to_vec(),
+        })
     }
 
     /// The bits, lowest first.
@@ -97,7 +103,11 @@ pub fn density<'a>(arrays: impl IntoIterator<Item = &'a Tensor>) -> f64 {
         all += t.data.len();
         alive += t.data.iter().filter(|v| **v != 0.0).count();
     }
-    if all == 0 { 1.0 } else { alive as f64 / all as f64 }
+    if all == 0 {
+        1.0
+    } else {
+        alive as f64 / all as f64
+    }
 }
 
 #[cfg(test)]

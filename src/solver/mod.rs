@@ -114,7 +114,12 @@ pub struct Options<'a> {
 impl Solver {
     /// Builds the nets and fills the weights. `data` opens the training data, `test_data` the test
     /// nets'.
-    pub fn new(config: Config, options: Options, data: &dyn OpenData, test_data: &dyn OpenData) -> Result<Self> {
+    pub fn new(
+        config: Config,
+        options: Options,
+        data: &dyn OpenData,
+        test_data: &dyn OpenData,
+    ) -> Result<Self> {
         let policy = LrPolicy::new(&config.param).with_context(|| config.file.clone())?;
         let seed = options.seed.unwrap_or(match config.param.random_seed() {
             s if s < 0 => DEFAULT_SEED,
@@ -122,9 +127,25 @@ impl Solver {
         });
         let graph = Graph::new(&config.train, &config.train_state)?;
         let opened = data.open(&graph, 0)?;
-        let net = Net::new(graph, &opened.shapes, &net::Options { backward: true, ..Default::default() })?;
-        if !net.graph().values.iter().enumerate().any(|(v, _)| net.loss_weight(v) != 0.0) {
-            bail!("{}: the net has no loss in the TRAIN phase; there is nothing to train", net.graph().file);
+        let net = Net::new(
+            graph,
+            &opened.shapes,
+            &net::Options {
+                backward: true,
+                ..Default::default()
+            },
+        )?;
+        if !net
+            .graph()
+            .values
+            .iter()
+            .enumerate()
+            .any(|(v, _)| net.loss_weight(v) != 0.0)
+        {
+            bail!(
+                "{}: the net has no loss in the TRAIN phase; there is nothing to train",
+                net.graph().file
+            );
         }
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
@@ -132,7 +153,9 @@ impl Solver {
         }
         let weights = net.fill(seed)?;
         let arrays = config.rule.histories();
-        let history = (0..arrays).flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()])).collect();
+        let history = (0..arrays)
+            .flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()]))
+            .collect();
         let gradients = net.zero_gradients();
         let masks = vec![None; weights.len()];
         let watch = watch::ChanceWatch::new(&net, config.max_iter());
@@ -179,7 +202,9 @@ impl Solver {
     pub fn weights_of_solver(&self) -> Vec<PathBuf> {
         let lists = self.config.param.weights.iter().flat_map(|w| w.split(','));
         let names = lists.map(str::trim).filter(|w| !w.is_empty());
-        names.map(|w| crate::files::resolve(w, &self.config.folder)).collect()
+        names
+            .map(|w| crate::files::resolve(w, &self.config.folder))
+            .collect()
     }
 
     /// Iterations done.
@@ -199,7 +224,12 @@ impl Solver {
 
     /// The density of the weights that can be pruned.
     pub fn density(&self) -> f64 {
-        let prunable = self.net.params().iter().zip(&self.weights).filter(|(p, _)| p.prunable);
+        let prunable = self
+            .net
+            .params()
+            .iter()
+            .zip(&self.weights)
+            .filter(|(p, _)| p.prunable);
         mask::density(prunable.map(|(_, w)| w))
     }
 
@@ -212,8 +242,13 @@ impl Solver {
 
     /// Takes a mask for every layer that `sparsity` names from the weights as they are, and prunes.
     pub fn prune(&mut self, sparsity: &sparsity::Sparsity) -> Result<()> {
-        let layers: Vec<&str> =
-            self.net.params().iter().filter(|p| p.prunable).map(|p| p.layer.as_str()).collect();
+        let layers: Vec<&str> = self
+            .net
+            .params()
+            .iter()
+            .filter(|p| p.prunable)
+            .map(|p| p.layer.as_str())
+            .collect();
         let idle = sparsity.unmatched(&layers);
         if !idle.is_empty() {
             bail!(
@@ -223,11 +258,22 @@ impl Solver {
                 layers.join(", ")
             );
         }
-        for (id, p) in self.net.params().iter().enumerate().filter(|(_, p)| p.prunable) {
+        for (id, p) in self
+            .net
+            .params()
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.prunable)
+        {
             let n = p.shape.count();
             let k = mask::pruned_count(sparsity.of(&p.layer).unwrap_or(0.0), n);
             let mask = Mask::prune_smallest(&self.weights[id].data, k);
-            info!("Pruning {}: {} of {n} weights stay, density {:.4}", p.layer, n - k, (n - k) as f64 / n as f64);
+            info!(
+                "Pruning {}: {} of {n} weights stay, density {:.4}",
+                p.layer,
+                n - k,
+                (n - k) as f64 / n as f64
+            );
             self.masks[id] = Some(mask);
         }
         self.apply_masks();
@@ -269,17 +315,31 @@ impl Solver {
         match state.own {
             Some(own) => {
                 if own.phase != self.phase {
-                    bail!("{}: this is a state of the {} phase, not {}", path.display(), own.phase, self.phase);
+                    bail!(
+                        "{}: this is a state of the {} phase, not {}",
+                        path.display(),
+                        own.phase,
+                        self.phase
+                    );
                 }
                 if own.seed != self.seed {
                     warn!("the snapshot's seed {} replaces {}", own.seed, self.seed);
                     self.seed = own.seed;
                 }
                 for (layer, k, mask) in own.masks {
-                    let id = self.net.params().iter().position(|p| p.layer == layer && p.index == k);
+                    let id = self
+                        .net
+                        .params()
+                        .iter()
+                        .position(|p| p.layer == layer && p.index == k);
                     match id {
-                        Some(id) if self.weights[id].data.len() == mask.count() => self.masks[id] = Some(mask),
-                        _ => bail!("{}: its mask of layer '{layer}' fits no layer of the net", path.display()),
+                        Some(id) if self.weights[id].data.len() == mask.count() => {
+                            self.masks[id] = Some(mask)
+                        }
+                        _ => bail!(
+                            "{}: its mask of layer '{layer}' fits no layer of the net",
+                            path.display()
+                        ),
                     }
                 }
                 self.losses = own.losses.into();
@@ -289,7 +349,13 @@ impl Solver {
             }
             None if self.phase == "sparse" => {
                 info!("The state holds no masks: weights that are 0 stay 0");
-                for (id, _) in self.net.params().iter().enumerate().filter(|(_, p)| p.prunable) {
+                for (id, _) in self
+                    .net
+                    .params()
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, p)| p.prunable)
+                {
                     self.masks[id] = Some(Mask::of_nonzero(&self.weights[id].data));
                 }
             }
@@ -311,9 +377,16 @@ impl Solver {
         info!("Snapshotting to binary proto file {}", model.display());
         crate::proto::binary::write(&model, &self.net.to_message(&self.weights))?;
         let path = snapshot::file_name(&self.prefix, self.iter, "solverstate");
-        info!("Snapshotting solver state to binary proto file {}", path.display());
+        info!(
+            "Snapshotting solver state to binary proto file {}",
+            path.display()
+        );
         let params = self.net.params();
-        let masked = self.masks.iter().enumerate().filter_map(|(id, m)| Some((id, m.as_ref()?)));
+        let masked = self
+            .masks
+            .iter()
+            .enumerate()
+            .filter_map(|(id, m)| Some((id, m.as_ref()?)));
         let tensor = |(k, h): (usize, &Vec<f32>)| Tensor {
             shape: params[k % params.len()].shape.clone(),
             data: h.clone(),
@@ -326,7 +399,9 @@ impl Solver {
             own: Some(snapshot::Own {
                 phase: self.phase.clone(),
                 seed: self.seed,
-                masks: masked.map(|(id, m)| (params[id].layer.clone(), params[id].index, m.clone())).collect(),
+                masks: masked
+                    .map(|(id, m)| (params[id].layer.clone(), params[id].index, m.clone()))
+                    .collect(),
                 test_batches: self.tests.iter().map(TestNet::batches_done).collect(),
                 losses: self.losses.iter().copied().collect(),
                 smoothed: self.smoothed,
@@ -354,7 +429,12 @@ impl Solver {
         let params: usize = self.weights.iter().map(|w| 4 * w.data.len()).sum();
         let copies = 2 + self.config.rule.histories();
         let threads = rayon::current_num_threads();
-        let tests = self.tests.iter().map(|t| t.workspace_bytes(threads)).max().unwrap_or(0);
+        let tests = self
+            .tests
+            .iter()
+            .map(|t| t.workspace_bytes(threads))
+            .max()
+            .unwrap_or(0);
         let work = self.net.workspace_bytes(threads);
         let (groups, rows, why) = self.net.cut();
         info!(
@@ -366,9 +446,15 @@ impl Solver {
         );
         match why {
             Some(layer) if self.net.batch() > 1 => {
-                info!("The batch of {} runs whole: layer '{layer}' needs all samples at once", self.net.batch());
+                info!(
+                    "The batch of {} runs whole: layer '{layer}' needs all samples at once",
+                    self.net.batch()
+                );
             }
-            _ => info!("The batch of {} runs in {groups} groups of up to {rows}", self.net.batch()),
+            _ => info!(
+                "The batch of {} runs in {groups} groups of up to {rows}",
+                self.net.batch()
+            ),
         }
     }
 }

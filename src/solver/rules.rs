@@ -58,7 +58,10 @@ impl Rule {
         let (momentum, delta) = (solver.momentum(), solver.delta());
         let without_momentum = |rule: Self| match momentum {
             0.0 => Ok(rule),
-            m => bail!("solver type \"{}\" has no momentum, but momentum is {m}", solver.r#type()),
+            m => bail!(
+                "solver type \"{}\" has no momentum, but momentum is {m}",
+                solver.r#type()
+            ),
         };
         Ok(match solver.r#type() {
             "SGD" => Self::Sgd { momentum },
@@ -72,7 +75,11 @@ impl Rule {
                 without_momentum(Self::RmsProp { delta, decay })?
             }
             "AdaDelta" => Self::AdaDelta { delta, momentum },
-            "Adam" => Self::Adam { beta1: momentum, beta2: solver.momentum2(), delta },
+            "Adam" => Self::Adam {
+                beta1: momentum,
+                beta2: solver.momentum2(),
+                delta,
+            },
             other => bail!(
                 "unknown solver type \"{other}\"; Caffe has SGD, Nesterov, AdaGrad, RMSProp, AdaDelta and Adam"
             ),
@@ -125,7 +132,11 @@ impl Rule {
                     *g *= rate;
                 }
             }
-            Self::Adam { beta1, beta2, delta } => {
+            Self::Adam {
+                beta1,
+                beta2,
+                delta,
+            } => {
                 let t = (iter + 1) as f64;
                 let second = (1.0 - f64::from(beta2).powf(t)).sqrt();
                 let correction = (second / (1.0 - f64::from(beta1).powf(t))) as f32;
@@ -146,8 +157,16 @@ mod tests {
     #[test]
     fn nothing_moves_where_all_is_zero() {
         for kind in ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"] {
-            let momentum = Some(if matches!(kind, "AdaGrad" | "RMSProp") { 0.0 } else { 0.9 });
-            let solver = SolverParameter { r#type: Some(kind.into()), momentum, ..Default::default() };
+            let momentum = Some(if matches!(kind, "AdaGrad" | "RMSProp") {
+                0.0
+            } else {
+                0.9
+            });
+            let solver = SolverParameter {
+                r#type: Some(kind.into()),
+                momentum,
+                ..Default::default()
+            };
             let rule = Rule::new(&solver).unwrap();
             let (mut g, mut h, mut h2) = ([0.0f32; 3], [0.0; 3], [0.0; 3]);
             rule.step(0.1, 4, &mut g, &mut h, &mut h2);
@@ -157,7 +176,10 @@ mod tests {
 
     #[test]
     fn an_unknown_type_is_named() {
-        let solver = SolverParameter { r#type: Some("SDG".into()), ..Default::default() };
+        let solver = SolverParameter {
+            r#type: Some("SDG".into()),
+            ..Default::default()
+        };
         assert!(Rule::new(&solver).unwrap_err().to_string().contains("SDG"));
     }
 }

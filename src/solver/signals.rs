@@ -26,10 +26,13 @@ pub struct Signals {
 impl Signals {
     /// Listens to SIGINT and SIGHUP, with these effects. A second SIGINT ends the process at once.
     pub fn listen(on_interrupt: Request, on_hangup: Request) -> Result<Self> {
-        let signals =
-            Self { interrupt: (Arc::default(), on_interrupt), hangup: (Arc::default(), on_hangup) };
+        let signals = Self {
+            interrupt: (Arc::default(), on_interrupt),
+            hangup: (Arc::default(), on_hangup),
+        };
         let register = |signal, flag: &Arc<AtomicBool>| {
-            signal_hook::flag::register(signal, Arc::clone(flag)).context("cannot listen to signals")
+            signal_hook::flag::register(signal, Arc::clone(flag))
+                .context("cannot listen to signals")
         };
         if on_interrupt == Request::Stop {
             // Registered before the flag is: it ends the process only if the flag is already up.
@@ -59,6 +62,8 @@ impl Signals {
     /// What is asked now.
     pub fn peek(&self) -> Request {
         let up = |s: &(Arc<AtomicBool>, Request)| s.0.load(Ordering::Relaxed).then_some(s.1);
-        up(&self.interrupt).or_else(|| up(&self.hangup)).unwrap_or_default()
+        up(&self.interrupt)
+            .or_else(|| up(&self.hangup))
+            .unwrap_or_default()
     }
 }

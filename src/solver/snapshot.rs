@@ -71,13 +71,24 @@ pub fn write(path: &Path, state: &State) -> Result<()> {
         recent_losses: own.losses,
         smoothed_loss: Some(own.smoothed),
         phase_start: Some(own.start),
-        extra: own.notes.into_iter().map(|(k, v)| DsdEntry { key: Some(k), value: Some(v) }).collect(),
+        extra: own
+            .notes
+            .into_iter()
+            .map(|(k, v)| DsdEntry {
+                key: Some(k),
+                value: Some(v),
+            })
+            .collect(),
         ..Default::default()
     };
     let message = SolverState {
         iter: Some(i32::try_from(state.iter).context("the iteration does not fit Caffe's int32")?),
         learned_net: Some(state.learned_net.clone()),
-        history: state.history.iter().map(|t| blob::blob(t.shape.dims(), &t.data)).collect(),
+        history: state
+            .history
+            .iter()
+            .map(|t| blob::blob(t.shape.dims(), &t.data))
+            .collect(),
         current_step: Some(state.current_step as i32),
         dsd: Some(dsd),
     };
@@ -93,9 +104,13 @@ pub fn read(path: &Path) -> Result<State> {
     let message = match binary::read_solverstate(path) {
         Ok(message) if message.iter.is_some() => message,
         other => {
-            if path.exists() && binary::read_caffemodel(path).is_ok_and(|n| !n.layer.is_empty() || !n.layers.is_empty())
+            if path.exists()
+                && binary::read_caffemodel(path)
+                    .is_ok_and(|n| !n.layer.is_empty() || !n.layers.is_empty())
             {
-                bail!("{file}: this is a caffemodel (weights), not a solver state; give it to --weights");
+                bail!(
+                    "{file}: this is a caffemodel (weights), not a solver state; give it to --weights"
+                );
             }
             other?;
             bail!("{file}: not a solver state: it names no iteration");
@@ -136,7 +151,11 @@ fn read_own(d: DsdState) -> Result<Own> {
         losses: d.recent_losses.clone(),
         smoothed: d.smoothed_loss(),
         start: d.phase_start(),
-        notes: d.extra.iter().map(|e| (e.key().to_string(), e.value().to_string())).collect(),
+        notes: d
+            .extra
+            .iter()
+            .map(|e| (e.key().to_string(), e.value().to_string()))
+            .collect(),
         test_batches: d.test_batches,
     })
 }
@@ -147,7 +166,10 @@ pub fn weights(path: &Path, state: &State) -> Result<Stored> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let beside = said.file_name().map(|n| folder.join(n));
     // Beside comes first: a run folder may have been moved or copied.
-    let found = beside.into_iter().chain([said.to_path_buf()]).find(|p| p.is_file());
+    let found = beside
+        .into_iter()
+        .chain([said.to_path_buf()])
+        .find(|p| p.is_file());
     let Some(found) = found else {
         bail!(
             "{}: its weights {} are neither there nor beside it",
@@ -171,8 +193,12 @@ pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
     let mut best: Option<(u64, PathBuf)> = None;
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();
-        let iter = name.strip_prefix(&head).and_then(|r| r.strip_suffix(".solverstate"));
-        let Some(iter) = iter.and_then(|i| i.parse::<u64>().ok()) else { continue };
+        let iter = name
+            .strip_prefix(&head)
+            .and_then(|r| r.strip_suffix(".solverstate"));
+        let Some(iter) = iter.and_then(|i| i.parse::<u64>().ok()) else {
+            continue;
+        };
         let weights = entry.path().with_extension("caffemodel");
         if weights.is_file() && best.as_ref().is_none_or(|(b, _)| iter > *b) {
             best = Some((iter, entry.path()));
@@ -185,11 +211,20 @@ pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
 pub fn check_prefix(prefix: &str) -> Result<()> {
     let probe = PathBuf::from(format!("{prefix}_iter_0.tempfile"));
     if let Some(folder) = probe.parent().filter(|p| *p != Path::new("")) {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| anyhow::anyhow!("cannot make the snapshot folder {}: {}", folder.display(), files::reason(&e)))?;
+        std::fs::create_dir_all(folder).map_err(|e| {
+            anyhow::anyhow!(
+                "cannot make the snapshot folder {}: {}",
+                folder.display(),
+                files::reason(&e)
+            )
+        })?;
     }
-    std::fs::write(&probe, b"")
-        .map_err(|e| anyhow::anyhow!("cannot write snapshots as {prefix}_iter_N: {}", files::reason(&e)))?;
+    std::fs::write(&probe, b"").map_err(|e| {
+        anyhow::anyhow!(
+            "cannot write snapshots as {prefix}_iter_N: {}",
+            files::reason(&e)
+        )
+    })?;
     let _ = std::fs::remove_file(&probe);
     Ok(())
 }

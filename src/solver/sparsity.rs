@@ -26,33 +26,61 @@ impl Sparsity {
             if name != "squeezenet_3x" {
                 bail!("unknown sparsity profile '@{name}'; known: @squeezenet_3x");
             }
-            return Ok(Self { text: text.into(), rules: profile(SQUEEZENET_3X)?, profile: true });
+            return Ok(Self {
+                text: text.into(),
+                rules: profile(SQUEEZENET_3X)?,
+                profile: true,
+            });
         }
         let mut rules = Vec::new();
         for part in text.split(',') {
             let (pattern, fraction) = part.split_once('=').unwrap_or(("*", part));
-            let value: f64 = fraction
-                .trim()
-                .parse()
-                .with_context(|| format!("sparsity '{part}': '{}' is not a number", fraction.trim()))?;
+            let value: f64 = fraction.trim().parse().with_context(|| {
+                format!("sparsity '{part}': '{}' is not a number", fraction.trim())
+            })?;
             if !(0.0..1.0).contains(&value) {
-                bail!("sparsity '{part}' must lie in [0, 1): it is the fraction of weights removed");
+                bail!(
+                    "sparsity '{part}' must lie in [0, 1): it is the fraction of weights removed"
+                );
             }
             rules.push((pattern.trim().to_string(), value));
         }
-        Ok(Self { text: text.into(), rules, profile: false })
+        Ok(Self {
+            text: text.into(),
+            rules,
+            profile: false,
+        })
     }
 
     /// The fraction to remove from `layer`; `None` if no rule matches (nothing is pruned then).
     pub fn of(&self, layer: &str) -> Option<f64> {
-        let known = |name: &str| self.rules.iter().find(|(p, _)| wildcard(p, name)).map(|r| r.1);
-        known(layer).or_else(|| if self.profile { known(&release_name(layer)) } else { None })
+        let known = |name: &str| {
+            self.rules
+                .iter()
+                .find(|(p, _)| wildcard(p, name))
+                .map(|r| r.1)
+        };
+        known(layer).or_else(|| {
+            if self.profile {
+                known(&release_name(layer))
+            } else {
+                None
+            }
+        })
     }
 
     /// The patterns that match none of `layers`: probably misspelt.
     pub fn unmatched<'a>(&'a self, layers: &[&str]) -> Vec<&'a str> {
-        let idle = |p: &str| !layers.iter().any(|l| wildcard(p, l) || wildcard(p, &release_name(l)));
-        self.rules.iter().map(|(p, _)| p.as_str()).filter(|p| idle(p)).collect()
+        let idle = |p: &str| {
+            !layers
+                .iter()
+                .any(|l| wildcard(p, l) || wildcard(p, &release_name(l)))
+        };
+        self.rules
+            .iter()
+            .map(|(p, _)| p.as_str())
+            .filter(|p| idle(p))
+            .collect()
     }
 
     /// As the user wrote it.
@@ -68,7 +96,12 @@ fn profile(tsv: &str) -> Result<Vec<(String, f64)>> {
         let (n, alive): (f64, f64) = (cells.next()?.parse().ok()?, cells.next()?.parse().ok()?);
         Some((name, 1.0 - alive / n))
     };
-    let rules = tsv.lines().skip(1).filter(|l| !l.is_empty()).map(row).collect::<Option<Vec<_>>>();
+    let rules = tsv
+        .lines()
+        .skip(1)
+        .filter(|l| !l.is_empty())
+        .map(row)
+        .collect::<Option<Vec<_>>>();
     rules.context("the built-in sparsity profile is damaged")
 }
 
@@ -132,12 +165,21 @@ mod tests {
         for bad in ["1.0", "-0.1", "abc", "conv1=", "@other", "conv1=2", ""] {
             assert!(Sparsity::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(Sparsity::parse("conv9=0.1,*=0").unwrap().unmatched(&["conv1"]), ["conv9"]);
+        assert_eq!(
+            Sparsity::parse("conv9=0.1,*=0")
+                .unwrap()
+                .unmatched(&["conv1"]),
+            ["conv9"]
+        );
     }
 
     #[test]
     fn wildcards() {
-        assert!(wildcard("*", "") && wildcard("a*b?d", "axxbcd") && wildcard("fire*/conv3x3_2", "fire9/conv3x3_2"));
+        assert!(
+            wildcard("*", "")
+                && wildcard("a*b?d", "axxbcd")
+                && wildcard("fire*/conv3x3_2", "fire9/conv3x3_2")
+        );
         assert!(!wildcard("a?", "a") && !wildcard("a*b", "abc") && !wildcard("", "x"));
     }
 }

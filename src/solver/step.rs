@@ -1,11 +1,11 @@
 //! The iterations: gradients, update, display, tests and snapshots, in Caffe's order.
 
 use super::{Ending, Reports, Solver, signals::Request};
+use crate::info;
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
 use crate::report::number::G;
 use crate::tensor::Tensor;
-use crate::info;
 use anyhow::{Context, Result, anyhow};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,9 @@ impl Solver {
             }
         }
         let p = &self.config.param;
-        if p.snapshot_after_train() && (p.snapshot() <= 0 || !self.iter.is_multiple_of(p.snapshot() as u64)) {
+        if p.snapshot_after_train()
+            && (p.snapshot() <= 0 || !self.iter.is_multiple_of(p.snapshot() as u64))
+        {
             self.snapshot()?;
         }
         if ending == Ending::Stopped {
@@ -61,7 +63,10 @@ impl Solver {
     fn iterate(&mut self, reports: &mut Reports) -> Result<Ending> {
         let starts = self.iter > 0 || self.config.param.test_initialization();
         // A test at the iteration of a snapshot came after it, so a resumed run tests there again.
-        if starts && self.due(self.config.param.test_interval()) && self.test_all(reports)? == Ending::Stopped {
+        if starts
+            && self.due(self.config.param.test_interval())
+            && self.test_all(reports)? == Ending::Stopped
+        {
             return Ok(Ending::Stopped);
         }
         let iter_size = self.config.param.iter_size().max(1) as u64;
@@ -71,7 +76,9 @@ impl Solver {
         for k in 0..iter_size {
             let batch = self.next_batch()?;
             let pass = Pass::new(self.seed, self.iter * iter_size + k);
-            outputs = self.net.forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
+            outputs =
+                self.net
+                    .forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
             if !outputs.loss.is_finite() {
                 return Err(self.diverged(outputs.loss, &pass, &batch));
             }
@@ -97,7 +104,11 @@ impl Solver {
         if self.due(self.config.param.snapshot()) || request == Request::Snapshot {
             self.snapshot()?;
         }
-        Ok(if request == Request::Stop { Ending::Stopped } else { Ending::Done })
+        Ok(if request == Request::Stop {
+            Ending::Stopped
+        } else {
+            Ending::Done
+        })
     }
 
     /// Caffe's smoothed loss: the mean over the last `average_loss` iterations.
@@ -128,11 +139,20 @@ impl Solver {
             G(self.smoothed)
         );
         let mut k = 0;
-        for (&v, value) in self.net.outputs().iter().filter_map(|v| Some((v, outputs.values.get(v)?))) {
+        for (&v, value) in self
+            .net
+            .outputs()
+            .iter()
+            .filter_map(|v| Some((v, outputs.values.get(v)?)))
+        {
             for &x in &value.data {
                 let name = &self.net.graph().values[v].name;
                 let weight = self.net.loss_weight(v);
-                info!("    Train net output #{k}: {name} = {}{}", G(x), loss_note(weight, x));
+                info!(
+                    "    Train net output #{k}: {name} = {}{}",
+                    G(x),
+                    loss_note(weight, x)
+                );
                 k += 1;
             }
         }
@@ -161,7 +181,9 @@ impl Solver {
     }
 
     fn next_batch(&mut self) -> Result<Vec<Tensor>> {
-        self.batches.next_batch().with_context(|| format!("iteration {}", self.iter))
+        self.batches
+            .next_batch()
+            .with_context(|| format!("iteration {}", self.iter))
     }
 
     fn recycle(&mut self, batch: Vec<Tensor>) {
@@ -171,14 +193,21 @@ impl Solver {
     fn forward_only(&mut self) -> Result<f32> {
         let batch = self.next_batch()?;
         let iter_size = self.config.param.iter_size().max(1) as u64;
-        let outputs = self.net.forward(&Pass::new(self.seed, self.iter * iter_size), &self.weights, &batch)?;
+        let outputs = self.net.forward(
+            &Pass::new(self.seed, self.iter * iter_size),
+            &self.weights,
+            &batch,
+        )?;
         self.recycle(batch);
         Ok(outputs.loss)
     }
 
     /// Why the loss is not finite: the first layer whose output is not.
     fn diverged(&self, loss: f32, pass: &Pass, batch: &[Tensor]) -> anyhow::Error {
-        let pass = Pass { check_finite: true, ..pass.clone() };
+        let pass = Pass {
+            check_finite: true,
+            ..pass.clone()
+        };
         let found = match self.net.forward(&pass, &self.weights, batch) {
             Err(e) => format!("{e:#}"),
             Ok(_) => "every layer's output is finite, only their sum is not".to_string(),
@@ -208,7 +237,11 @@ impl Solver {
         }
         if !all.is_empty() {
             if let Some(metrics) = &mut reports.metrics {
-                metrics.test(self.iter, &self.phase, all.iter().map(|(n, v)| (n.as_str(), *v)))?;
+                metrics.test(
+                    self.iter,
+                    &self.phase,
+                    all.iter().map(|(n, v)| (n.as_str(), *v)),
+                )?;
             }
             self.last_test = Some((self.iter, all));
         }

@@ -23,13 +23,20 @@ pub struct TestNet {
 
 impl TestNet {
     /// Builds test net number `index` on the parameters of the training net.
-    pub fn new(index: usize, config: &TestConfig, data: &dyn OpenData, trained: &[Param]) -> Result<Self> {
+    pub fn new(
+        index: usize,
+        config: &TestConfig,
+        data: &dyn OpenData,
+        trained: &[Param],
+    ) -> Result<Self> {
         let graph = Graph::new(&config.net, &config.state)?;
         let Opened { shapes, batches } = data.open(&graph, 0)?;
         let net = Net::new(graph, &shapes, &net::Options::default())?;
         let mut from = Vec::new();
         for p in net.params() {
-            let twin = trained.iter().position(|t| t.layer == p.layer && t.index == p.index);
+            let twin = trained
+                .iter()
+                .position(|t| t.layer == p.layer && t.index == p.index);
             match twin {
                 Some(id) if trained[id].shape == p.shape => from.push(id),
                 Some(id) => bail!(
@@ -46,7 +53,13 @@ impl TestNet {
                 ),
             }
         }
-        Ok(Self { net, batches, iterations: config.iterations, done: 0, from })
+        Ok(Self {
+            net,
+            batches,
+            iterations: config.iterations,
+            done: 0,
+            from,
+        })
     }
 
     /// Batches tested so far.
@@ -73,7 +86,8 @@ impl TestNet {
         compute_loss: bool,
         signals: &mut Signals,
     ) -> Result<Option<Vec<(String, f32)>>> {
-        let same = self.from.len() == trained.len() && self.from.iter().enumerate().all(|(i, &f)| i == f);
+        let same =
+            self.from.len() == trained.len() && self.from.iter().enumerate().all(|(i, &f)| i == f);
         let own: Weights;
         let weights = if same {
             trained
@@ -89,16 +103,24 @@ impl TestNet {
                 return Ok(None);
             }
             let batch = self.batches.next_batch()?;
-            let outputs = self.net.forward(&Pass::new(seed, self.done), weights, &batch)?;
+            let outputs = self
+                .net
+                .forward(&Pass::new(seed, self.done), weights, &batch)?;
             self.batches.recycle(batch);
             self.done += 1;
             loss += outputs.loss;
-            let values = self.net.outputs().iter().filter_map(|v| Some((*v, outputs.values.get(v)?)));
+            let values = self
+                .net
+                .outputs()
+                .iter()
+                .filter_map(|v| Some((*v, outputs.values.get(v)?)));
             let flat = values.flat_map(|(v, t)| t.data.iter().map(move |&x| (v, x)));
             if i == 0 {
                 sums = flat.collect();
             } else {
-                sums.iter_mut().zip(flat).for_each(|(sum, (_, x))| sum.1 += x);
+                sums.iter_mut()
+                    .zip(flat)
+                    .for_each(|(sum, (_, x))| sum.1 += x);
             }
         }
         if compute_loss {

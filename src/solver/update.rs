@@ -19,33 +19,44 @@ impl Solver {
         self.clip();
         let param = &self.config.param;
         let scale = 1.0 / param.iter_size().max(1) as f32;
-        let (decay, kind, rule, iter) =
-            (param.weight_decay(), self.config.regularization, self.config.rule, self.iter);
+        let (decay, kind, rule, iter) = (
+            param.weight_decay(),
+            self.config.regularization,
+            self.config.rule,
+            self.iter,
+        );
         let n = self.weights.len();
         let (first, second) = self.history.split_at_mut(n);
         let mut second: Vec<&mut [f32]> = second.iter_mut().map(|h| &mut h[..]).collect();
         second.resize_with(n, Default::default);
-        let arrays = self.weights.iter_mut().zip(&mut self.gradients).zip(first.iter_mut().zip(second));
-        let all: Vec<_> = arrays.zip(self.net.params().iter().zip(&self.masks)).collect();
-        all.into_par_iter().for_each(|(((w, g), (h, h2)), (p, mask))| {
-            if g.is_empty() {
-                return;
-            }
-            if scale != 1.0 {
-                g.iter_mut().for_each(|g| *g *= scale);
-            }
-            let decay = decay * p.decay_mult;
-            if decay != 0.0 {
-                regularize(g, &w.data, decay, kind);
-            }
-            rule.step(rate * p.lr_mult, iter, g, h, h2);
-            for (w, g) in w.data.iter_mut().zip(g.iter()) {
-                *w -= g;
-            }
-            if let Some(mask) = mask {
-                mask.apply(&mut w.data);
-            }
-        });
+        let arrays = self
+            .weights
+            .iter_mut()
+            .zip(&mut self.gradients)
+            .zip(first.iter_mut().zip(second));
+        let all: Vec<_> = arrays
+            .zip(self.net.params().iter().zip(&self.masks))
+            .collect();
+        all.into_par_iter()
+            .for_each(|(((w, g), (h, h2)), (p, mask))| {
+                if g.is_empty() {
+                    return;
+                }
+                if scale != 1.0 {
+                    g.iter_mut().for_each(|g| *g *= scale);
+                }
+                let decay = decay * p.decay_mult;
+                if decay != 0.0 {
+                    regularize(g, &w.data, decay, kind);
+                }
+                rule.step(rate * p.lr_mult, iter, g, h, h2);
+                for (w, g) in w.data.iter_mut().zip(g.iter()) {
+                    *w -= g;
+                }
+                if let Some(mask) = mask {
+                    mask.apply(&mut w.data);
+                }
+            });
     }
 
     /// Scales all gradients down so that their joint L2 norm is at most `clip_gradients`. As in Caffe,
@@ -65,7 +76,10 @@ impl Solver {
                 G(limit),
                 G(scale)
             );
-            self.gradients.iter_mut().flatten().for_each(|g| *g *= scale);
+            self.gradients
+                .iter_mut()
+                .flatten()
+                .for_each(|g| *g *= scale);
         }
     }
 }
@@ -81,5 +95,8 @@ fn regularize(g: &mut [f32], w: &[f32], decay: f32, kind: Regularization) {
 }
 
 fn sum_of_squares(values: &[f32]) -> f32 {
-    values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>() as f32
+    values
+        .iter()
+        .map(|&v| f64::from(v) * f64::from(v))
+        .sum::<f64>() as f32
 }

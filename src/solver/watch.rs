@@ -20,7 +20,11 @@ impl ChanceWatch {
     /// ln C.
     pub fn new(net: &Net, max_iter: u64) -> Self {
         let graph = net.graph();
-        let losses: Vec<_> = graph.nodes.iter().filter(|n| n.param.r#type().ends_with("Loss")).collect();
+        let losses: Vec<_> = graph
+            .nodes
+            .iter()
+            .filter(|n| n.param.r#type().ends_with("Loss"))
+            .collect();
         let mut classes = 0;
         if let [node] = losses[..]
             && node.param.r#type() == "SoftmaxWithLoss"
