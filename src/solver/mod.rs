@@ -99,6 +99,8 @@ pub struct Solver {
     clock: Instant,
     clock_iter: u64,
     last_test: Option<(u64, Vec<(String, f32)>)>,
+    /// The iteration of the last snapshot under `prefix`.
+    saved: Option<u64>,
 }
 
 /// What a solver is made with beside its prototxt.
@@ -179,6 +181,7 @@ impl Solver {
             clock: Instant::now(),
             clock_iter: 0,
             last_test: None,
+            saved: None,
             config,
         })
     }
@@ -311,6 +314,8 @@ impl Solver {
         }
         self.iter = state.iter;
         self.start = state.iter;
+        let own_file = snapshot::file_name(&self.prefix, self.iter, "solverstate");
+        self.saved = (path == own_file).then_some(self.iter);
         let mut tested = Vec::new();
         match state.own {
             Some(own) => {
@@ -372,7 +377,7 @@ impl Solver {
     }
 
     /// Writes the weights and the state; gives the path of the weights.
-    pub fn snapshot(&self) -> Result<PathBuf> {
+    pub fn snapshot(&mut self) -> Result<PathBuf> {
         let model = snapshot::file_name(&self.prefix, self.iter, "caffemodel");
         info!("Snapshotting to binary proto file {}", model.display());
         crate::proto::binary::write(&model, &self.net.to_message(&self.weights))?;
@@ -410,6 +415,7 @@ impl Solver {
             }),
         };
         snapshot::write(&path, &state)?;
+        self.saved = Some(self.iter);
         Ok(model)
     }
 

@@ -24,10 +24,7 @@ impl Solver {
                 break;
             }
         }
-        let p = &self.config.param;
-        if p.snapshot_after_train()
-            && (p.snapshot() <= 0 || !self.iter.is_multiple_of(p.snapshot() as u64))
-        {
+        if self.config.param.snapshot_after_train() && self.saved != Some(self.iter) {
             self.snapshot()?;
         }
         if ending == Ending::Stopped {
