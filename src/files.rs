@@ -7,6 +7,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 
+/// Makes a write beyond the limit on file sizes (`ulimit -f`) an error like a full disk, where the system
+/// would end the process.
+///
+/// # Errors
+/// The system refuses.
+pub fn outlive_size_limit() -> Result<()> {
+    #[cfg(unix)]
+    {
+        // A signal that is handled, in whatever way, lets the write fail instead.
+        let noted = std::sync::Arc::default();
+        signal_hook::flag::register(libc::SIGXFSZ, noted)
+            .map_err(|e| anyhow!("cannot listen to signals: {e}"))?;
+    }
+    Ok(())
+}
+
 /// What the system said, without its error number.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use dsd::cli::{self, Cli};
 use dsd::commands;
+use dsd::files;
 use dsd::report::output;
 
 fn main() -> ExitCode {
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
+    files::outlive_size_limit()?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(cli.global.threads.unwrap_or(0))
         .build_global()
