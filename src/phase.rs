@@ -2,7 +2,7 @@
 //! The loop itself is the solver's and knows none of this.
 
 use crate::solver::sparsity::Sparsity;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,17 @@ impl Flow {
     pub fn read(path: &Path) -> Result<Self> {
         let text = crate::files::read_text(path)?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Self::parse(&text, &folder).with_context(|| path.display().to_string())
+        Self::parse(&text, &folder).map_err(|e| match e.downcast_ref::<toml::de::Error>() {
+            Some(e) => {
+                let (line, column) = place(&text, e.span().map_or(0, |s| s.start));
+                anyhow!(
+                    "{}:{line}:{column}: {}",
+                    path.display(),
+                    one_line(e.message())
+                )
+            }
+            None => e.context(path.display().to_string()),
+        })
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self> {
@@ -238,6 +248,17 @@ impl Flow {
         }
         Ok(self)
     }
+}
+
+/// Line and column, from 1, of byte `at` of a text.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
