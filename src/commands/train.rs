@@ -65,9 +65,13 @@ impl Runner<'_> {
         }
         let prefix = caffe_prefix(&config, path);
         let resume = self.resume_state(&prefix);
-        let mut solver = self.solver(config, Phase::Dense, prefix)?;
+        let saves = config.param.snapshot() > 0 || config.param.snapshot_after_train();
+        let mut solver = self.solver(config, Phase::Dense, prefix.clone())?;
         self.start_weights(&mut solver, &[], resume.as_deref())?;
-        let mut reports = self.reports(Phase::Dense, 0, "train", &solver)?;
+        if saves {
+            snapshot::check_prefix(&prefix)?;
+        }
+        let mut reports = self.reports(Phase::Dense, (0, 0), "train", &solver)?;
         solver.log_memory();
         solver.solve(&mut reports)
     }
@@ -112,7 +116,7 @@ impl Runner<'_> {
                 .filter(|s| s.phase == step.phase)
                 .count();
             let (ending, record) =
-                self.phase(step, nth, &folder, &weights, flow.steps.len() > 1)?;
+                self.phase(step, (k, nth), &folder, &weights, flow.steps.len() > 1)?;
             if let Some(record) = record {
                 weights = vec![folder.path(&step.name).join(&record.weights)];
                 records.push(record);
@@ -129,11 +133,12 @@ impl Runner<'_> {
         Ok(Ending::Done)
     }
 
-    /// One phase. The record tells how it ended; there is none if it was stopped.
+    /// One phase. `place` is its number in the flow and how many of its kind come before it. The record
+    /// tells how it ended; there is none if it was stopped.
     fn phase(
         &mut self,
         step: &Step,
-        nth: usize,
+        place: (usize, usize),
         folder: &RunFolder,
         weights: &[PathBuf],
         several: bool,
@@ -189,7 +194,7 @@ impl Runner<'_> {
             let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
             solver.prune(&Sparsity::parse(text)?)?;
         }
-        let mut reports = self.reports(step.phase, nth, &step.name, &solver)?;
+        let mut reports = self.reports(step.phase, place, &step.name, &solver)?;
         solver.log_memory();
         let started = Instant::now();
         let before = if resumed {
@@ -348,7 +353,7 @@ impl Runner<'_> {
     fn reports(
         &mut self,
         phase: Phase,
-        nth: usize,
+        (k, nth): (usize, usize),
         label: &str,
         solver: &Solver,
     ) -> Result<Reports> {
@@ -356,10 +361,7 @@ impl Runner<'_> {
         let metrics = match &self.args.args.metrics {
             None => None,
             Some(path) => {
-                let fresh = solver.iter() == 0
-                    && nth == 0
-                    && self.first_phase(phase)
-                    && !self.args.args.resume;
+                let fresh = solver.iter() == 0 && k == 0 && !self.args.args.resume;
                 Some(if fresh {
                     Metrics::create(path)?
                 } else {
@@ -380,14 +382,6 @@ impl Runner<'_> {
             bar: Some(bar),
             signals: self.signals.clone(),
         })
-    }
-
-    /// Whether a run of these arguments begins with `phase`.
-    fn first_phase(&self, phase: Phase) -> bool {
-        match self.args.phase {
-            Some(PhaseName::Sparse | PhaseName::Redense) => true,
-            _ => phase == Phase::Dense,
-        }
     }
 }
 
