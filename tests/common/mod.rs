@@ -6,6 +6,8 @@
 #[cfg(unix)]
 pub mod process;
 
+pub mod lmdb;
+
 use assert_cmd::Command;
 use dsd::net::weights::Stored;
 use dsd::proto::{self, SolverState, binary, blob};

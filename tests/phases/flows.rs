@@ -1,0 +1,225 @@
+//! `--flow F.toml`: sequences of phases, whole, resumed, and refused; and the default run.
+
+use super::common::process::{assert_same, run, start, wait_for};
+use super::common::{assert_says, dsd, error_of, log_texts, names_in, small_run, write};
+use std::fs;
+
+const FLOW: &str = r#"
+solver = "solver.prototxt"
+sparsity = 0.5
+[[phase]]
+kind = "dense"
+[[phase]]
+kind = "sparse"
+sparsity = "conv=0.25,*=0.5"
+[[phase]]
+kind = "redense"
+max_iter = 4
+[[phase]]
+kind = "sparse"
+[[phase]]
+kind = "redense"
+base_lr = 0.002
+"#;
+
+#[test]
+fn a_flow_runs_every_phase_in_its_folder_and_prints_them() {
+    let folder = small_run(20, 6, "snapshot: 2");
+    write(folder.path(), "flow.toml", FLOW);
+    let args = [
+        "train",
+        "--flow",
+        "flow.toml",
+        "--out",
+        "r",
+        "--metrics",
+        "m.jsonl",
+    ];
+    let output = run(folder.path(), &args);
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    let phases: Vec<&str> = rows[2..].iter().map(|r| r[0]).collect();
+    assert_eq!(
+        phases,
+        ["dense", "sparse", "redense", "sparse-2", "redense-2"]
+    );
+    let iterations: Vec<&str> = rows[2..].iter().map(|r| r[2]).collect();
+    assert_eq!(iterations, ["6", "6", "4", "6", "6"]);
+    // conv has 72 weights, ip 1280.
+    assert_eq!(
+        [rows[2][1], rows[3][1], rows[5][1]],
+        ["1.0000", "0.5133", "0.5000"]
+    );
+    let plans = [
+        ["Phase sparse-2", "Phase redense-2"],
+        ["Snapshotting solver state", "Optimization Done"],
+    ];
+    for plan in plans {
+        let killed = small_run(20, 6, "snapshot: 2");
+        write(killed.path(), "flow.toml", FLOW);
+        for (i, text) in plan.iter().enumerate() {
+            let resume: &[&str] = if i == 0 { &[] } else { &["--resume"] };
+            let (mut child, mut log) = start(killed.path(), &[&args[..], resume].concat());
+            assert!(wait_for(&mut log, text, 1), "no {text}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        run(killed.path(), &[&args[..], &["--resume"]].concat());
+        let what = format!("{plan:?}");
+        for part in [
+            "r/dense",
+            "r/sparse",
+            "r/redense",
+            "r/sparse-2",
+            "r/redense-2",
+            "m.jsonl",
+        ] {
+            assert_same(killed.path(), folder.path(), part, &what);
+        }
+    }
+}
+
+#[test]
+fn a_flow_that_starts_sparse_takes_its_weights_and_a_fresh_metrics_file() {
+    let folder = small_run(20, 4, "");
+    run(
+        folder.path(),
+        &[
+            "dense",
+            "--solver",
+            "solver.prototxt",
+            "--out",
+            "d",
+            "--metrics",
+            "m.jsonl",
+        ],
+    );
+    let flow = "solver = 'solver.prototxt'\nweights = 'd/dense/small_iter_4.caffemodel'\n[[phase]]\nkind = 'sparse'\n[[phase]]\nkind = 'redense'\n";
+    write(folder.path(), "flow.toml", flow);
+    run(
+        folder.path(),
+        &[
+            "train",
+            "--flow",
+            "flow.toml",
+            "--out",
+            "r",
+            "--metrics",
+            "m.jsonl",
+        ],
+    );
+    let metrics = fs::read_to_string(folder.path().join("m.jsonl")).unwrap();
+    assert!(!metrics.contains("\"dense\""), "{metrics}");
+    assert_eq!(metrics.lines().filter(|l| l.contains("\"lr\"")).count(), 8);
+}
+
+#[test]
+fn a_flow_that_makes_no_sense_is_refused_before_anything_runs() {
+    let folder = small_run(20, 4, "");
+    let phase = |lines: &str| format!("[[phase]]\n{lines}\n");
+    let (dense, sparse) = (phase("kind = 'dense'"), phase("kind = 'sparse'"));
+    let redense = phase("kind = 'redense'");
+    let cases = [
+        ("".to_string(), "no [[phase]]"),
+        (format!("{dense}{redense}"), "no mask to lift"),
+        (format!("{sparse}{dense}"), "call it redense"),
+        (phase("kind = 'sparse'\nsparsity = 1.0"), "[0, 1)"),
+        (
+            phase("kind = 'dense'\nsparsity = 0.5"),
+            "only a sparse one prunes",
+        ),
+        (phase("kind = 'dense'\nmax_iter = 0"), "max_iter 0"),
+        (
+            phase("kind = 'dense'\nmax_iter = -5"),
+            "flow.toml:3:12: invalid value: integer `-5`",
+        ),
+        (phase("kind = 'spares'"), "spares"),
+        (phase("kind = 'dense'\nmax_itr = 5"), "max_itr"),
+        (
+            phase("kind = 'sparse'\nsparsity = 0.6") + &phase("kind = 'sparse'\nsparsity = 0.4"),
+            "only prune further",
+        ),
+        ("[[phase]\nkind = 'dense'".to_string(), "flow.toml:1:"),
+        (
+            "solver = 'none.prototxt'\n".to_string() + &dense,
+            "none.prototxt",
+        ),
+        (dense.clone(), "has no solver"),
+    ];
+    for (text, words) in cases {
+        write(folder.path(), "flow.toml", &text);
+        let output = dsd()
+            .args(["train", "--flow", "flow.toml", "--out", "r"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let error = error_of(&output, 1);
+        assert_says(&error, &[words]);
+        assert!(!folder.path().join("r").exists(), "{text}");
+    }
+    let missing = dsd()
+        .args(["train", "--flow", "other.toml"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_says(&error_of(&missing, 1), &["cannot read other.toml"]);
+    let both = dsd()
+        .args(["train", "--flow", "flow.toml", "--phase", "dense"])
+        .output()
+        .unwrap();
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn the_default_run_ends_each_phase_above_97_percent_and_prints_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = dsd()
+        .args(["train", "--metrics", "m.jsonl"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    for word in [
+        "phase",
+        "density",
+        "iterations",
+        "loss",
+        "accuracy",
+        "time",
+        "weights",
+    ] {
+        assert!(rows[0].contains(&word), "{table}");
+    }
+    let phases: Vec<&str> = rows[2..].iter().map(|r| r[0]).collect();
+    assert_eq!(phases, ["dense", "sparse", "redense"], "{table}");
+    for row in &rows[2..] {
+        assert!(row[4].parse::<f64>().unwrap() >= 0.97, "{table}");
+    }
+    assert_eq!((rows[2][1], rows[3][1]), ("1.0000", "0.7000"), "{table}");
+    assert_eq!(names_in(folder.path()), ["dsd_run", "m.jsonl"]);
+
+    // The result is scored without naming its net; the score is the table's.
+    let weights = rows[4].last().unwrap();
+    let score = dsd()
+        .args(["test", "--iterations", "10", "--weights", weights])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let lines = log_texts(&score.stderr);
+    assert!(
+        lines.contains(&format!("accuracy = {}", rows[4][4])),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|l| l.contains("built-in net digits")),
+        "{lines:?}"
+    );
+}

@@ -1,0 +1,97 @@
+//! What the redense phase starts from; learning rates; what is missing without the phase before.
+
+use super::common::{self, assert_says, names_in, small_run, state_of, weights_of, write};
+use super::{fails, run};
+
+#[test]
+fn redense_starts_from_the_sparse_weights_with_no_mask_and_no_history() {
+    let folder = small_run(20, 6, "snapshot: 3");
+    let args = ["--solver", "solver.prototxt", "--out", "r"];
+    run(folder.path(), &[&["dense"], &args[..]].concat());
+    run(
+        folder.path(),
+        &[&["prune", "--sparsity", "0.5"], &args[..]].concat(),
+    );
+    run(
+        folder.path(),
+        &[&["redense", "--max_iter", "0"], &args[..]].concat(),
+    );
+    let file = |name: &str| folder.path().join("r").join(name);
+    let sparse = weights_of(&file("sparse/small_iter_6.caffemodel"));
+    assert!(weights_of(&file("redense/small_iter_0.caffemodel")) == sparse);
+    let (state, history) = state_of(&file("redense/small_iter_0.solverstate"));
+    assert!(history.iter().flatten().all(|h| *h == 0.0));
+    assert!(state.dsd.unwrap().masks.is_empty());
+    run(folder.path(), &[&["redense"], &args[..]].concat());
+    let after = weights_of(&file("redense/small_iter_3.caffemodel"));
+    let back = after["ip/0"].iter().zip(&sparse["ip/0"]);
+    assert!(back.filter(|(a, s)| **s == 0.0 && **a != 0.0).count() > 100);
+    // The earlier run of the phase was moved aside.
+    assert!(file("redense.old1/small_iter_0.caffemodel").exists());
+}
+
+/// The first rate that each phase printed.
+fn rates(lines: &[String]) -> Vec<&str> {
+    let first = |l: &&String| l.starts_with("Iteration 0, lr = ");
+    lines.iter().filter(first).map(|l| &l[18..]).collect()
+}
+
+#[test]
+fn redense_takes_a_tenth_of_the_rate_unless_its_solver_is_its_own() {
+    let folder = small_run(20, 2, "");
+    let own = common::digits_solver(2, "").replace("base_lr: 0.05", "base_lr: 0.02");
+    write(folder.path(), "own.prototxt", &own);
+    let args = ["--solver", "solver.prototxt", "--out", "r"];
+    let lines = run(
+        folder.path(),
+        &[&["train", "--phase", "dsd"], &args[..]].concat(),
+    );
+    assert_eq!(rates(&lines), ["0.05", "0.05", "0.005"]);
+    let lines = run(folder.path(), &[&["redense"], &args[..]].concat());
+    assert_eq!(rates(&lines), ["0.005"]);
+    let lines = run(
+        folder.path(),
+        &["redense", "--solver", "own.prototxt", "--out", "r"],
+    );
+    assert_eq!(rates(&lines), ["0.02"]);
+    let flow = "solver = 'solver.prototxt'\n[[phase]]\nkind = 'dense'\n[[phase]]\nkind = 'sparse'\nbase_lr = 0.03\n\
+                [[phase]]\nkind = 'redense'\n[[phase]]\nkind = 'sparse'\n[[phase]]\nkind = 'redense'\nsolver = 'own.prototxt'\n";
+    write(folder.path(), "flow.toml", flow);
+    let lines = run(
+        folder.path(),
+        &["train", "--flow", "flow.toml", "--out", "f"],
+    );
+    assert_eq!(rates(&lines), ["0.05", "0.03", "0.005", "0.05", "0.02"]);
+    let names = names_in(&folder.path().join("f"));
+    assert_eq!(
+        names,
+        ["dense", "redense", "redense-2", "sparse", "sparse-2"]
+    );
+}
+
+#[test]
+fn pruning_without_a_dense_result_says_what_is_missing() {
+    let folder = small_run(20, 2, "");
+    let error = fails(
+        folder.path(),
+        &["prune", "--solver", "solver.prototxt", "--out", "r"],
+        1,
+    );
+    assert_says(
+        &error,
+        &[
+            "sparse phase has no weights",
+            "r/dense",
+            "--weights",
+            "run the dense phase first",
+        ],
+    );
+    let error = fails(folder.path(), &["redense", "--out", "r"], 1);
+    assert_says(
+        &error,
+        &["redense phase has no weights", "r/sparse", "--weights"],
+    );
+    let error = fails(folder.path(), &["train", "--phase", "sparse"], 1);
+    assert_says(&error, &["dsd_run/dense"]);
+    assert_eq!(names_in(folder.path()), ["net.prototxt", "solver.prototxt"]);
+}
