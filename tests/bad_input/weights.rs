@@ -1,0 +1,125 @@
+//! Weights and solver states.
+
+use super::common::{digits_net, dsd, names_in, small_run, write};
+use super::{TRAIN, fails};
+use std::fs;
+
+/// A folder with trained weights and a state, of iteration 2.
+fn trained() -> tempfile::TempDir {
+    let folder = small_run(20, 2, "");
+    dsd()
+        .args(TRAIN)
+        .current_dir(folder.path())
+        .assert()
+        .success();
+    folder
+}
+
+#[test]
+fn truncated_weights_and_states_are_refused() {
+    let folder = trained();
+    let at = folder.path();
+    for kind in ["caffemodel", "solverstate"] {
+        let bytes = fs::read(at.join(format!("small_iter_2.{kind}"))).unwrap();
+        let flag = ["--weights", "--snapshot"][usize::from(kind == "solverstate")];
+        let file = format!("cut.{kind}");
+        for keep in [0, 1, bytes.len() / 3, bytes.len() - 1] {
+            fs::write(at.join(&file), &bytes[..keep]).unwrap();
+            let before = names_in(at);
+            fails(at, &[&TRAIN[..], &[flag, &file]].concat(), &[&file]);
+            assert_eq!(names_in(at), before);
+        }
+        fs::remove_file(at.join(&file)).unwrap();
+    }
+    dsd()
+        .args([
+            "export",
+            "--weights",
+            "small_iter_2.caffemodel",
+            "--out",
+            "w.npz",
+        ])
+        .current_dir(at)
+        .assert()
+        .success();
+    let bytes = fs::read(at.join("w.npz")).unwrap();
+    fs::write(at.join("w.npz"), &bytes[..bytes.len() - 40]).unwrap();
+    fails(
+        at,
+        &[&TRAIN[..], &["--weights", "w.npz"]].concat(),
+        &["w.npz"],
+    );
+}
+
+#[test]
+fn weights_of_another_shape_or_net_are_refused_with_the_reason() {
+    let folder = trained();
+    let at = folder.path();
+    let weights = [&TRAIN[..], &["--weights", "small_iter_2.caffemodel"]].concat();
+    let net = digits_net(20, "");
+    write(
+        at,
+        "net.prototxt",
+        &net.replace("num_output: 8", "num_output: 9"),
+    );
+    fails(
+        at,
+        &weights,
+        &[
+            "small_iter_2.caffemodel",
+            "blob 0 of layer 'conv'",
+            "8 1 3 3 (72)",
+            "9 1 3 3 (81)",
+        ],
+    );
+    write(
+        at,
+        "net.prototxt",
+        &net.replace("\"conv\"", "\"c\"").replace("\"ip\"", "\"i\""),
+    );
+    fails(at, &weights, &["no layer name matches", "conv, ip", "c, i"]);
+    // A state of another net.
+    write(
+        at,
+        "net.prototxt",
+        &net.replace("num_output: 10", "num_output: 11"),
+    );
+    fails(
+        at,
+        &[&TRAIN[..], &["--snapshot", "small_iter_2.solverstate"]].concat(),
+        &["layer 'ip'", "11 128 (1408)"],
+    );
+}
+
+#[test]
+fn swapped_weights_and_states_are_recognised() {
+    let folder = trained();
+    let at = folder.path();
+    let given = [&TRAIN[..], &["--snapshot", "small_iter_2.caffemodel"]].concat();
+    fails(
+        at,
+        &given,
+        &[
+            "small_iter_2.caffemodel",
+            "is a caffemodel",
+            "not a solver state",
+            "--weights",
+        ],
+    );
+    let given = [&TRAIN[..], &["--weights", "small_iter_2.solverstate"]].concat();
+    fails(
+        at,
+        &given,
+        &["small_iter_2.solverstate", "not a caffemodel"],
+    );
+    fs::remove_file(at.join("small_iter_2.caffemodel")).unwrap();
+    let given = [&TRAIN[..], &["--snapshot", "small_iter_2.solverstate"]].concat();
+    fails(
+        at,
+        &given,
+        &[
+            "small_iter_2.solverstate",
+            "its weights small_iter_2.caffemodel",
+        ],
+    );
+}
