@@ -68,7 +68,6 @@ impl Runner<'_> {
         let mut solver = self.solver(config, Phase::Dense, prefix)?;
         self.start_weights(&mut solver, &[], resume.as_deref())?;
         let mut reports = self.reports(Phase::Dense, 0, "train", &solver)?;
-        solver.log_memory();
         solver.solve(&mut reports)
     }
 
@@ -190,7 +189,6 @@ impl Runner<'_> {
             solver.prune(&Sparsity::parse(text)?)?;
         }
         let mut reports = self.reports(step.phase, nth, &step.name, &solver)?;
-        solver.log_memory();
         let started = Instant::now();
         let before = if resumed {
             folder.seconds(&step.name)
