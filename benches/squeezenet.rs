@@ -20,7 +20,11 @@ fn batch(n: usize, labels: bool) -> Vec<Tensor> {
     let mut batch = vec![pictures];
     if labels {
         let mut classes = Tensor::zeros(Shape::new([n]));
-        classes.data.iter_mut().enumerate().for_each(|(i, v)| *v = (i % 1000) as f32);
+        classes
+            .data
+            .iter_mut()
+            .enumerate()
+            .for_each(|(i, v)| *v = (i % 1000) as f32);
         batch.push(classes);
     }
     batch
@@ -29,11 +33,18 @@ fn batch(n: usize, labels: bool) -> Vec<Tensor> {
 fn net(n: usize, mode: Mode) -> (Net, Vec<Tensor>) {
     let model = models::find("squeezenet_v1.0").expect("built in");
     let train = mode == Mode::Train;
-    let parsed = if train { model.train_val(Family::Release) } else { model.deploy(Family::Release) };
+    let parsed = if train {
+        model.train_val(Family::Release)
+    } else {
+        model.deploy(Family::Release)
+    };
     let graph = Graph::new(&parsed.expect("parses"), &State::new(mode)).expect("a graph");
     let batch = batch(n, train);
     let shapes: Vec<Shape> = batch.iter().map(|t| t.shape.clone()).collect();
-    let options = Options { backward: train, ..Default::default() };
+    let options = Options {
+        backward: train,
+        ..Default::default()
+    };
     (Net::new(graph, &shapes, &options).expect("a net"), batch)
 }
 
@@ -45,7 +56,12 @@ fn squeezenet(c: &mut Criterion) {
         let weights = net.fill(1).expect("weights");
         group.throughput(Throughput::Elements(n as u64));
         group.bench_function(format!("inference, batch {n}"), |b| {
-            b.iter(|| black_box(net.forward(&Pass::new(1, 0), &weights, &batch).expect("runs")));
+            b.iter(|| {
+                black_box(
+                    net.forward(&Pass::new(1, 0), &weights, &batch)
+                        .expect("runs"),
+                )
+            });
         });
     }
     let (net, batch) = net(8, Mode::Train);
@@ -54,7 +70,12 @@ fn squeezenet(c: &mut Criterion) {
     group.throughput(Throughput::Elements(8));
     group.bench_function("training step, batch 8", |b| {
         let pass = Pass::new(1, 0);
-        b.iter(|| black_box(net.forward_backward(&pass, &weights, &batch, &mut gradients).expect("runs")));
+        b.iter(|| {
+            black_box(
+                net.forward_backward(&pass, &weights, &batch, &mut gradients)
+                    .expect("runs"),
+            )
+        });
     });
     group.finish();
 }
