@@ -39,9 +39,15 @@ macro_rules! builtin {
 }
 
 /// All of them.
-pub static BUILTIN: [Builtin; 3] = [
+pub static BUILTIN: [Builtin; 9] = [
     builtin!("squeezenet_v1.0"),
     builtin!("squeezenet_v1.1"),
+    builtin!("squeezenet_bypass"),
+    builtin!("alexnet"),
+    builtin!("vgg16"),
+    builtin!("googlenet"),
+    builtin!("resnet18"),
+    builtin!("resnet50"),
     builtin!("digits"),
 ];
 
@@ -91,7 +97,12 @@ impl Builtin {
     /// The solver of a phase.
     pub fn solver(&self, phase: Phase) -> Result<Parsed<SolverParameter>> {
         let file = format!("models/{}/solver_{phase}.prototxt", self.name);
-        Ok(parse(self.solvers[phase as usize], &file)?)
+        Ok(parse(self.solver_text(phase), &file)?)
+    }
+
+    /// The text of the solver of a phase.
+    pub fn solver_text(&self, phase: Phase) -> &'static str {
+        self.solvers[phase as usize]
     }
 
     /// The deploy net, built: names and shapes of all parameters.
@@ -141,10 +152,12 @@ pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
     (0..node.tops.len()).map(shape).collect()
 }
 
-/// The built-in net whose layer names and shapes are those of a weights file.
+/// The built-in net all of whose layers a weights file has, by name and shape; of several, the one that
+/// leaves least of the file unused (a training net's weights hold its auxiliary classifiers too).
 pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
     let bytes = files::read(path)?;
     let mut stored: Option<Stored> = None;
+    let mut best: Option<(usize, &'static Builtin, Family)> = None;
     for builtin in &BUILTIN {
         for family in [Family::Release, Family::Original] {
             let net = builtin.skeleton(family)?;
@@ -155,18 +168,16 @@ pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
                 Some(stored) => stored,
                 none => none.insert(weights_file::read_named(path, &bytes)?),
             };
-            let mut weights = net
-                .params()
-                .iter()
-                .map(|p| crate::tensor::Tensor::zeros(p.shape.clone()))
-                .collect();
-            if let Ok(plan) = net.load(&mut weights, stored)
+            if let Ok(plan) = net.match_weights(stored)
                 && plan.missing.is_empty()
-                && plan.unused.is_empty()
+                && best.is_none_or(|(unused, ..)| plan.unused.len() < unused)
             {
-                return Ok((builtin, family));
+                best = Some((plan.unused.len(), builtin, family));
             }
         }
+    }
+    if let Some((_, builtin, family)) = best {
+        return Ok((builtin, family));
     }
     let names: Vec<&str> = BUILTIN.iter().map(|b| b.name).collect();
     bail!(
