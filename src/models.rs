@@ -4,7 +4,6 @@
 use crate::compress::net_file;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node, State};
-use crate::net::weights::Stored;
 use crate::net::{Net, Options};
 use crate::phase::Phase;
 use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
@@ -141,26 +140,35 @@ pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
     (0..node.tops.len()).map(shape).collect()
 }
 
-/// The built-in net whose layer names and shapes are those of a weights file.
-pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
-    let bytes = files::read(path)?;
-    let mut stored: Option<Stored> = None;
+/// The built-in net whose weights a Deep Compression file holds, if these bytes are one.
+pub fn compressed(bytes: &[u8]) -> Result<Option<(&'static Builtin, Family)>> {
     for builtin in &BUILTIN {
         for family in [Family::Release, Family::Original] {
             let net = builtin.skeleton(family)?;
-            if net_file::looks_like(&bytes, &weights_file::net_layers(&net)) {
-                return Ok((builtin, family));
+            if net_file::looks_like(bytes, &weights_file::net_layers(&net)) {
+                return Ok(Some((builtin, family)));
             }
-            let stored = match &mut stored {
-                Some(stored) => stored,
-                none => none.insert(weights_file::read_named(path, &bytes)?),
-            };
+        }
+    }
+    Ok(None)
+}
+
+/// The built-in net whose layer names and shapes are those of a weights file.
+pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
+    let bytes = files::read(path)?;
+    if let Some(found) = compressed(&bytes)? {
+        return Ok(found);
+    }
+    let stored = weights_file::read_named(path, &bytes)?;
+    for builtin in &BUILTIN {
+        for family in [Family::Release, Family::Original] {
+            let net = builtin.skeleton(family)?;
             let mut weights = net
                 .params()
                 .iter()
                 .map(|p| crate::tensor::Tensor::zeros(p.shape.clone()))
                 .collect();
-            if let Ok(plan) = net.load(&mut weights, stored)
+            if let Ok(plan) = net.load(&mut weights, &stored)
                 && plan.missing.is_empty()
                 && plan.unused.is_empty()
             {
