@@ -4,7 +4,6 @@
 use crate::compress::net_file;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node, State};
-use crate::net::weights::Stored;
 use crate::net::{Net, Options};
 use crate::phase::Phase;
 use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
@@ -152,23 +151,31 @@ pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
     (0..node.tops.len()).map(shape).collect()
 }
 
+/// The built-in net whose weights a Deep Compression file holds, if these bytes are one.
+pub fn compressed(bytes: &[u8]) -> Result<Option<(&'static Builtin, Family)>> {
+    for builtin in &BUILTIN {
+        for family in [Family::Release, Family::Original] {
+            let net = builtin.skeleton(family)?;
+            if net_file::looks_like(bytes, &weights_file::net_layers(&net)) {
+                return Ok(Some((builtin, family)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The built-in net all of whose layers a weights file has, by name and shape; of several, the one that
 /// leaves least of the file unused (a training net's weights hold its auxiliary classifiers too).
 pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
     let bytes = files::read(path)?;
-    let mut stored: Option<Stored> = None;
+    if let Some(found) = compressed(&bytes)? {
+        return Ok(found);
+    }
+    let stored = weights_file::read_named(path, &bytes)?;
     let mut best: Option<(usize, &'static Builtin, Family)> = None;
     for builtin in &BUILTIN {
         for family in [Family::Release, Family::Original] {
-            let net = builtin.skeleton(family)?;
-            if net_file::looks_like(&bytes, &weights_file::net_layers(&net)) {
-                return Ok((builtin, family));
-            }
-            let stored = match &mut stored {
-                Some(stored) => stored,
-                none => none.insert(weights_file::read_named(path, &bytes)?),
-            };
-            if let Ok(plan) = net.match_weights(stored)
+            if let Ok(plan) = builtin.skeleton(family)?.match_weights(&stored)
                 && plan.missing.is_empty()
                 && best.is_none_or(|(unused, ..)| plan.unused.len() < unused)
             {
