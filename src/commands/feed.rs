@@ -10,7 +10,7 @@ use crate::solver::{OpenData, Opened};
 use crate::tensor::{Shape, Tensor};
 use crate::{data, files, models, warn};
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Opens the data that a net's own layers name.
 #[derive(Clone, Debug)]
@@ -21,7 +21,8 @@ pub struct Opener {
     pub seed: u64,
     /// `--source`: in place of what the data layers name.
     pub source: Option<String>,
-    /// Where paths are looked up that do not exist from the working folder.
+    /// Where paths are looked up that exist neither from the working folder nor from the net's own:
+    /// the solver's folder.
     pub folder: PathBuf,
 }
 
@@ -34,14 +35,14 @@ impl OpenData for Opener {
             .enumerate()
             .filter(|(_, n)| n.is_source());
         for (i, node) in sources {
-            parts.push(self.part(node).with_context(|| graph.place(i))?);
+            parts.push(self.part(node, &graph.file).with_context(|| graph.place(i))?);
         }
         opened(Joined { parts }, first)
     }
 }
 
 impl Opener {
-    fn part(&self, node: &Node) -> Result<Box<dyn Source>> {
+    fn part(&self, node: &Node, net_file: &str) -> Result<Box<dyn Source>> {
         if node.param.r#type() == "Input" {
             return Ok(Box::new(Zeros {
                 shapes: models::shapes_of_input(node)?,
@@ -51,10 +52,22 @@ impl Opener {
             mode: self.mode,
             seed: self.seed,
             source: self.source.clone(),
-            resolve: &|name| files::resolve(name, &self.folder),
+            resolve: &|name| self.find(name, net_file),
             warn: &|text| warn!("{text}"),
         };
         data::open(&node.param, &options)
+    }
+
+    /// The file that a net's text names: from the working folder, else beside the net, else beside the
+    /// solver.
+    fn find(&self, name: &str, net_file: &str) -> PathBuf {
+        let beside_net = Path::new(net_file).parent().unwrap_or(Path::new(""));
+        let found = files::resolve(name, beside_net);
+        if found.exists() {
+            found
+        } else {
+            files::resolve(name, &self.folder)
+        }
     }
 }
 
