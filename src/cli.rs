@@ -4,6 +4,7 @@
 //! script runs with only the program's name changed.
 
 mod gflags;
+mod new;
 mod train;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::layers::Mode;
+pub use new::{Bypass, Family, New, Squeezenet};
 pub use train::{Effect, PhaseName, Train, TrainArgs};
 
 /// Caffe's tools on a CPU, with Dense-Sparse-Dense training
@@ -70,6 +72,9 @@ pub enum Command {
     /// Write weights in another format (.npz)
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
+    /// Make the files of a net from a few numbers
+    #[command(after_help = new::EXAMPLES)]
+    New(New),
 }
 
 /// What holds for every command.

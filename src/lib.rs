@@ -21,5 +21,6 @@ pub mod proto;
 pub mod random;
 pub mod report;
 pub mod solver;
+pub mod squeezenet;
 pub mod tensor;
 pub mod weights_file;

@@ -4,7 +4,6 @@
 use crate::compress::net_file;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node, State};
-use crate::net::weights::Stored;
 use crate::net::{Net, Options};
 use crate::phase::Phase;
 use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
@@ -39,9 +38,15 @@ macro_rules! builtin {
 }
 
 /// All of them.
-pub static BUILTIN: [Builtin; 3] = [
+pub static BUILTIN: [Builtin; 9] = [
     builtin!("squeezenet_v1.0"),
     builtin!("squeezenet_v1.1"),
+    builtin!("squeezenet_bypass"),
+    builtin!("alexnet"),
+    builtin!("vgg16"),
+    builtin!("googlenet"),
+    builtin!("resnet18"),
+    builtin!("resnet50"),
     builtin!("digits"),
 ];
 
@@ -91,7 +96,12 @@ impl Builtin {
     /// The solver of a phase.
     pub fn solver(&self, phase: Phase) -> Result<Parsed<SolverParameter>> {
         let file = format!("models/{}/solver_{phase}.prototxt", self.name);
-        Ok(parse(self.solvers[phase as usize], &file)?)
+        Ok(parse(self.solver_text(phase), &file)?)
+    }
+
+    /// The text of the solver of a phase.
+    pub fn solver_text(&self, phase: Phase) -> &'static str {
+        self.solvers[phase as usize]
     }
 
     /// The deploy net, built: names and shapes of all parameters.
@@ -141,32 +151,40 @@ pub fn shapes_of_input(node: &Node) -> Result<Vec<Shape>> {
     (0..node.tops.len()).map(shape).collect()
 }
 
-/// The built-in net whose layer names and shapes are those of a weights file.
-pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
-    let bytes = files::read(path)?;
-    let mut stored: Option<Stored> = None;
+/// The built-in net whose weights a Deep Compression file holds, if these bytes are one.
+pub fn compressed(bytes: &[u8]) -> Result<Option<(&'static Builtin, Family)>> {
     for builtin in &BUILTIN {
         for family in [Family::Release, Family::Original] {
             let net = builtin.skeleton(family)?;
-            if net_file::looks_like(&bytes, &weights_file::net_layers(&net)) {
-                return Ok((builtin, family));
-            }
-            let stored = match &mut stored {
-                Some(stored) => stored,
-                none => none.insert(weights_file::read_named(path, &bytes)?),
-            };
-            let mut weights = net
-                .params()
-                .iter()
-                .map(|p| crate::tensor::Tensor::zeros(p.shape.clone()))
-                .collect();
-            if let Ok(plan) = net.load(&mut weights, stored)
-                && plan.missing.is_empty()
-                && plan.unused.is_empty()
-            {
-                return Ok((builtin, family));
+            if net_file::looks_like(bytes, &weights_file::net_layers(&net)) {
+                return Ok(Some((builtin, family)));
             }
         }
+    }
+    Ok(None)
+}
+
+/// The built-in net all of whose layers a weights file has, by name and shape; of several, the one that
+/// leaves least of the file unused (a training net's weights hold its auxiliary classifiers too).
+pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
+    let bytes = files::read(path)?;
+    if let Some(found) = compressed(&bytes)? {
+        return Ok(found);
+    }
+    let stored = weights_file::read_named(path, &bytes)?;
+    let mut best: Option<(usize, &'static Builtin, Family)> = None;
+    for builtin in &BUILTIN {
+        for family in [Family::Release, Family::Original] {
+            if let Ok(plan) = builtin.skeleton(family)?.match_weights(&stored)
+                && plan.missing.is_empty()
+                && best.is_none_or(|(unused, ..)| plan.unused.len() < unused)
+            {
+                best = Some((plan.unused.len(), builtin, family));
+            }
+        }
+    }
+    if let Some((_, builtin, family)) = best {
+        return Ok((builtin, family));
     }
     let names: Vec<&str> = BUILTIN.iter().map(|b| b.name).collect();
     bail!(

@@ -33,6 +33,12 @@ impl Shape {
         self.0.iter().product()
     }
 
+    /// Whether there are at most `most` elements, also where their number is beyond `usize`.
+    pub fn is_at_most(&self, most: usize) -> bool {
+        let count = self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        count.is_some_and(|n| n <= most)
+    }
+
     /// The number of elements spanned by the axes from `axis` on (1 past the last axis).
     pub fn count_from(&self, axis: usize) -> usize {
         self.0[axis.min(self.0.len())..].iter().product()

@@ -117,7 +117,9 @@ fn the_published_compressed_squeezenet_is_described() {
         return;
     };
     let plain = dsd().args(["inspect", &path]).assert().success();
-    plain.stdout(contains("1244448 weights, 415921 nonzero, density 0.33422"));
+    plain.stdout(contains(
+        "1,244,448 weights without biases, 415,921 nonzero, density 0.33422",
+    ));
     for json in ["--json", "-json=true"] {
         let out = dsd().args(["inspect", &path, json]).assert().success();
         let object: serde_json::Value = serde_json::from_slice(&out.get_output().stdout).unwrap();

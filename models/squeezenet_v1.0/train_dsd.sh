@@ -3,7 +3,7 @@
 # published 61.76% top-1. Started again, it goes on where it stopped.
 #
 #   TRAIN_LMDB=… VAL_LMDB=… ./train_dsd.sh
-#   SMOKE=1 ./train_dsd.sh                  the same path in a few minutes: 3 updates a phase
+#   SMOKE=1 TRAIN_LMDB=… ./train_dsd.sh     the same path in a few minutes: 3 updates a phase
 #
 # Environment:
 #   DSD         the program (default: dsd on the PATH, else this repository's target/release/dsd)
@@ -29,8 +29,6 @@ command -v "$dsd" >/dev/null || die "no dsd program at $dsd: cargo build --relea
 
 if [[ $smoke == 1 ]]; then
   out=$(absolute "${OUT:-dsd_run/${name}_smoke}")
-  sample=$here/../../../shared/data/imagenet250_lmdb
-  if [[ -z ${TRAIN_LMDB:-} && -d $sample ]]; then TRAIN_LMDB=$sample; fi
   VAL_LMDB=${VAL_LMDB:-${TRAIN_LMDB:-}}
 else
   out=$(absolute "${OUT:-dsd_run/$name}")

@@ -1,128 +1,178 @@
 //! `dsd inspect`: describes any file that this tool reads, told apart by its content.
+//!
+//! Every kind of file has a module of its own, which makes a [`Description`]; here is decided whose it is.
 
-use anyhow::{Result, bail};
-use serde_json::json;
+mod blob;
+mod compressed;
+mod content;
+mod database;
+mod net;
+mod run;
+mod solver;
+mod sources;
+mod state;
+mod weights;
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use indicatif::HumanCount;
+use serde_json::Value;
+
+use super::nets::Model;
 use crate::cli::Inspect;
-use crate::compress::net_file::{self, NetLayer};
-use crate::npz;
 use crate::report::human::HumanBytes;
-use crate::report::number::G;
 use crate::report::output;
-use crate::report::table::{Align, Table};
-use crate::{files, outln};
+use crate::{files, models, warn};
+use content::Content;
+
+/// What is told of a file, for people and for programs.
+struct Description {
+    /// Lines.
+    text: String,
+    /// An object; its "kind" says what the file is.
+    json: Value,
+}
 
 /// Describes the file on stdout.
 pub fn run(args: &Inspect) -> Result<()> {
-    let bytes = files::read(&args.file)?;
-    let layers = if npz::looks_like(&bytes) {
-        arrays(args)?
-    } else {
-        let known = net_file::squeezenet_v1_0();
-        let net: Vec<NetLayer> = known
-            .iter()
-            .map(|(name, shape)| NetLayer::new(name, shape.iter().product(), shape[0]))
-            .collect();
-        if !net_file::looks_like(&bytes, &net) {
-            bail!(
-                "{}: expected a .npz file or a Deep Compression .net of SqueezeNet v1.0, found neither",
-                args.file.display()
-            );
-        }
-        let decoded = net_file::decode(&bytes, &net)?.into_iter().zip(known);
-        decoded
-            .map(|(d, (name, shape))| Layer {
-                name,
-                shapes: vec![shape.to_vec(), vec![d.biases.len()]],
-                count: d.weights.len(),
-                nonzero: d.weights.iter().filter(|&&w| w != 0.0).count(),
-            })
-            .collect()
-    };
+    let description = describe(args)?;
     match args.json {
-        true => print_json(&layers)?,
-        false => print_table(args, bytes.len(), &layers)?,
+        true => output::json(&description.json)?,
+        false => output::text(format_args!("{}", description.text))?,
     }
     Ok(())
 }
 
-/// What is told of a layer's weights, or of an array.
-struct Layer {
-    name: String,
-    shapes: Vec<Vec<usize>>,
-    count: usize,
-    nonzero: usize,
+fn describe(args: &Inspect) -> Result<Description> {
+    let path = args.file.as_path();
+    let name = path.to_str().unwrap_or_default();
+    if name.starts_with("builtin:") {
+        return database::describe(path);
+    }
+    if !path.exists() && models::find(name).is_some() {
+        return net::describe(&Model::find(Some(path), &[])?, name);
+    }
+    if path.is_dir() {
+        return folder(path);
+    }
+    if content::is_lmdb(&head(path)?) {
+        return database::describe(path);
+    }
+    let bytes = files::read(path)?;
+    let shown = path.display();
+    ensure!(!bytes.is_empty(), "{shown}: the file is empty");
+    let content = content::of(&bytes);
+    // A Deep Compression file begins with a count, which other messages may begin with too.
+    let may_be_weights = content::is_binary(content);
+    if args.model.is_some() && !may_be_weights && content != Content::Npz {
+        warn!("--model says nothing about this file: only weights have a model");
+    }
+    let or_else = content != Content::Unknown;
+    if may_be_weights
+        && let Some(found) = compressed::describe(path, &bytes, args.model.as_deref(), or_else)?
+    {
+        return Ok(found);
+    }
+    let size = HumanBytes(bytes.len() as u64);
+    match content {
+        Content::Net => net::describe(&Model::find(Some(path), &[])?, name),
+        Content::Solver => solver::describe(path),
+        Content::Flow => run::flow(path),
+        Content::Record => run::record(path),
+        Content::Npz => weights::npz(path, size, args.model.as_deref()),
+        Content::Named => weights::named(path, &bytes, args.model.as_deref()),
+        Content::State => state::describe(path, size),
+        Content::Blob => blob::describe(path, size),
+        Content::Unknown => bail!(
+            "{shown}: expected a net or a solver (prototxt), weights (.caffemodel, .npz, or a Deep Compression .net, \
+             whose net --model names unless it is built in), a solver state, a mean (.binaryproto), a flow (TOML), \
+             phase.json, or the folder of a database or a run; found {}",
+            content::found(&bytes)
+        ),
+    }
 }
 
-fn arrays(args: &Inspect) -> Result<Vec<Layer>> {
-    let arrays = npz::read(&args.file)?.into_iter();
-    Ok(arrays
-        .map(|(name, tensor)| Layer {
-            name,
-            shapes: vec![tensor.shape.dims().to_vec()],
-            count: tensor.data.len(),
-            nonzero: tensor.data.iter().filter(|&&w| w != 0.0).count(),
-        })
-        .collect())
+/// A folder: of a database, a run, or a phase of one.
+fn folder(path: &Path) -> Result<Description> {
+    if path.join("data.mdb").exists() || path.join("CURRENT").is_file() {
+        return database::describe(path);
+    }
+    if let Some(found) = run::folder(path)? {
+        return Ok(found);
+    }
+    bail!(
+        "{}: expected the folder of a database (LMDB: data.mdb; LevelDB: CURRENT) or of a run (phase.json, in it or in \
+         the phases' folders), found neither",
+        path.display()
+    )
 }
 
-fn density(nonzero: usize, count: usize) -> f64 {
-    // Of nothing, nothing is pruned.
+/// The first bytes of a file: a database is too large to be read whole.
+fn head(path: &Path) -> Result<Vec<u8>> {
+    let failed =
+        |e: std::io::Error| anyhow!("cannot read {}: {}", path.display(), files::reason(&e));
+    ensure!(
+        path.metadata().map_err(failed)?.is_file(),
+        "{}: expected a file or a folder, found a pipe or a device; save what comes from it first",
+        path.display()
+    );
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(64).read_to_end(&mut head).map_err(failed)?;
+    Ok(head)
+}
+
+/// A number with commas: `1,248,424`.
+fn counted(n: usize) -> String {
+    HumanCount(n as u64).to_string()
+}
+
+/// A number of things: `1 layer`, `26 layers`.
+fn things(n: usize, one: &str) -> String {
+    format!("{} {one}{}", counted(n), if n == 1 { "" } else { "s" })
+}
+
+/// A shape: `96x3x7x7`.
+fn dims(shape: &[usize]) -> String {
+    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
+    match sizes[..] {
+        [] => "scalar".to_string(),
+        _ => sizes.join("x"),
+    }
+}
+
+/// The fraction of values that are not pruned; of nothing, nothing is.
+fn density(alive: usize, count: usize) -> f64 {
     if count == 0 {
         1.0
     } else {
-        nonzero as f64 / count as f64
+        alive as f64 / count as f64
     }
 }
 
-fn whole(layers: &[Layer]) -> (usize, usize) {
-    let nonzero = layers.iter().map(|l| l.nonzero).sum();
-    (nonzero, layers.iter().map(|l| l.count).sum())
+/// A float32 as the decimal number that a person wrote for it.
+fn decimal(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
 }
 
-fn print_json(layers: &[Layer]) -> Result<()> {
-    let (nonzero, count) = whole(layers);
-    let list: Vec<_> = layers
-        .iter()
-        .map(|l| {
-            json!({
-                "name": l.name,
-                "shapes": l.shapes,
-                "nonzero": l.nonzero,
-                "density": density(l.nonzero, l.count),
-            })
-        })
-        .collect();
-    Ok(output::json(
-        &json!({ "layers": list, "density": density(nonzero, count) }),
-    )?)
+/// Notes as lines under a description.
+fn noted(notes: &[String]) -> String {
+    notes.iter().map(|n| format!("note: {n}\n")).collect()
 }
 
-fn print_table(args: &Inspect, bytes: usize, layers: &[Layer]) -> Result<()> {
-    let mut table = Table::new([
-        ("layer", Align::Left),
-        ("shapes", Align::Left),
-        ("weights", Align::Right),
-        ("nonzero", Align::Right),
-        ("density", Align::Right),
-    ]);
-    for l in layers {
-        let shapes = l.shapes.iter().map(|s| {
-            let dims: Vec<String> = s.iter().map(usize::to_string).collect();
-            dims.join("x")
-        });
-        table.row([
-            l.name.clone(),
-            shapes.collect::<Vec<_>>().join(" "),
-            l.count.to_string(),
-            l.nonzero.to_string(),
-            format!("{:.4}", density(l.nonzero, l.count)),
-        ]);
+/// The bytes of the files in a folder, or of a file.
+fn bytes_of(path: &Path) -> Result<u64> {
+    let shown = || path.display().to_string();
+    if path.is_file() {
+        return Ok(path.metadata().with_context(shown)?.len());
     }
-    let (nonzero, count) = whole(layers);
-    outln!("{}: {}", args.file.display(), HumanBytes(bytes as u64))?;
-    output::text(format_args!("{table}"))?;
-    let density = density(nonzero, count);
-    outln!("{count} weights, {nonzero} nonzero, density {}", G(density))?;
-    Ok(())
+    let entries = std::fs::read_dir(path).with_context(shown)?.flatten();
+    Ok(entries
+        .filter_map(|e| e.metadata().ok())
+        .filter(|m| m.is_file())
+        .map(|m| m.len())
+        .sum())
 }

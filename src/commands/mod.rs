@@ -4,6 +4,7 @@ mod export;
 mod feed;
 mod inspect;
 mod nets;
+mod new;
 mod run;
 mod run_folder;
 mod test;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Run(args) => run::run(&args, seed)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Export(args) => export::run(&args)?,
+        Command::New(args) => new::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

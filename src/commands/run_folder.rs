@@ -161,8 +161,37 @@ impl RunFolder {
         same("dense") || same("sparse")
     }
 
+    /// What is recorded of each phase, also of one that has not ended: each kind's first round before the
+    /// second rounds.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&self.root).into_iter().flatten().flatten() {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            // A phase that was moved aside is in a folder of another name.
+            records.extend(self.read(&name)?.filter(|r| r.phase == name));
+        }
+        let order = |r: &Record| {
+            let (kind, round) = r.phase.split_once('-').unwrap_or((&r.phase, "1"));
+            let kinds = ["dense", "sparse", "redense"];
+            let kind = kinds.iter().position(|&k| k == kind);
+            (
+                round.parse::<u64>().unwrap_or(u64::MAX),
+                kind,
+                r.phase.clone(),
+            )
+        };
+        records.sort_by_key(order);
+        Ok(records)
+    }
+
     /// Prints the table of the phases.
     pub fn print(&self, records: &[Record]) -> Result<()> {
+        output::text(format_args!("{}", self.table(records)))?;
+        Ok(())
+    }
+
+    /// The table of the phases.
+    pub fn table(&self, records: &[Record]) -> Table {
         let mut columns = vec![
             ("phase".to_string(), Align::Left),
             ("density".to_string(), Align::Right),
@@ -194,8 +223,7 @@ impl RunFolder {
             cells.push(self.path(&r.phase).join(&r.weights).display().to_string());
             table.row(cells);
         }
-        output::text(format_args!("{table}"))?;
-        Ok(())
+        table
     }
 }
 

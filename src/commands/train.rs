@@ -72,7 +72,6 @@ impl Runner<'_> {
             snapshot::check_prefix(&prefix)?;
         }
         let mut reports = self.reports(Phase::Dense, (0, 0), "train", &solver)?;
-        solver.log_memory();
         solver.solve(&mut reports)
     }
 
@@ -169,16 +168,13 @@ impl Runner<'_> {
             info!("The {} phase is done ({iter} iterations)", step.name);
             return Ok((Ending::Done, Some(record)));
         }
-        if newest.is_none() && self.args.args.snapshot.is_none() {
-            folder.make_room(&step.name)?;
-        }
+        let fresh = newest.is_none() && self.args.args.snapshot.is_none();
         info!(
             "Phase {}: {max_iter} iterations, base_lr {}, in {}",
             step.name,
             base_lr,
             home.display()
         );
-        snapshot::check_prefix(&prefix)?;
         let state = self
             .args
             .args
@@ -194,8 +190,11 @@ impl Runner<'_> {
             let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
             solver.prune(&Sparsity::parse(text)?)?;
         }
+        if fresh {
+            folder.make_room(&step.name)?;
+        }
+        snapshot::check_prefix(&prefix)?;
         let mut reports = self.reports(step.phase, place, &step.name, &solver)?;
-        solver.log_memory();
         let started = Instant::now();
         let before = if resumed {
             folder.seconds(&step.name)

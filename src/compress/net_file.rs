@@ -188,25 +188,6 @@ fn nibble(bytes: &[u8], i: usize) -> u8 {
     bytes[i / 2] >> (4 * (i % 2)) & 15
 }
 
-/// The layers of the published file, SqueezeNet v1.0 by the names of the DSD release: name and weight shape.
-pub fn squeezenet_v1_0() -> Vec<(String, [usize; 4])> {
-    let mut layers = vec![("conv1".to_owned(), [96, 3, 7, 7])];
-    let mut inputs = 96;
-    for (i, squeeze) in [16, 16, 32, 32, 48, 48, 64, 64].into_iter().enumerate() {
-        let expand = 4 * squeeze;
-        for (part, shape) in [
-            ("conv1x1_1", [squeeze, inputs, 1, 1]),
-            ("conv1x1_2", [expand, squeeze, 1, 1]),
-            ("conv3x3_2", [expand, squeeze, 3, 3]),
-        ] {
-            layers.push((format!("fire{}/{part}", i + 2), shape));
-        }
-        inputs = 2 * expand;
-    }
-    layers.push(("conv_final".to_owned(), [1000, inputs, 1, 1]));
-    layers
-}
-
 /// The bytes and how far they are read.
 struct Input<'a> {
     bytes: &'a [u8],

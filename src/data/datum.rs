@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
 use prost::Message;
 
+use super::jpeg;
 use crate::proto::caffe::Datum;
 
 /// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
@@ -95,22 +96,26 @@ pub fn picture<'a>(
 /// Decodes a JPEG or PNG as OpenCV gives it to Caffe: blue, green, red (and alpha where the file has it
 /// and nothing is forced). Returns channels, height, width.
 pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
-    let image = image::load_from_memory(file).context("its picture cannot be decoded")?;
-    let (w, h) = (image.width() as usize, image.height() as usize);
     out.clear();
+    let decoded = match jpeg::decode(file, channels, out) {
+        Some(result) => result,
+        None => decode_other(file, channels, out),
+    };
+    decoded.context("its picture cannot be decoded")
+}
+
+/// What is no JPEG, or one for printing (CMYK).
+fn decode_other(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
+    let image = image::load_from_memory(file)?;
+    let (w, h) = (image.width() as usize, image.height() as usize);
     let count = match (channels, image) {
         (Channels::AsStored | Channels::Gray, DynamicImage::ImageLuma8(gray)) => {
             out.extend_from_slice(&gray);
             1
         }
         (Channels::Gray, image) => {
-            out.extend(
-                image
-                    .into_rgb8()
-                    .as_raw()
-                    .chunks_exact(3)
-                    .map(|p| gray(p[0], p[1], p[2])),
-            );
+            let rgb = image.into_rgb8();
+            out.extend(rgb.pixels().map(|p| gray(p.0)));
             1
         }
         (Channels::Color, image) => planes(image.into_rgb8().as_raw(), [2, 1, 0], out),
@@ -120,20 +125,21 @@ pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Res
             image @ (DynamicImage::ImageRgba8(_) | DynamicImage::ImageLumaA8(_)),
         ) => planes(image.into_rgba8().as_raw(), [2, 1, 0, 3], out),
         (Channels::AsStored, image) => bail!(
-            "its picture is of type {:?}; expected 8 bits a channel (or force_color, force_gray)",
+            "it has numbers of type {:?}; expected 8 bits a channel (or force_color, force_gray)",
             image.color()
         ),
     };
     Ok([count, h, w])
 }
 
-/// Brightness in OpenCV's 14-bit integer arithmetic (0.299 red, 0.587 green, 0.114 blue).
-fn gray(r: u8, g: u8, b: u8) -> u8 {
-    ((u32::from(r) * 4899 + u32::from(g) * 9617 + u32::from(b) * 1868 + (1 << 13)) >> 14) as u8
+/// Brightness (0.299 red, 0.587 green, 0.114 blue) as libpng computes it for OpenCV: rounded down.
+fn gray(rgb: [u8; 3]) -> u8 {
+    let [r, g, b] = rgb.map(u32::from);
+    ((r * 9797 + g * 19234 + b * 3737) >> 15) as u8
 }
 
 /// Interleaved pixels of `N` channels as planes in the given order. Returns `N`.
-fn planes<const N: usize>(pixels: &[u8], order: [usize; N], out: &mut Vec<u8>) -> usize {
+pub(super) fn planes<const N: usize>(pixels: &[u8], order: [usize; N], out: &mut Vec<u8>) -> usize {
     for channel in order {
         out.extend(pixels.chunks_exact(N).map(|p| p[channel]));
     }

@@ -7,6 +7,7 @@ pub mod batches;
 pub mod database;
 pub mod datum;
 pub mod digits;
+mod jpeg;
 pub mod lmdb;
 mod lmdb_file;
 pub mod prefetch;

@@ -120,7 +120,8 @@ pub struct Forward<'a, 'b> {
     pub params: &'b [View<'a>],
     /// The bottoms. Bottom 0 of an in-place layer has its shape but no data: the numbers are in top 0.
     pub bottoms: &'b [View<'a>],
-    /// The tops, to be overwritten.
+    /// The tops, to be overwritten. A layer whose top's size only the data decide (Filter) sets a
+    /// shape of fewer elements than planned.
     pub tops: &'b mut [ViewMut<'a>],
     /// What backward will need.
     pub keep: &'b mut Keep,
@@ -130,6 +131,9 @@ pub struct Forward<'a, 'b> {
     pub first: usize,
     /// Whether the layer may use several threads inside. The result must not depend on it.
     pub parallel: bool,
+    /// New values of the layer's own parameters, by their index, where forward changes them
+    /// (BatchNorm's running statistics in TRAIN mode; such a layer couples the whole batch).
+    pub updates: &'b mut Vec<(usize, Vec<f32>)>,
 }
 
 impl Forward<'_, '_> {

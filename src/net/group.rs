@@ -5,7 +5,7 @@ use super::plan::{Gather, Home};
 use super::{Net, Weights};
 use crate::layers::{Backward, Coupling, Forward, Keep};
 use crate::net::graph::ValueId;
-use crate::tensor::{Tensor, View, ViewMut};
+use crate::tensor::{Shape, Tensor, View, ViewMut};
 use anyhow::{Context, Result, bail};
 use std::mem;
 use std::ops::Range;
@@ -26,16 +26,34 @@ pub(crate) struct Work {
     normalisers: Vec<f32>,
     /// Which values' gradients are in their buffers.
     written: Vec<bool>,
+    /// Shapes that only the data decide (behind a Filter layer); `None` for the planned ones.
+    actual: Vec<Option<Shape>>,
 }
 
 /// A copied value (or its gradient): the rows of this group.
-pub(crate) type Piece = (ValueId, Vec<f32>);
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub value: ValueId,
+    pub tensor: Tensor,
+}
+
+impl Piece {
+    fn new(value: ValueId, shape: Shape, data: &[f32]) -> Self {
+        let data = data[..shape.count()].to_vec();
+        Self {
+            value,
+            tensor: Tensor { shape, data },
+        }
+    }
+}
 
 /// What a group leaves behind.
 #[derive(Debug, Default)]
 pub(crate) struct Captured {
     pub values: Vec<Piece>,
     pub diffs: Vec<Piece>,
+    /// New values of parameters that forward changes.
+    pub updates: Vec<(usize, Vec<f32>)>,
 }
 
 impl Work {
@@ -47,6 +65,7 @@ impl Work {
             extra: Vec::new(),
             normalisers: vec![1.0; net.layers.len()],
             written: vec![false; net.shapes.len()],
+            actual: vec![None; net.shapes.len()],
         }
     }
 }
@@ -66,8 +85,10 @@ pub(crate) fn zero_grads(net: &Net) -> Grads {
 
 impl Net {
     /// The shape of value `v` in a group of `rows` samples.
-    fn group_shape(&self, v: ValueId, rows: usize) -> crate::tensor::Shape {
-        if self.plan.whole.is_some() || self.plan.gather[v] == Gather::Mean {
+    fn group_shape(&self, v: ValueId, rows: usize, actual: &[Option<Shape>]) -> Shape {
+        if let Some(shape) = &actual[v] {
+            shape.clone()
+        } else if self.plan.whole.is_some() || self.plan.gather[v] == Gather::Mean {
             self.shapes[v].clone()
         } else {
             self.shapes[v].with_rows(rows)
@@ -81,8 +102,9 @@ impl Net {
         rows: &Range<usize>,
         feed: &'a [Tensor],
         slots: &'a [Vec<f32>],
+        actual: &[Option<Shape>],
     ) -> View<'a> {
-        let shape = self.group_shape(v, rows.len());
+        let shape = self.group_shape(v, rows.len(), actual);
         let data = match self.plan.homes[v] {
             Home::Feed(k) => {
                 if self.plan.whole.is_some() {
@@ -120,12 +142,12 @@ impl Net {
         captured: &mut Captured,
     ) -> Result<()> {
         let parallel = self.plan.groups.len() == 1;
+        work.actual.fill(None);
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let Some(layer) = &self.layers[i] else {
                 for &v in node.tops.iter().filter(|v| pass.wanted.contains(v)) {
-                    captured
-                        .values
-                        .push((v, self.locate(v, &rows, feed, &work.slots).data.to_vec()));
+                    let view = self.locate(v, &rows, feed, &work.slots, &work.actual);
+                    captured.values.push(Piece::new(v, view.shape, view.data));
                 }
                 continue;
             };
@@ -140,13 +162,21 @@ impl Net {
                 slots,
                 keeps,
                 normalisers,
+                actual,
                 ..
             } = work;
             let bottoms: Vec<View> = node
                 .bottoms
                 .iter()
-                .map(|&v| self.locate(v, &rows, feed, slots))
+                .map(|&v| self.locate(v, &rows, feed, slots, actual))
                 .collect();
+            if node.bottoms.iter().any(|&v| actual[v].is_some()) {
+                let shapes: Vec<Shape> = bottoms.iter().map(|b| b.shape.clone()).collect();
+                let tops = layer.shapes(&shapes).with_context(|| self.graph.place(i))?;
+                for (&t, shape) in node.tops.iter().zip(tops) {
+                    actual[t] = Some(shape);
+                }
+            }
             if parallel && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
@@ -156,12 +186,13 @@ impl Net {
                     .iter()
                     .zip(&mut taken)
                     .map(|(&t, (_, buffer))| {
-                        let shape = self.group_shape(t, rows.len());
+                        let shape = self.group_shape(t, rows.len(), actual);
                         let data = &mut buffer[..shape.count()];
                         ViewMut { shape, data }
                     })
                     .collect();
                 let params = self.param_views(i, weights);
+                let mut updates = Vec::new();
                 let mut f = Forward {
                     params: &params,
                     bottoms: &bottoms,
@@ -170,8 +201,17 @@ impl Net {
                     random: pass.random.branch(i as u64),
                     first: rows.start,
                     parallel,
+                    updates: &mut updates,
                 };
                 let result = layer.forward(&mut f);
+                for (k, values) in updates {
+                    captured.updates.push((self.uses[i][k].id, values));
+                }
+                for (&t, top) in node.tops.iter().zip(&tops) {
+                    if top.shape.count() != top.data.len() {
+                        actual[t] = Some(top.shape.clone());
+                    }
+                }
                 if parallel
                     && let Some(&t) = node.tops.first()
                     && self.plan.gather[t] == Gather::Mean
@@ -192,10 +232,8 @@ impl Net {
             drop(bottoms);
             for (&t, (_, buffer)) in node.tops.iter().zip(&taken) {
                 if pass.wanted.contains(&t) {
-                    captured.values.push((
-                        t,
-                        buffer[..self.group_shape(t, rows.len()).count()].to_vec(),
-                    ));
+                    let shape = self.group_shape(t, rows.len(), &work.actual);
+                    captured.values.push(Piece::new(t, shape, buffer));
                 }
             }
             for (s, buffer) in taken {
@@ -279,6 +317,7 @@ impl Net {
                 extra,
                 normalisers,
                 written,
+                actual,
             } = work;
             // A bottom that another reader has written already gets its gradient by way of `extra`.
             let mut taken: Vec<(usize, Vec<f32>, bool)> = Vec::new();
@@ -289,7 +328,7 @@ impl Net {
                     slot_of.push(None);
                     continue;
                 };
-                let count = self.group_shape(v, rows.len()).count();
+                let count = self.group_shape(v, rows.len(), actual).count();
                 if written[v] {
                     let mut buffer = if taken.iter().any(|t| t.2) {
                         Vec::new()
@@ -314,7 +353,7 @@ impl Net {
                 param_taken.push(g);
             }
             let result = {
-                let view = |&v: &ValueId| self.locate(v, &rows, feed, slots);
+                let view = |&v: &ValueId| self.locate(v, &rows, feed, slots, actual);
                 let mut bottoms: Vec<View> = node.bottoms.iter().map(view).collect();
                 let tops: Vec<View> = node.tops.iter().map(view).collect();
                 if let (Some(&b), Some(&t)) = (node.bottoms.first(), node.tops.first())
@@ -326,7 +365,7 @@ impl Net {
                     .tops
                     .iter()
                     .map(|&t| {
-                        let shape = self.group_shape(t, rows.len());
+                        let shape = self.group_shape(t, rows.len(), actual);
                         let buffer = self.plan.diff_homes[t].map_or(&[][..], |s| &diffs[s][..]);
                         let data = if buffer.is_empty() {
                             buffer
@@ -340,7 +379,7 @@ impl Net {
                     taken.iter_mut().map(|t| Some(&mut t.1)).collect();
                 let mut bottom_diffs: Vec<Option<ViewMut>> = Vec::with_capacity(node.bottoms.len());
                 for (&v, k) in node.bottoms.iter().zip(&slot_of) {
-                    let shape = self.group_shape(v, rows.len());
+                    let shape = self.group_shape(v, rows.len(), actual);
                     let buffer = k.and_then(|k| handed[k].take());
                     bottom_diffs.push(buffer.map(|b| {
                         let data = &mut b[..shape.count()];
@@ -396,7 +435,7 @@ impl Net {
         let Some(s) = self.plan.diff_homes[t] else {
             return;
         };
-        let count = self.group_shape(t, rows.len()).count();
+        let count = self.group_shape(t, rows.len(), &work.actual).count();
         let diff = &mut work.diffs[s][..count];
         if !work.written[t] {
             diff.fill(0.0);
@@ -427,14 +466,14 @@ impl Net {
         if let Some(s) = self.plan.diff_homes[v]
             && pass.wanted_diffs.contains(&v)
         {
-            let count = self.group_shape(v, rows.len()).count();
-            captured.diffs.push((v, work.diffs[s][..count].to_vec()));
+            let shape = self.group_shape(v, rows.len(), &work.actual);
+            captured.diffs.push(Piece::new(v, shape, &work.diffs[s]));
         }
     }
 }
 
 fn coupling_of(layer: &dyn crate::layers::Layer, bottoms: &[View]) -> Coupling {
-    let shapes: Vec<crate::tensor::Shape> = bottoms.iter().map(|b| b.shape.clone()).collect();
+    let shapes: Vec<Shape> = bottoms.iter().map(|b| b.shape.clone()).collect();
     layer.coupling(&shapes)
 }
 

@@ -131,6 +131,16 @@ impl Net {
                     node.tops.len()
                 );
             }
+            let params = layer.params(&bottoms);
+            // Caffe's limit, but of a batch for one sample alone.
+            let samples = tops.iter().map(|t| t.with_rows(1));
+            let mut arrays = params.iter().map(|p| p.shape.clone()).chain(samples);
+            if let Some(large) = arrays.find(|a| !a.is_at_most(i32::MAX as usize)) {
+                bail!("{}: an array of {large:?} is too large", graph.place(i));
+            }
+            if let Some(large) = tops.iter().find(|t| !t.is_at_most(isize::MAX as usize / 4)) {
+                bail!("{}: a batch of {large:?} is too large", graph.place(i));
+            }
             for (k, (&v, shape)) in node.tops.iter().zip(tops).enumerate() {
                 loss_weights[v] = node
                     .param
@@ -140,7 +150,7 @@ impl Net {
                     .unwrap_or_else(|| layer.default_loss_weight(k));
                 shapes[v] = shape;
             }
-            uses.push(registry.add(&graph, i, layer.params(&bottoms))?);
+            uses.push(registry.add(&graph, i, params)?);
             layers.push(Some(layer));
         }
         let force = options.force_backward || graph.force_backward;

@@ -78,6 +78,8 @@ pub struct Outputs {
     pub values: BTreeMap<ValueId, Tensor>,
     /// Gradients that were wanted, for the whole batch; zeros where none flows.
     pub diffs: BTreeMap<ValueId, Tensor>,
+    /// New values of parameters that forward itself changes (BatchNorm's running statistics).
+    pub updates: Vec<(usize, Vec<f32>)>,
     /// The loss: every value times its loss weight, summed.
     pub loss: f32,
 }
@@ -142,10 +144,13 @@ impl Net {
         };
         let grads = run.tree(0, self.plan.groups.len())?;
         let mut outputs = Outputs::default();
-        let parts: Vec<Captured> = captured
+        let mut parts: Vec<Captured> = captured
             .into_iter()
             .map(|c| c.into_inner().unwrap_or_else(|e| e.into_inner()))
             .collect();
+        for part in &mut parts {
+            outputs.updates.append(&mut part.updates);
+        }
         for &v in &pass.wanted {
             let tensor = self.gather(v, feed, parts.iter().map(|p| &p.values));
             if self.loss_weights[v] != 0.0 {
@@ -178,7 +183,7 @@ impl Net {
             return self.stack(v, parts);
         }
         let mut sum = Tensor::zeros(self.shapes[v].clone());
-        pieces(v, parts).for_each(|p| add(&mut sum.data, p));
+        pieces(v, parts).for_each(|p| add(&mut sum.data, &p.data));
         let divisor = self.normaliser_of(v, feed);
         sum.data.iter_mut().for_each(|s| *s /= divisor);
         sum
@@ -186,9 +191,15 @@ impl Net {
 
     /// The groups' rows of value `v`, one after the other; zeros where there are none.
     fn stack<'a>(&self, v: ValueId, parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
+        if self.plan.groups.len() == 1 {
+            let only = pieces(v, parts).next();
+            return only
+                .cloned()
+                .unwrap_or_else(|| Tensor::zeros(self.shapes[v].clone()));
+        }
         let shape = self.shapes[v].clone();
         let mut data = Vec::with_capacity(shape.count());
-        pieces(v, parts).for_each(|p| data.extend_from_slice(p));
+        pieces(v, parts).for_each(|p| data.extend_from_slice(&p.data));
         data.resize(shape.count(), 0.0);
         Tensor { shape, data }
     }
@@ -224,10 +235,10 @@ impl Net {
 fn pieces<'a>(
     v: ValueId,
     parts: impl Iterator<Item = &'a Vec<Piece>>,
-) -> impl Iterator<Item = &'a Vec<f32>> {
+) -> impl Iterator<Item = &'a Tensor> {
     parts
-        .filter_map(move |p| p.iter().find(|(id, _)| *id == v))
-        .map(|(_, data)| data)
+        .filter_map(move |p| p.iter().find(|p| p.value == v))
+        .map(|p| &p.tensor)
 }
 
 /// A pass under way.

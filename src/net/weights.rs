@@ -51,7 +51,10 @@ impl Stored {
                 let data = blob::values(b).with_context(|| place(k))?.into_owned();
                 blobs.push(Tensor { shape, data });
             }
-            let legacy = layer.blobs.iter().any(|b| b.shape.is_none());
+            let legacy = layer
+                .blobs
+                .iter()
+                .any(|b| b.shape.is_none() || b.num.is_some());
             stored.layers.push(StoredLayer {
                 name: layer.name().to_string(),
                 blobs,
@@ -124,9 +127,22 @@ fn fits(shape: &Shape, legacy: bool, wanted: &Shape) -> bool {
 }
 
 impl Net {
-    /// Copies what `stored` has into `weights`. A layer whose name matches must match in the number
-    /// and the shapes of its blobs; none matching at all is an error.
+    /// Copies what `stored` has into `weights`, if [`Net::match_weights`] finds no fault.
     pub fn load(&self, weights: &mut Weights, stored: &Stored) -> Result<LoadPlan> {
+        let plan = self.match_weights(stored)?;
+        for i in 0..self.graph.nodes.len() {
+            if let Some(source) = stored.layer(self.graph.nodes[i].name()) {
+                for (id, blob) in self.layer_params(i).zip(&source.blobs) {
+                    weights[id].data.copy_from_slice(&blob.data);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// What of `stored` goes where. A layer whose name matches must match in the number and the shapes
+    /// of its blobs; none matching at all is an error.
+    pub fn match_weights(&self, stored: &Stored) -> Result<LoadPlan> {
         let mut plan = LoadPlan::default();
         for i in 0..self.graph.nodes.len() {
             let ids: Vec<usize> = self.layer_params(i).collect();
@@ -146,7 +162,7 @@ impl Net {
                     ids.len()
                 );
             }
-            for (k, (&id, blob)) in ids.iter().zip(&source.blobs).enumerate() {
+            for (k, blob) in source.blobs.iter().enumerate() {
                 let wanted = &self.uses[i][k].shape;
                 if !fits(&blob.shape, source.legacy, wanted) {
                     bail!(
@@ -158,7 +174,6 @@ impl Net {
                         wanted
                     );
                 }
-                weights[id].data.copy_from_slice(&blob.data);
             }
             plan.loaded.push(name.to_string());
         }

@@ -153,8 +153,9 @@ impl Solver {
         for (i, test) in config.tests.iter().enumerate() {
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
-        let weights = net.fill(seed)?;
         let arrays = config.rule.histories();
+        log_memory(&net, &tests, arrays);
+        let weights = net.fill(seed)?;
         let history = (0..arrays)
             .flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()]))
             .collect();
@@ -429,39 +430,39 @@ impl Solver {
             }
         }
     }
+}
 
-    /// What the run will need, for the log.
-    pub fn log_memory(&self) {
-        let params: usize = self.weights.iter().map(|w| 4 * w.data.len()).sum();
-        let copies = 2 + self.config.rule.histories();
-        let threads = rayon::current_num_threads();
-        let tests = self
-            .tests
-            .iter()
-            .map(|t| t.workspace_bytes(threads))
-            .max()
-            .unwrap_or(0);
-        let work = self.net.workspace_bytes(threads);
-        let (groups, rows, why) = self.net.cut();
-        info!(
-            "Memory required: {} (weights, gradients, history {}; training {}; testing {})",
-            HumanBytes((params * copies + work + tests) as u64),
-            HumanBytes((params * copies) as u64),
-            HumanBytes(work as u64),
-            HumanBytes(tests as u64),
-        );
-        match why {
-            Some(layer) if self.net.batch() > 1 => {
-                info!(
-                    "The batch of {} runs whole: layer '{layer}' needs all samples at once",
-                    self.net.batch()
-                );
-            }
-            _ => info!(
-                "The batch of {} runs in {groups} groups of up to {rows}",
-                self.net.batch()
-            ),
+/// Says what the run will need, before any of it is allocated.
+fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
+    let params: usize = net.params().iter().map(|p| 4 * p.shape.count()).sum();
+    let fixed = params * (2 + histories);
+    let threads = rayon::current_num_threads();
+    let work = net.workspace_bytes(threads);
+    let test = tests
+        .iter()
+        .map(|t| t.workspace_bytes(threads))
+        .max()
+        .unwrap_or(0);
+    let bytes = |n: usize| HumanBytes(n as u64);
+    info!(
+        "Memory required: {} (weights, gradients and history {}; training {}; testing {})",
+        bytes(fixed + work + test),
+        bytes(fixed),
+        bytes(work),
+        bytes(test),
+    );
+    let (groups, rows, why) = net.cut();
+    match why {
+        Some(layer) if net.batch() > 1 => {
+            info!(
+                "The batch of {} runs whole: layer '{layer}' needs all samples at once",
+                net.batch()
+            );
         }
+        _ => info!(
+            "The batch of {} runs in {groups} groups of up to {rows}",
+            net.batch()
+        ),
     }
 }
 

@@ -80,6 +80,7 @@ impl Solver {
                 return Err(self.diverged(outputs.loss, &pass, &batch));
             }
             loss += outputs.loss;
+            self.apply_updates(&mut outputs);
             self.recycle(batch);
         }
         loss /= iter_size as f32;
@@ -190,13 +191,21 @@ impl Solver {
     fn forward_only(&mut self) -> Result<f32> {
         let batch = self.next_batch()?;
         let iter_size = self.config.param.iter_size().max(1) as u64;
-        let outputs = self.net.forward(
+        let mut outputs = self.net.forward(
             &Pass::new(self.seed, self.iter * iter_size),
             &self.weights,
             &batch,
         )?;
+        self.apply_updates(&mut outputs);
         self.recycle(batch);
         Ok(outputs.loss)
+    }
+
+    /// Takes over what forward itself changed of the parameters.
+    fn apply_updates(&mut self, outputs: &mut Outputs) {
+        for (id, values) in outputs.updates.drain(..) {
+            self.weights[id].data.copy_from_slice(&values);
+        }
     }
 
     /// Why the loss is not finite: the first layer whose output is not.

@@ -109,11 +109,26 @@ fn a_codebook_that_is_none_is_an_error() {
     assert!(error(&file, &layers()).contains("expected finite numbers in its codebook, found NaN"));
 }
 
+/// The layers of the published file: SqueezeNet v1.0.
 fn squeezenet() -> Vec<NetLayer> {
-    let layers = squeezenet_v1_0().into_iter();
+    let mut layers = vec![NetLayer::new("conv1", 96 * 3 * 7 * 7, 96)];
+    let mut inputs = 96;
+    for (i, squeeze) in [16, 16, 32, 32, 48, 48, 64, 64].into_iter().enumerate() {
+        let expand = 4 * squeeze;
+        let mut layer = |part, weights, outputs| {
+            layers.push(NetLayer::new(
+                format!("fire{}/{part}", i + 2),
+                weights,
+                outputs,
+            ));
+        };
+        layer("conv1x1_1", squeeze * inputs, squeeze);
+        layer("conv1x1_2", expand * squeeze, expand);
+        layer("conv3x3_2", expand * squeeze * 9, expand);
+        inputs = 2 * expand;
+    }
+    layers.push(NetLayer::new("conv_final", 1000 * inputs, 1000));
     layers
-        .map(|(name, shape)| NetLayer::new(name, shape.iter().product(), shape[0]))
-        .collect()
 }
 
 #[test]

@@ -92,6 +92,7 @@ impl<'a> Bench<'a> {
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
             parallel: self.parallel,
+            updates: &mut Vec::new(),
         })?;
         self.keep = keep;
         if let Some(n) = self.normaliser() {

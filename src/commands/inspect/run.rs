@@ -1,0 +1,108 @@
+//! The folder of a run, a phase's `phase.json`, and the flow that a run follows.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::{Description, noted, things};
+use crate::commands::run_folder::{Record, RunFolder};
+use crate::files;
+use crate::phase::Flow;
+use crate::report::number::G;
+use crate::report::table::{Align, Table};
+
+/// Describes the folder of a run or of a phase, if `path` is one.
+pub fn folder(path: &Path) -> Result<Option<Description>> {
+    let own = path.join("phase.json");
+    if own.is_file() {
+        return record(&own).map(Some);
+    }
+    let run = RunFolder::new(path.to_path_buf());
+    let records = run.records()?;
+    match records[..] {
+        [] => Ok(None),
+        _ => describe(path, &run, &records).map(Some),
+    }
+}
+
+/// Describes a `phase.json`.
+pub fn record(path: &Path) -> Result<Description> {
+    let text = files::read_text(path)?;
+    let record: Record = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected the record of a phase", path.display()))?;
+    let home = path.parent().unwrap_or(Path::new(""));
+    let root = match home.parent() {
+        Some(root) if home.file_name().is_some_and(|n| *n == *record.phase) => root.to_path_buf(),
+        _ => PathBuf::new(),
+    };
+    describe(path, &RunFolder::new(root), &[record])
+}
+
+fn describe(path: &Path, run: &RunFolder, records: &[Record]) -> Result<Description> {
+    // Through its text, a float32 keeps the digits that phase.json has.
+    let phases: Value = serde_json::from_str(&serde_json::to_string(records)?)?;
+    let mut notes = Vec::new();
+    for r in records {
+        if let Some(sparsity) = &r.sparsity {
+            notes.push(format!("{} pruned with --sparsity {sparsity}", r.phase));
+        }
+        if !r.done {
+            notes.push(format!("{} has not run to its end", r.phase));
+        }
+    }
+    Ok(Description {
+        text: format!(
+            "{}: {} of a run\n{}{}",
+            path.display(),
+            things(records.len(), "phase"),
+            run.table(records),
+            noted(&notes)
+        ),
+        json: json!({ "kind": "run", "phases": phases }),
+    })
+}
+
+/// Describes the flow in the file `path`.
+pub fn flow(path: &Path) -> Result<Description> {
+    let flow = Flow::read(path)?;
+    let mut table = Table::new([
+        ("phase", Align::Left),
+        ("solver", Align::Left),
+        ("iterations", Align::Right),
+        ("base_lr", Align::Right),
+        ("sparsity", Align::Left),
+    ]);
+    let file = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
+    let mut phases = Vec::new();
+    for step in &flow.steps {
+        table.row([
+            step.name.clone(),
+            file(&step.solver).unwrap_or_default(),
+            step.max_iter.map_or(String::new(), |n| n.to_string()),
+            step.base_lr.map_or(String::new(), |r| G(r).to_string()),
+            step.sparsity.clone().unwrap_or_default(),
+        ]);
+        phases.push(json!({
+            "name": step.name,
+            "phase": step.phase.to_string(),
+            "solver": file(&step.solver),
+            "max_iter": step.max_iter,
+            "base_lr": step.base_lr.map(super::decimal),
+            "sparsity": step.sparsity,
+        }));
+    }
+    let mut notes = Vec::new();
+    if let Some(weights) = file(&flow.weights) {
+        notes.push(format!("starts from the weights {weights}"));
+    }
+    let n = things(flow.steps.len(), "phase");
+    Ok(Description {
+        text: format!(
+            "{}: a flow of {n}\n{table}{}",
+            path.display(),
+            noted(&notes)
+        ),
+        json: json!({ "kind": "flow", "weights": file(&flow.weights), "phases": phases }),
+    })
+}

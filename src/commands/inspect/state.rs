@@ -1,0 +1,165 @@
+//! A solver state, ours or Caffe's: where the run stands, its histories and its masks.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Description, counted, density, dims, noted, things};
+use crate::report::human::HumanBytes;
+use crate::report::number::G;
+use crate::report::table::{Align, Table};
+use crate::solver::mask::Mask;
+use crate::solver::snapshot::{self, State};
+
+/// Describes the solver state in the file `path`.
+pub fn describe(path: &Path, size: HumanBytes) -> Result<Description> {
+    let state = snapshot::read(path)?;
+    // The state knows its histories by number; the weights beside it have the names.
+    let names = match snapshot::weights(path, &state) {
+        Ok(stored) => {
+            let blobs = |l: &crate::net::weights::StoredLayer| {
+                let labels = (0..l.blobs.len()).map(|k| format!("{}:{k}", l.name));
+                let counts = l.blobs.iter().map(|b| b.data.len());
+                labels.zip(counts).collect::<Vec<_>>()
+            };
+            named(
+                &state,
+                &stored.layers.iter().flat_map(blobs).collect::<Vec<_>>(),
+            )
+        }
+        Err(_) => None,
+    };
+    let mut notes = Vec::new();
+    if state.own.is_none() {
+        notes.push("written by Caffe: no phase, seed or masks in it".to_string());
+    }
+    if names.is_none() {
+        notes.push(format!(
+            "no weights of {} histories at {} or beside the state: histories are numbered",
+            state.history.len(),
+            state.learned_net
+        ));
+    }
+    Ok(Description {
+        text: text(path, size, &state, names.as_deref(), &notes),
+        json: to_json(&state, names.as_deref()),
+    })
+}
+
+/// The names of the histories, if these blobs (name, count) are those of the state, once or (Adam, AdaDelta) twice.
+fn named(state: &State, blobs: &[(String, usize)]) -> Option<Vec<String>> {
+    let n = state.history.len();
+    if blobs.is_empty() || !n.is_multiple_of(blobs.len()) {
+        return None;
+    }
+    let name = |(i, history): (usize, &crate::tensor::Tensor)| {
+        let (name, count) = &blobs[i % blobs.len()];
+        (*count == history.data.len()).then(|| name.clone())
+    };
+    state.history.iter().enumerate().map(name).collect()
+}
+
+fn label(names: Option<&[String]>, i: usize) -> String {
+    names
+        .and_then(|names| names.get(i).cloned())
+        .unwrap_or_else(|| i.to_string())
+}
+
+fn masks(state: &State) -> &[(String, usize, Mask)] {
+    state.own.as_ref().map_or(&[], |own| &own.masks)
+}
+
+fn whole(masks: &[(String, usize, Mask)]) -> f64 {
+    let sum = |f: fn(&Mask) -> usize| masks.iter().map(|(_, _, m)| f(m)).sum();
+    density(sum(Mask::alive), sum(Mask::count))
+}
+
+fn text(
+    path: &Path,
+    size: HumanBytes,
+    state: &State,
+    names: Option<&[String]>,
+    notes: &[String],
+) -> String {
+    let mut facts = Table::new([("field", Align::Left), ("value", Align::Left)]);
+    facts.row(["iteration".to_string(), counted(state.iter as usize)]);
+    facts.row(["weights".to_string(), state.learned_net.clone()]);
+    facts.row(["rate steps".to_string(), state.current_step.to_string()]);
+    if let Some(own) = &state.own {
+        facts.row(["phase".to_string(), own.phase.clone()]);
+        facts.row(["seed".to_string(), own.seed.to_string()]);
+        facts.row(["smoothed loss".to_string(), G(own.smoothed).to_string()]);
+        for (name, value) in &own.notes {
+            facts.row([name, value]);
+        }
+    }
+    let mut histories = Table::new([
+        ("history", Align::Left),
+        ("shape", Align::Left),
+        ("values", Align::Right),
+    ]);
+    for (i, history) in state.history.iter().enumerate() {
+        histories.row([
+            label(names, i),
+            dims(history.shape.dims()),
+            counted(history.data.len()),
+        ]);
+    }
+    let mut text = format!(
+        "{}: a solver state, {size}\n{facts}\n{histories}",
+        path.display()
+    );
+    let values: usize = state.history.iter().map(|h| h.data.len()).sum();
+    let n = counted(state.history.len());
+    text += &format!("{n} histories, {}\n", things(values, "value"));
+    let masks = masks(state);
+    if !masks.is_empty() {
+        let mut table = Table::new([
+            ("mask", Align::Left),
+            ("weights", Align::Right),
+            ("alive", Align::Right),
+            ("density", Align::Right),
+        ]);
+        for (layer, k, mask) in masks {
+            let (alive, count) = (mask.alive(), mask.count());
+            table.row([
+                format!("{layer}:{k}"),
+                counted(count),
+                counted(alive),
+                format!("{:.4}", density(alive, count)),
+            ]);
+        }
+        let masked = things(masks.len(), "mask");
+        text += &format!("\n{table}{masked}, density {}\n", G(whole(masks)));
+    }
+    text + &noted(notes)
+}
+
+fn to_json(state: &State, names: Option<&[String]>) -> Value {
+    let history = |(i, h): (usize, &crate::tensor::Tensor)| {
+        let name = names.map(|_| label(names, i));
+        json!({ "name": name, "shape": h.shape.dims() })
+    };
+    let histories: Vec<Value> = state.history.iter().enumerate().map(history).collect();
+    let masks = masks(state);
+    let mask = |(layer, k, mask): &(String, usize, Mask)| {
+        let (alive, count) = (mask.alive(), mask.count());
+        json!({
+            "layer": layer, "blob": k, "count": count, "alive": alive,
+            "density": density(alive, count),
+        })
+    };
+    let own = state.own.as_ref();
+    json!({
+        "kind": "solver_state",
+        "iteration": state.iter,
+        "learned_net": state.learned_net,
+        "current_step": state.current_step,
+        "phase": own.map(|o| &o.phase),
+        "seed": own.map(|o| o.seed),
+        "histories": histories,
+        "masks": masks.iter().map(mask).collect::<Vec<_>>(),
+        "density": (!masks.is_empty()).then(|| whole(masks)),
+    })
+}
