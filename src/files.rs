@@ -23,6 +23,14 @@ pub fn outlive_size_limit() -> Result<()> {
     Ok(())
 }
 
+/// How the names of files begin and end that are not yet whole.
+const TEMPORARY: (&str, &str) = (".dsd-", ".tmp");
+
+/// Whether a file of this name was left by a process that was killed while writing.
+pub fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1)
+}
+
 /// What the system said, without its error number.
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
@@ -91,7 +99,7 @@ fn write_beside(target: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) 
         _ => PathBuf::from("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".dsd-").suffix(".tmp");
+    builder.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
     #[cfg(unix)]
     {
         // The usual permissions, less the umask, and not the private ones of a temporary file.

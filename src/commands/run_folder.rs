@@ -90,6 +90,21 @@ impl RunFolder {
         })
     }
 
+    /// Removes what a killed run left of a file that it was writing.
+    pub fn sweep(&self, phase: &str) {
+        for entry in fs::read_dir(self.path(phase))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().into_string().unwrap_or_default();
+            if files::is_temporary(&name) {
+                // If it stays, it does no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Moves an earlier run of a phase aside, so that its snapshots are neither lost nor taken for this
     /// run's.
     pub fn make_room(&self, phase: &str) -> Result<()> {

@@ -57,6 +57,7 @@ impl Runner<'_> {
     /// Caffe's own train: one dense run, snapshots where the solver's prefix says.
     fn plain(&mut self, path: &Path) -> Result<Ending> {
         let mut config = self.read_solver(path)?;
+        warn_of_gpu([&config]);
         self.override_length(&mut config, None);
         if self.args.args.sparsity.is_some() {
             return Err(
@@ -105,17 +106,13 @@ impl Runner<'_> {
         if weights.is_empty() {
             weights.extend(flow.weights.clone());
         }
+        let configs = self.configs(&flow)?;
+        if weights.is_empty() && args.snapshot.is_none() {
+            weights.extend(folder.weights_before(flow.steps[0].phase)?);
+        }
         let mut records: Vec<Record> = Vec::new();
-        for (k, step) in flow.steps.iter().enumerate() {
-            if k == 0 && weights.is_empty() && args.snapshot.is_none() {
-                weights.extend(folder.weights_before(step.phase)?);
-            }
-            let nth = flow.steps[..k]
-                .iter()
-                .filter(|s| s.phase == step.phase)
-                .count();
-            let (ending, record) =
-                self.phase(step, (k, nth), &folder, &weights, flow.steps.len() > 1)?;
+        for (k, (step, config)) in flow.steps.iter().zip(configs).enumerate() {
+            let (ending, record) = self.phase(&flow, k, config, &folder, &weights)?;
             if let Some(record) = record {
                 weights = vec![folder.path(&step.name).join(&record.weights)];
                 records.push(record);
@@ -132,17 +129,16 @@ impl Runner<'_> {
         Ok(Ending::Done)
     }
 
-    /// One phase. `place` is its number in the flow and how many of its kind come before it. The record
-    /// tells how it ended; there is none if it was stopped.
+    /// Phase `k` of a flow. The record tells how it ended; there is none if it was stopped.
     fn phase(
         &mut self,
-        step: &Step,
-        place: (usize, usize),
+        flow: &Flow,
+        k: usize,
+        mut config: Config,
         folder: &RunFolder,
         weights: &[PathBuf],
-        several: bool,
     ) -> Result<(Ending, Option<Record>)> {
-        let mut config = self.config(step)?;
+        let step = &flow.steps[k];
         self.override_length(&mut config, step.max_iter);
         let base_lr = self.base_lr(step, &config, folder);
         config.param.base_lr = Some(base_lr);
@@ -163,7 +159,7 @@ impl Runner<'_> {
         };
         if let (Some((iter, _)), Some(record)) = (&newest, folder.record(&step.name)?)
             && *iter >= max_iter
-            && several
+            && flow.steps.len() > 1
         {
             info!("The {} phase is done ({iter} iterations)", step.name);
             return Ok((Ending::Done, Some(record)));
@@ -190,11 +186,21 @@ impl Runner<'_> {
             let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
             solver.prune(&Sparsity::parse(text)?)?;
         }
+        if !self.args.args.resume && k == 0 && fresh {
+            // All phases now: else --resume would take an earlier run's later phases for this run's. The
+            // last comes first, so that what is left, if the run is killed in between, is one run's.
+            for step in flow.steps.iter().rev() {
+                folder.make_room(&step.name)?;
+            }
+        }
+        folder.sweep(&step.name);
         if fresh {
             folder.make_room(&step.name)?;
         }
         snapshot::check_prefix(&prefix)?;
-        let mut reports = self.reports(step.phase, place, &step.name, &solver)?;
+        let before = flow.steps[..k].iter();
+        let nth = before.filter(|s| s.phase == step.phase).count();
+        let mut reports = self.reports(step.phase, (k, nth), &step.name, &solver)?;
         let started = Instant::now();
         let before = if resumed {
             folder.seconds(&step.name)
@@ -252,6 +258,25 @@ impl Runner<'_> {
         said * REDENSE_RATE
     }
 
+    /// The solvers of all phases: what is wrong with the last of them shows before the first has run.
+    fn configs(&self, flow: &Flow) -> Result<Vec<Config>> {
+        let steps = flow.steps.iter();
+        let configs: Vec<Config> = steps.map(|s| self.config(s)).collect::<Result<_>>()?;
+        warn_of_gpu(&configs);
+        for (step, config) in flow.steps.iter().zip(&configs) {
+            let text = self.args.args.sparsity.as_ref().or(step.sparsity.as_ref());
+            let (Phase::Sparse, Some(text)) = (step.phase, text) else {
+                continue;
+            };
+            let net = &config.train;
+            let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
+            if let Some(idle) = Sparsity::parse(text)?.unmatched(&layers).first() {
+                bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
+            }
+        }
+        Ok(configs)
+    }
+
     fn config(&self, step: &Step) -> Result<Config> {
         if let Some(path) = step.solver.as_ref().or(self.args.args.solver.as_ref()) {
             return self.read_solver(path);
@@ -276,11 +301,7 @@ impl Runner<'_> {
 
     fn read_solver(&self, path: &Path) -> Result<Config> {
         let state = &self.args.args.state;
-        let config = Config::read(path, state.level, &state.stage)?;
-        if config.param.solver_mode == Some(1) {
-            warn!("no GPU backend, running on CPU");
-        }
-        Ok(config)
+        Config::read(path, state.level, &state.stage)
     }
 
     fn override_length(&self, config: &mut Config, of_step: Option<u64>) {
@@ -381,6 +402,14 @@ impl Runner<'_> {
             bar: Some(bar),
             signals: self.signals.clone(),
         })
+    }
+}
+
+/// Says once that there is no GPU, if a solver asks for it.
+fn warn_of_gpu<'a>(configs: impl IntoIterator<Item = &'a Config>) {
+    let asks = |c: &Config| c.param.solver_mode == Some(1);
+    if configs.into_iter().any(asks) {
+        warn!("no GPU backend, running on CPU");
     }
 }
 
