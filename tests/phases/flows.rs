@@ -174,6 +174,102 @@ fn a_flow_that_makes_no_sense_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn what_is_wrong_with_a_later_phase_shows_before_the_first_runs() {
+    let folder = small_run(20, 4, "");
+    let flow =
+        "[[phase]]\nkind = 'dense'\nsolver = 'solver.prototxt'\n[[phase]]\nkind = 'sparse'\n";
+    let cases = [
+        ("", "phase sparse has no solver"),
+        ("solver = 'none.prototxt'", "cannot read none.prototxt"),
+        (
+            "solver = 'solver.prototxt'\nsparsity = 'cnv=0,*=0.3'",
+            "'cnv' matches no layer of net.prototxt",
+        ),
+    ];
+    for (more, words) in cases {
+        write(folder.path(), "flow.toml", &format!("{flow}{more}\n"));
+        let output = dsd()
+            .args(["train", "--flow", "flow.toml", "--out", "r"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_says(&error_of(&output, 1), &[words]);
+        assert!(!folder.path().join("r").exists());
+    }
+}
+
+#[test]
+fn a_gpu_in_the_solver_is_one_warning_for_all_phases() {
+    let folder = small_run(20, 1, "solver_mode: GPU device_id: 0");
+    let args = [
+        "train",
+        "--phase",
+        "dsd",
+        "--solver",
+        "solver.prototxt",
+        "--out",
+        "r",
+    ];
+    let output = run(folder.path(), &args);
+    let lines = log_texts(&output.stderr);
+    assert_eq!(lines.iter().filter(|l| l.contains("GPU")).count(), 1);
+}
+
+#[test]
+fn a_killed_run_does_not_take_an_earlier_runs_phases_for_its_own() {
+    let (folder, fresh) = (
+        small_run(20, 6, "snapshot: 2"),
+        small_run(20, 6, "snapshot: 2"),
+    );
+    let args = [
+        "train",
+        "--phase",
+        "dsd",
+        "--solver",
+        "solver.prototxt",
+        "--out",
+        "r",
+        "--seed",
+    ];
+    run(folder.path(), &[&args[..], &["1"]].concat());
+    let second = [&args[..], &["2"]].concat();
+    run(fresh.path(), &second);
+    let (mut child, mut log) = start(folder.path(), &second);
+    assert!(wait_for(&mut log, "Snapshotting solver state", 2));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // As if it had been killed while writing.
+    write(&folder.path().join("r/dense"), ".dsd-half.tmp", "half");
+    run(folder.path(), &[&second[..], &["--resume"]].concat());
+    for part in ["r/dense", "r/sparse", "r/redense"] {
+        assert_same(folder.path(), fresh.path(), part, "after an earlier run");
+    }
+    assert!(!folder.path().join("r/dense/.dsd-half.tmp").exists());
+    let names = names_in(&folder.path().join("r"));
+    assert_eq!(
+        names,
+        [
+            "dense",
+            "dense.old1",
+            "redense",
+            "redense.old1",
+            "sparse",
+            "sparse.old1"
+        ]
+    );
+}
+
+#[test]
+fn a_phase_can_start_from_its_own_earlier_result() {
+    let folder = small_run(20, 3, "");
+    let args = ["dense", "--solver", "solver.prototxt", "--out", "r"];
+    run(folder.path(), &args);
+    let weights = ["--weights", "r/dense/small_iter_3.caffemodel"];
+    run(folder.path(), &[&args[..], &weights].concat());
+    assert_eq!(names_in(&folder.path().join("r")), ["dense", "dense.old1"]);
+}
+
+#[test]
 fn the_default_run_ends_each_phase_above_97_percent_and_prints_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let output = dsd()
