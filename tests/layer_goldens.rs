@@ -6,7 +6,9 @@ use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass};
 use dsd::npz;
+use dsd::proto::caffe::NetParameter;
 use dsd::proto::load_net;
+use dsd::proto::text::Parsed;
 use dsd::tensor::{Shape, Tensor};
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,7 +29,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// The L2 distance relative to the L2 norm of what is wanted.
-fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
+fn compare(name: &str, got: &Tensor, want: &Tensor, tolerance: f64) -> Result<f64> {
     ensure!(
         got.shape == want.shape,
         "{name}: shape {} instead of {}",
@@ -47,18 +49,38 @@ fn compare(name: &str, got: &Tensor, want: &Tensor) -> Result<()> {
         .map(|(g, w)| f64::from(g - w).powi(2))
         .sum::<f64>()
         .sqrt();
-    let close = distance <= 1e-5 * norm || distance <= 1e-7;
+    let close = distance <= tolerance * norm || distance <= 1e-7;
     ensure!(
         close,
         "{name}: off by {distance:e} of {norm:e}: {:?} instead of {:?}",
         got.data,
         want.data
     );
-    Ok(())
+    Ok(if norm > 0.0 {
+        distance / norm
+    } else {
+        distance
+    })
 }
 
-/// Runs one case; the number of arrays compared.
-fn check(prototxt: &Path, train: bool) -> Result<usize> {
+/// What the issue allows: sums of powers are less exact.
+fn tolerance(parsed: &Parsed<NetParameter>) -> f64 {
+    let loose = |t: &str| ["LRN", "MVN", "LSTM", "RNN"].contains(&t);
+    let layers = &parsed.message.layer;
+    if layers.iter().any(|l| loose(l.r#type())) {
+        1e-4
+    } else {
+        1e-5
+    }
+}
+
+/// Arrays that are not what Caffe computes in a net. HingeLoss leaves its margins in its bottom's gradient
+/// for backward to find; the script that made the goldens cleared all gradients in between, so that
+/// backward found zeros.
+const SPOILT: [(&str, &str); 1] = [("hinge_l1", "din/x")];
+
+/// Runs one case; the relative distance of each array compared.
+fn check(prototxt: &Path, train: bool) -> Result<Vec<f64>> {
     let arrays = npz::read(&prototxt.with_extension("npz"))?;
     let part = |kind: &'static str| {
         arrays
@@ -119,43 +141,55 @@ fn check(prototxt: &Path, train: bool) -> Result<usize> {
     } else {
         net.forward(&pass, &weights, &feed)?
     };
-    let mut compared = 0;
+    let tolerance = tolerance(&parsed);
+    let mut compared = Vec::new();
     for (name, want) in part("out/") {
         let value = net
             .graph()
             .value(&name)
             .and_then(|v| outputs.values.get(&v));
-        compare(
+        compared.push(compare(
             &format!("out/{name}"),
             value.context("no such output")?,
             &want,
-        )?;
-        compared += 1;
+            tolerance,
+        )?);
     }
+    let case = prototxt.file_stem().and_then(|s| s.to_str()).unwrap_or("");
     for (name, want) in part("din/") {
+        if SPOILT.contains(&(case, &format!("din/{name}"))) {
+            continue;
+        }
         let input = net
             .inputs()
             .iter()
             .find(|&&v| named(v, net.graph()) == name);
         match input.and_then(|v| outputs.diffs.get(v)) {
-            Some(got) => compare(&format!("din/{name}"), got, &want)?,
+            Some(got) => {
+                compared.push(compare(&format!("din/{name}"), got, &want, tolerance)?);
+            }
             // No gradient flows to labels: Caffe leaves zeros.
             None => ensure!(want.data.iter().all(|v| *v == 0.0), "din/{name} is missing"),
         }
-        compared += 1;
     }
+    let tensor = |shape: &Shape, data: &[f32]| Tensor {
+        shape: shape.clone(),
+        data: data.to_vec(),
+    };
     for (param, grad) in net.params().iter().zip(&grads) {
         let name = format!("dparam/{}/{}", param.layer, param.index);
         if let Some(want) = arrays.get(&name) {
-            compare(
-                &name,
-                &Tensor {
-                    shape: param.shape.clone(),
-                    data: grad.clone(),
-                },
-                want,
-            )?;
-            compared += 1;
+            let got = tensor(&param.shape, grad);
+            compared.push(compare(&name, &got, want, tolerance)?);
+        }
+    }
+    for (id, values) in &outputs.updates {
+        weights[*id].data.clone_from(values);
+    }
+    for (param, weight) in net.params().iter().zip(&weights) {
+        let name = format!("param_after/{}/{}", param.layer, param.index);
+        if let Some(want) = arrays.get(&name) {
+            compared.push(compare(&name, weight, want, tolerance)?);
         }
     }
     Ok(compared)
@@ -178,7 +212,9 @@ fn every_layer_computes_what_caffe_computes() -> Result<()> {
         let train = about["phase"] == "TRAIN";
         match check(&folder.join(format!("{name}.prototxt")), train) {
             Ok(compared) => {
-                ensure!(compared > 0, "{name}: nothing was compared");
+                ensure!(!compared.is_empty(), "{name}: nothing was compared");
+                let worst = compared.iter().copied().fold(0.0, f64::max);
+                eprintln!("{name}: {worst:.1e}");
                 passed += 1;
             }
             Err(e) if unknown(&e) => skipped.push(name.as_str()),

@@ -4,6 +4,7 @@
 //! cut where the sizes alone say, and no sum crosses a cut. Callers have checked the sizes; kernels
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
+pub mod broadcast;
 pub mod convolution;
 pub mod elementwise;
 pub mod gemm;

@@ -3,6 +3,14 @@
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
 
+/// What a probability counts as at least before its logarithm is taken, Caffe's threshold.
+pub(super) const SMALLEST: f32 = 1e-20;
+
+/// `v`, but at least `least`; a NaN stays one.
+pub(super) fn at_least(v: f32, least: f32) -> f32 {
+    if v < least { least } else { v }
+}
+
 /// The sizes of scores [outer…, classes, inner…] with one label for each outer and inner index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
@@ -41,6 +49,25 @@ impl Layout {
             );
         }
         Ok(layout)
+    }
+
+    /// One label a sample: the sizes for scores [N, classes…] and labels [N, 1…].
+    pub fn of_rows(scores: &Shape, labels: &Shape) -> Result<Self> {
+        let n = scores.dim(0);
+        if scores.axes() == 0 || labels.axes() == 0 || labels.dim(0) != n || labels.count() != n {
+            bail!(
+                "each of {n} samples (bottom 0 has shape {scores}) needs one label, but the labels \
+                 (bottom 1) have shape {labels}"
+            );
+        }
+        Self::of(&Shape::new([n, scores.count_from(1)]), 1)
+    }
+
+    /// Where the scores of label `i`'s position are, in the order of the classes.
+    pub fn column(&self, i: usize) -> impl Iterator<Item = usize> + use<> {
+        let inner = self.inner.max(1);
+        let first = i / inner * self.classes * inner + i % inner;
+        (first..).step_by(inner).take(self.classes)
     }
 
     /// The class that label `i` names; `None` if it is the ignored one. `first` is the number of the

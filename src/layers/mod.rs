@@ -7,21 +7,48 @@
 //! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
+pub mod abs_val;
 pub mod accuracy;
+pub mod batch_norm;
+pub mod bias;
+pub mod bnll;
 #[cfg(test)]
 mod check;
+pub mod clip;
 pub mod concat;
+pub mod contrastive_loss;
 pub mod convolution;
 pub mod dropout;
 pub mod eltwise;
+pub mod elu;
+pub mod euclidean_loss;
+pub mod exp;
 pub mod flatten;
+pub mod hinge_loss;
+pub mod infogain_loss;
 pub mod inner_product;
 mod labels;
+pub mod log;
+pub mod lrn;
+pub mod lstm;
+pub mod multinomial_logistic_loss;
+pub mod mvn;
+mod neuron;
 pub mod pooling;
+pub mod power;
+pub mod prelu;
+mod recurrent;
 pub mod relu;
+pub mod rnn;
+pub mod scale;
+pub mod sigmoid;
+pub mod sigmoid_cross_entropy_loss;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
+pub mod swish;
+pub mod tanh;
+pub mod threshold;
 
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
@@ -209,6 +236,12 @@ pub trait Layer: Send + Sync {
         false
     }
 
+    /// Whether backward reads bottom 0's data: a layer that works in place then does so only where no
+    /// backward follows; in training the plan gives it a buffer of its own.
+    fn backward_reads_bottom(&self) -> bool {
+        false
+    }
+
     /// Whether backward reads the tops' data, so that nothing may be written over them before.
     fn backward_reads_tops(&self) -> bool {
         false
@@ -255,18 +288,47 @@ pub trait Layer: Send + Sync {
 /// [`crate::net::graph`].
 pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     Ok(match param.r#type() {
+        "AbsVal" => Box::new(abs_val::AbsVal::new(param, mode)?),
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
+        "BatchNorm" => Box::new(batch_norm::BatchNorm::new(param, mode)?),
+        "Bias" => Box::new(bias::Bias::new(param, mode)?),
+        "BNLL" => Box::new(bnll::Bnll::new(param, mode)?),
+        "Clip" => Box::new(clip::Clip::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
+        "ContrastiveLoss" => Box::new(contrastive_loss::ContrastiveLoss::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
+        "ELU" => Box::new(elu::Elu::new(param, mode)?),
+        "EuclideanLoss" => Box::new(euclidean_loss::EuclideanLoss::new(param, mode)?),
+        "Exp" => Box::new(exp::Exp::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
+        "HingeLoss" => Box::new(hinge_loss::HingeLoss::new(param, mode)?),
+        "InfogainLoss" => Box::new(infogain_loss::InfogainLoss::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
+        "Log" => Box::new(log::Log::new(param, mode)?),
+        "LRN" => Box::new(lrn::Lrn::new(param, mode)?),
+        "LSTM" => Box::new(lstm::Lstm::new(param, mode)?),
+        "MultinomialLogisticLoss" => Box::new(
+            multinomial_logistic_loss::MultinomialLogisticLoss::new(param, mode)?,
+        ),
+        "MVN" => Box::new(mvn::Mvn::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
+        "Power" => Box::new(power::Power::new(param, mode)?),
+        "PReLU" => Box::new(prelu::PReLU::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "RNN" => Box::new(rnn::Rnn::new(param, mode)?),
+        "Scale" => Box::new(scale::Scale::new(param, mode)?),
+        "Sigmoid" => Box::new(sigmoid::Sigmoid::new(param, mode)?),
+        "SigmoidCrossEntropyLoss" => Box::new(
+            sigmoid_cross_entropy_loss::SigmoidCrossEntropyLoss::new(param, mode)?,
+        ),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
+        "Swish" => Box::new(swish::Swish::new(param, mode)?),
+        "TanH" => Box::new(tanh::TanH::new(param, mode)?),
+        "Threshold" => Box::new(threshold::Threshold::new(param, mode)?),
         "Python" => {
             bail!("layers of type Python run Python code inside Caffe and cannot be run here")
         }

@@ -121,12 +121,21 @@ impl Net {
         View { shape, data }
     }
 
-    fn param_views<'a>(&self, i: usize, weights: &'a Weights) -> Vec<View<'a>> {
+    /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.
+    fn param_views<'a>(
+        &self,
+        i: usize,
+        weights: &'a Weights,
+        updates: &'a [(usize, Vec<f32>)],
+    ) -> Vec<View<'a>> {
         self.uses[i]
             .iter()
             .map(|u| View {
                 shape: u.shape.clone(),
-                data: &weights[u.id].data,
+                data: match updates.iter().rev().find(|(id, _)| *id == u.id) {
+                    Some((_, values)) => values,
+                    None => &weights[u.id].data,
+                },
             })
             .collect()
     }
@@ -180,6 +189,7 @@ impl Net {
             if parallel && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
+            let mut updates = Vec::new();
             let result = {
                 let mut tops: Vec<ViewMut> = node
                     .tops
@@ -191,8 +201,7 @@ impl Net {
                         ViewMut { shape, data }
                     })
                     .collect();
-                let params = self.param_views(i, weights);
-                let mut updates = Vec::new();
+                let params = self.param_views(i, weights, &captured.updates);
                 let mut f = Forward {
                     params: &params,
                     bottoms: &bottoms,
@@ -204,9 +213,6 @@ impl Net {
                     updates: &mut updates,
                 };
                 let result = layer.forward(&mut f);
-                for (k, values) in updates {
-                    captured.updates.push((self.uses[i][k].id, values));
-                }
                 for (&t, top) in node.tops.iter().zip(&tops) {
                     if top.shape.count() != top.data.len() {
                         actual[t] = Some(top.shape.clone());
@@ -230,6 +236,9 @@ impl Net {
                 result
             };
             drop(bottoms);
+            for (k, values) in updates {
+                captured.updates.push((self.uses[i][k].id, values));
+            }
             for (&t, (_, buffer)) in node.tops.iter().zip(&taken) {
                 if pass.wanted.contains(&t) {
                     let shape = self.group_shape(t, rows.len(), &work.actual);
@@ -386,7 +395,7 @@ impl Net {
                         ViewMut { shape, data }
                     }));
                 }
-                let params = self.param_views(i, weights);
+                let params = self.param_views(i, weights, &[]);
                 let mut param_diffs: Vec<Option<&mut [f32]>> = param_taken
                     .iter_mut()
                     .map(|g| (!g.is_empty()).then_some(&mut g[..]))

@@ -390,10 +390,11 @@ impl Registry {
                 twin.line
             );
         }
+        let blocks = fixed_multipliers(&node.param.param, &specs).with_context(place)?;
         let mut uses = Vec::new();
         for (k, spec) in specs.into_iter().enumerate() {
             let default = ProtoParamSpec::default();
-            let given = node.param.param.get(k).unwrap_or(&default);
+            let given = blocks.get(k).unwrap_or(&default);
             let shape = spec.shape.clone();
             let known = self
                 .named
@@ -490,4 +491,34 @@ impl Registry {
         );
         Ok(())
     }
+}
+
+/// The param blocks of a layer, with rates of 0 for what nobody learns (BatchNorm's statistics). A rate
+/// given to such a blob is an error, except in old nets, which have a block for each blob of the layer
+/// and mean nothing by it.
+fn fixed_multipliers(
+    given: &[ProtoParamSpec],
+    specs: &[layers::ParamSpec],
+) -> Result<Vec<ProtoParamSpec>> {
+    let mut blocks = given.to_vec();
+    blocks.resize(specs.len().max(given.len()), ProtoParamSpec::default());
+    let old = given.len() == specs.len();
+    for (k, (block, _)) in blocks
+        .iter_mut()
+        .zip(specs)
+        .enumerate()
+        .filter(|(_, (_, s))| !s.learnable)
+    {
+        if k < given.len() && !old && block.lr_mult() != 0.0 {
+            bail!(
+                "param block {} has lr_mult {}, but that blob is a statistic which the layer computes: \
+                 its lr_mult must be 0",
+                k + 1,
+                block.lr_mult()
+            );
+        }
+        block.lr_mult = Some(0.0);
+        block.decay_mult = Some(0.0);
+    }
+    Ok(blocks)
 }

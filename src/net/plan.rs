@@ -272,7 +272,7 @@ pub(crate) fn diff_buffers(
 }
 
 /// Whether node `i` may write its top 0 over its bottom 0: the prototxt says so, the layer can, nobody
-/// else reads the bottom, and (when backward follows) the layer below does not need what is lost.
+/// else reads the bottom, and (when backward follows) neither it nor the layer below needs what is lost.
 fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: bool) -> bool {
     let node = &graph.nodes[i];
     let (Some(&top), Some(layer)) = (node.tops.first(), &layers[i]) else {
@@ -284,7 +284,9 @@ fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: 
     let reread = layers[graph.values[below].producer]
         .as_ref()
         .is_some_and(|l| l.backward_reads_tops());
-    layer.in_place() && graph.values[below].uses.len() == 1 && !(backward && reread)
+    layer.in_place()
+        && graph.values[below].uses.len() == 1
+        && !(backward && (reread || layer.backward_reads_bottom()))
 }
 
 /// A free buffer of at least `count` floats if there is one, the tightest; else the largest free one,

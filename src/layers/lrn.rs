@@ -1,0 +1,235 @@
+//! LRN, local response normalisation (Krizhevsky et al. 2012), with n = `local_size`, odd. Bottom
+//! [N, C, H, W].
+//!
+//! ACROSS_CHANNELS: y = x · s^−`beta`, s = `k` + `alpha`/n · Σ x² over the n channels around it.
+//! WITHIN_CHANNEL: y = x · s^−beta, s = 1 + alpha/n² · Σ x² over the n × n positions around it.
+//! What lies outside counts as 0. Backward computes s again, so that nothing has to be kept.
+
+use super::{Backward, Forward, Layer, Mode, take};
+use crate::kernels::im2col::Axis;
+use crate::kernels::pooling::{average, average_backward};
+use crate::kernels::{CHUNK, each_chunk};
+use crate::proto::caffe::LayerParameter;
+use crate::proto::caffe::lrn_parameter::NormRegion;
+use crate::tensor::Shape;
+use anyhow::{Result, bail};
+
+/// An LRN layer.
+#[derive(Debug)]
+pub struct Lrn {
+    size: usize,
+    alpha: f32,
+    beta: f32,
+    k: f32,
+    within: bool,
+}
+
+impl Lrn {
+    /// The layer that `param` describes.
+    pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
+        let p = param.lrn_param.unwrap_or_default();
+        if p.local_size().is_multiple_of(2) {
+            bail!("local_size is {}, it must be odd", p.local_size());
+        }
+        Ok(Self {
+            size: p.local_size() as usize,
+            alpha: p.alpha(),
+            beta: p.beta(),
+            k: p.k(),
+            within: p.norm_region() == NormRegion::WithinChannel,
+        })
+    }
+
+    /// s^−beta.
+    fn power(&self, s: f32) -> f32 {
+        // Square roots are vector instructions; the usual exponents need no more.
+        if self.beta == 0.75 {
+            let root = s.sqrt();
+            1.0 / (root * root.sqrt())
+        } else if self.beta == 0.5 {
+            1.0 / s.sqrt()
+        } else if self.beta == 1.0 {
+            1.0 / s
+        } else {
+            s.powf(-self.beta)
+        }
+    }
+
+    /// The sum of `of` over the channels around channel `c` of one sample.
+    fn window(&self, sample: &[f32], c: usize, sum: &mut [f32], of: impl Fn(f32) -> f32) {
+        let plane = sum.len().max(1);
+        let half = self.size / 2;
+        sum.fill(0.0);
+        let around = sample.chunks_exact(plane).take(c.saturating_add(half + 1));
+        for channel in around.skip(c.saturating_sub(half)) {
+            sum.iter_mut().zip(channel).for_each(|(s, v)| *s += of(*v));
+        }
+    }
+
+    /// Calls `f(place, channel, s, y)` for each channel of each sample: the offset of its sample and its
+    /// own in the array, its s and what is to be written.
+    fn across(
+        &self,
+        parallel: bool,
+        shape: &Shape,
+        x: &[f32],
+        y: &mut [f32],
+        f: impl Fn(Place, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let (sample, plane) = (shape.count_from(1).max(1), shape.count_from(2).max(1));
+        let chunk = plane * (CHUNK / plane).max(1);
+        each_chunk(parallel, chunk, y, |start, part| {
+            let mut s = vec![0.0f32; plane];
+            for (i, y) in part.chunks_exact_mut(plane).enumerate() {
+                let at = start + i * plane;
+                let place = Place {
+                    sample: at / sample * sample..(at / sample + 1) * sample,
+                    channel: at % sample / plane,
+                    own: at..at + plane,
+                };
+                self.window(&x[place.sample.clone()], place.channel, &mut s, |v| v * v);
+                let share = self.alpha / self.size as f32;
+                s.iter_mut().for_each(|s| *s = self.k + share * *s);
+                f(place, &mut s, y);
+            }
+        });
+    }
+
+    /// The averages of x² over the squares around each position; `squares` is scratch.
+    fn within(&self, parallel: bool, shape: &Shape, x: &[f32], squares: &mut [f32], y: &mut [f32]) {
+        squares.iter_mut().zip(x).for_each(|(s, x)| *s = x * x);
+        average(parallel, squares, self.axes(shape), y);
+    }
+
+    fn axes(&self, shape: &Shape) -> [Axis; 2] {
+        [shape.dim(2), shape.dim(3)].map(|size| Axis {
+            input: size,
+            kernel: self.size,
+            stride: 1,
+            pad: self.size / 2,
+            dilation: 1,
+            output: size,
+        })
+    }
+}
+
+/// Where a channel of a sample lies in an array.
+struct Place {
+    /// The whole sample.
+    sample: std::ops::Range<usize>,
+    /// The channel's number.
+    channel: usize,
+    /// The channel itself.
+    own: std::ops::Range<usize>,
+}
+
+impl Layer for Lrn {
+    fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
+        let [x] = take(bottoms)?;
+        if x.axes() != 4 {
+            bail!(
+                "it takes arrays of 4 axes (samples, channels, height, width), bottom 0 has shape {x}"
+            );
+        }
+        Ok(vec![x.clone()])
+    }
+
+    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
+        let arrays = if self.within { 2 } else { 1 };
+        bottoms.first().map_or(0, |x| 4 * arrays * x.count())
+    }
+
+    fn forward(&self, f: &mut Forward) -> Result<()> {
+        let (parallel, x) = (f.parallel, f.bottoms[0].data);
+        let y = &mut f.tops[0];
+        if self.within {
+            let squares = f.keep.scratch(x.len());
+            self.within(parallel, &y.shape, x, squares, y.data);
+            each_chunk(parallel, CHUNK, y.data, |start, part| {
+                for (y, x) in part.iter_mut().zip(&x[start..]) {
+                    *y = x * self.power(1.0 + self.alpha * *y);
+                }
+            });
+        } else {
+            self.across(parallel, &y.shape, x, y.data, |place, s, y| {
+                for ((y, x), s) in y.iter_mut().zip(&x[place.own]).zip(s) {
+                    *y = x * self.power(*s);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// With r = dy·x·s^(−beta−1) and w the weight of x² in s: dx = dy·s^−beta − 2·w·beta·x·Σ r, the sum
+    /// over all whose s contains x.
+    fn backward(&self, b: &mut Backward) -> Result<()> {
+        let (parallel, x, dy) = (b.parallel, b.bottoms[0].data, b.top_diffs[0].data);
+        let Some(dx) = &mut b.bottom_diffs[0] else {
+            return Ok(());
+        };
+        let (shape, dx) = (&dx.shape, &mut *dx.data);
+        if self.within {
+            let (squares, s) = b.keep.scratch(2 * x.len()).split_at_mut(x.len());
+            self.within(parallel, shape, x, squares, s);
+            for ((dx, s), (dy, x)) in dx.iter_mut().zip(&mut *s).zip(dy.iter().zip(x)) {
+                let base = 1.0 + self.alpha * *s;
+                *dx = dy * self.power(base);
+                *s = *dx * x / base;
+            }
+            average_backward(parallel, s, self.axes(shape), squares);
+            let factor = 2.0 * self.alpha * self.beta;
+            for ((dx, r), x) in dx.iter_mut().zip(squares).zip(x) {
+                *dx -= factor * x * *r;
+            }
+            return Ok(());
+        }
+        let ratios = b.keep.scratch(x.len());
+        self.across(parallel, shape, x, ratios, |place, s, r| {
+            let values = dy[place.own.clone()].iter().zip(&x[place.own]);
+            for ((r, s), (dy, x)) in r.iter_mut().zip(s).zip(values) {
+                *r = dy * x * self.power(*s) / *s;
+            }
+        });
+        let factor = 2.0 * self.alpha * self.beta / self.size as f32;
+        self.across(parallel, shape, x, dx, |place, s, dx| {
+            for ((dx, dy), s) in dx.iter_mut().zip(&dy[place.own.clone()]).zip(&*s) {
+                *dx = dy * self.power(*s);
+            }
+            self.window(&ratios[place.sample], place.channel, s, |r| r);
+            for ((dx, x), sum) in dx.iter_mut().zip(&x[place.own]).zip(s) {
+                *dx -= factor * x * *sum;
+            }
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::check::{Check, layer, layer_in};
+
+    #[test]
+    fn gradients() {
+        for param in [
+            "",
+            "local_size: 3 k: 2 alpha: 0.5",
+            "local_size: 1 beta: 0.5",
+            "local_size: 9 beta: 1 k: 3",
+            "norm_region: WITHIN_CHANNEL",
+            "norm_region: WITHIN_CHANNEL local_size: 3 beta: 1.3 k: 7",
+            "norm_region: WITHIN_CHANNEL local_size: 9",
+        ] {
+            let lrn = layer(&format!("type: 'LRN' lrn_param {{ {param} }}"));
+            Check::default().run(&*lrn, &[&[2, 7, 3, 2]]);
+        }
+    }
+
+    #[test]
+    fn even_sizes_and_other_axes_are_errors() {
+        let e = layer_in("type: 'LRN' lrn_param { local_size: 4 }", Mode::Test);
+        assert!(e.err().unwrap().to_string().contains("local_size is 4"));
+        let e = layer("type: 'LRN'").shapes(&[Shape::new([2, 3])]);
+        assert!(e.unwrap_err().to_string().contains("2 3 (6)"));
+    }
+}

@@ -1,0 +1,180 @@
+//! Scale: y = x·s, with `bias_term` y = x·s + b. The shape of s is that of `num_axes` axes of x from
+//! `axis` on (−1 for all, 0 for a scalar); s is learned, or the second bottom, whose shape then says
+//! how many axes it spans. b is always learned and has the shape of s.
+
+use super::bias::{coupling, inner, spanned};
+use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if};
+use crate::kernels::broadcast::{add_sums, map};
+use crate::proto::caffe::{FillerParameter, LayerParameter, ScaleParameter};
+use crate::tensor::Shape;
+use anyhow::Result;
+
+/// A Scale layer.
+#[derive(Debug)]
+pub struct Scale {
+    param: ScaleParameter,
+}
+
+impl Scale {
+    /// The layer that `param` describes. Without a filler s starts at 1.
+    pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
+        let mut param = param.scale_param.clone().unwrap_or_default();
+        param.filler.get_or_insert_with(|| FillerParameter {
+            value: Some(1.0),
+            ..Default::default()
+        });
+        Ok(Self { param })
+    }
+
+    /// The shape of s and b.
+    fn spanned(&self, bottoms: &[Shape]) -> Result<Shape> {
+        spanned(bottoms, self.param.axis(), self.param.num_axes())
+    }
+}
+
+impl Layer for Scale {
+    fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
+        let s = self.spanned(bottoms)?;
+        inner(&bottoms[0], self.param.axis(), &s)?;
+        Ok(vec![bottoms[0].clone()])
+    }
+
+    fn params(&self, bottoms: &[Shape]) -> Vec<ParamSpec> {
+        let Ok(shape) = self.spanned(bottoms) else {
+            return Vec::new();
+        };
+        let mut specs = Vec::new();
+        if bottoms.len() == 1 {
+            specs.push(ParamSpec::bias(shape.clone(), self.param.filler.as_ref()));
+        }
+        if self.param.bias_term() {
+            specs.push(ParamSpec::bias(shape, self.param.bias_filler.as_ref()));
+        }
+        specs
+    }
+
+    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
+        let Ok(s) = self.spanned(bottoms) else {
+            return Coupling::Whole;
+        };
+        // A learned b along the samples has a value for each of the whole batch.
+        let b_is_free = !self.param.bias_term()
+            || coupling(&bottoms[..1], self.param.axis(), &s) == Coupling::Free;
+        free_if(b_is_free && coupling(bottoms, self.param.axis(), &s) == Coupling::Free)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn backward_reads_bottom(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, f: &mut Forward) -> Result<()> {
+        let s = f.bottoms.get(1).unwrap_or_else(|| &f.params[0]).clone();
+        let b = match self.param.bias_term() {
+            true => f.params.last().map(|b| b.data),
+            false => None,
+        };
+        let inner = inner(&f.bottoms[0].shape, self.param.axis(), &s.shape)?;
+        let parallel = f.parallel;
+        match b {
+            Some(b) => {
+                let pairs: Vec<(f32, f32)> =
+                    s.data.iter().copied().zip(b.iter().copied()).collect();
+                map(parallel, inner, &pairs, f.carry(), |x, (s, b)| x * s + b);
+            }
+            None => map(parallel, inner, s.data, f.carry(), |x, s| x * s),
+        }
+        Ok(())
+    }
+
+    /// dx = dy·s; ds = the sum of dy·x and db that of dy over what shares a value.
+    fn backward(&self, b: &mut Backward) -> Result<()> {
+        let (parallel, two) = (b.parallel, b.bottoms.len() == 2);
+        let s = if two { &b.bottoms[1] } else { &b.params[0] }.clone();
+        let inner = inner(&b.bottoms[0].shape, self.param.axis(), &s.shape)?;
+        let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
+        if self.param.bias_term()
+            && let Some(Some(db)) = b.param_diffs.last_mut()
+        {
+            add_sums(parallel, inner, dy, dy, db, |dy, _, _| dy);
+        }
+        let ds = if two {
+            b.bottom_diffs[1].as_mut().map(|d| {
+                d.data.fill(0.0);
+                &mut *d.data
+            })
+        } else {
+            b.param_diffs[0].as_deref_mut()
+        };
+        if let Some(ds) = ds {
+            add_sums(parallel, inner, dy, x, ds, |dy, x, _| dy * x);
+        }
+        if let Some(diff) = b.carry() {
+            map(parallel, inner, s.data, diff, |dy, s| dy * s);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::check::{Check, layer};
+
+    fn scale(param: &str) -> Box<dyn Layer> {
+        layer(&format!("type: 'Scale' scale_param {{ {param} }}"))
+    }
+
+    #[test]
+    fn gradients() {
+        let cases: [(i32, i32, &[usize]); 7] = [
+            (1, 1, &[4]),
+            (0, 1, &[3]),
+            (0, -1, &[3, 4, 2]),
+            (1, 2, &[4, 2]),
+            (-1, 1, &[2]),
+            (0, 2, &[3, 4]),
+            (1, 0, &[]),
+        ];
+        for (axis, num_axes, shape) in cases {
+            for bias in ["", "bias_term: true"] {
+                let scale = scale(&format!("axis: {axis} num_axes: {num_axes} {bias}"));
+                Check::default().run(&*scale, &[&[3, 4, 2]]);
+                Check::default().run(&*scale, &[&[3, 4, 2], shape]);
+            }
+        }
+    }
+
+    #[test]
+    fn blobs() {
+        let x = Shape::new([2, 3, 4]);
+        let one = scale("bias_term: true").params(std::slice::from_ref(&x));
+        assert_eq!(
+            (one[0].shape.dims(), one[0].filler.value()),
+            (&[3][..], 1.0)
+        );
+        assert_eq!(
+            (one[1].shape.dims(), one[1].filler.value()),
+            (&[3][..], 0.0)
+        );
+        let two = scale("axis: 0 bias_term: true").params(&[x, Shape::new([2, 3])]);
+        assert_eq!(two.len(), 1);
+        assert_eq!(two[0].shape.dims(), [2, 3]);
+    }
+
+    #[test]
+    fn coupling_follows_the_axis() {
+        let pair = [Shape::new([3, 4]), Shape::new([3])];
+        assert_eq!(scale("axis: 0").coupling(&pair), Coupling::Free);
+        let bias = scale("axis: 0 bias_term: true");
+        assert_eq!(bias.coupling(&pair), Coupling::Whole);
+        assert_eq!(
+            scale("bias_term: true").coupling(&pair[..1]),
+            Coupling::Free
+        );
+        assert_eq!(scale("axis: 0").coupling(&pair[..1]), Coupling::Whole);
+    }
+}
