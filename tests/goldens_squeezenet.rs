@@ -29,7 +29,7 @@ fn build(
     net: &Parsed<NetParameter>,
     mode: Mode,
     shapes: &[Shape],
-    weights: &PathBuf,
+    weights: &Path,
 ) -> (Net, Weights) {
     let graph = Graph::new(net, &State::new(mode)).unwrap();
     let options = Options {
