@@ -22,6 +22,7 @@ pub mod relu;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
+pub mod spp;
 
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
@@ -264,6 +265,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "SPP" => Box::new(spp::Spp::new(param, mode)?),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
