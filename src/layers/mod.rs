@@ -12,9 +12,11 @@ pub mod accuracy;
 mod check;
 pub mod concat;
 pub mod convolution;
+pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
 pub mod flatten;
+pub mod im2col;
 pub mod inner_product;
 mod labels;
 pub mod pooling;
@@ -23,6 +25,7 @@ pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
 pub mod spp;
+mod windows;
 
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
@@ -259,9 +262,11 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
+        "Deconvolution" => Box::new(deconvolution::Deconvolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
+        "Im2col" => Box::new(im2col::Im2col::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
