@@ -21,6 +21,8 @@ pub mod inner_product;
 mod labels;
 pub mod pooling;
 pub mod relu;
+pub mod reshape;
+pub mod slice;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
@@ -270,7 +272,9 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "SPP" => Box::new(spp::Spp::new(param, mode)?),
+        "Slice" => Box::new(slice::Slice::new(param, mode)?),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
