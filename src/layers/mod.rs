@@ -12,6 +12,7 @@ pub mod accuracy;
 mod check;
 pub mod concat;
 pub mod convolution;
+pub mod crop;
 pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
@@ -27,6 +28,7 @@ pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
 pub mod spp;
+pub mod tile;
 mod windows;
 
 use crate::proto::caffe::LayerParameter;
@@ -264,6 +266,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
+        "Crop" => Box::new(crop::Crop::new(param, mode)?),
         "Deconvolution" => Box::new(deconvolution::Deconvolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
@@ -278,6 +281,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
+        "Tile" => Box::new(tile::Tile::new(param, mode)?),
         "Python" => {
             bail!("layers of type Python run Python code inside Caffe and cannot be run here")
         }
