@@ -8,6 +8,7 @@
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
 pub mod accuracy;
+pub mod argmax;
 #[cfg(test)]
 mod check;
 pub mod concat;
@@ -21,6 +22,7 @@ pub mod im2col;
 pub mod inner_product;
 mod labels;
 pub mod pooling;
+pub mod reduction;
 pub mod relu;
 pub mod reshape;
 pub mod slice;
@@ -264,6 +266,7 @@ pub trait Layer: Send + Sync {
 pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     Ok(match param.r#type() {
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
+        "ArgMax" => Box::new(argmax::ArgMax::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
         "Crop" => Box::new(crop::Crop::new(param, mode)?),
@@ -275,6 +278,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
         "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "SPP" => Box::new(spp::Spp::new(param, mode)?),
         "Slice" => Box::new(slice::Slice::new(param, mode)?),
