@@ -17,10 +17,12 @@ pub mod crop;
 pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
+pub mod embed;
 pub mod flatten;
 pub mod im2col;
 pub mod inner_product;
 mod labels;
+pub mod parameter;
 pub mod pooling;
 pub mod reduction;
 pub mod relu;
@@ -273,9 +275,11 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Deconvolution" => Box::new(deconvolution::Deconvolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
+        "Embed" => Box::new(embed::Embed::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
         "Im2col" => Box::new(im2col::Im2col::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
+        "Parameter" => Box::new(parameter::Parameter::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
         "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
