@@ -9,6 +9,7 @@
 
 pub mod accuracy;
 pub mod argmax;
+pub mod batch_reindex;
 #[cfg(test)]
 mod check;
 pub mod concat;
@@ -18,6 +19,7 @@ pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
 pub mod embed;
+pub mod filter;
 pub mod flatten;
 pub mod im2col;
 pub mod inner_product;
@@ -27,6 +29,7 @@ pub mod pooling;
 pub mod reduction;
 pub mod relu;
 pub mod reshape;
+pub mod silence;
 pub mod slice;
 pub mod softmax;
 pub mod softmax_loss;
@@ -269,6 +272,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     Ok(match param.r#type() {
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
         "ArgMax" => Box::new(argmax::ArgMax::new(param, mode)?),
+        "BatchReindex" => Box::new(batch_reindex::BatchReindex::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
         "Crop" => Box::new(crop::Crop::new(param, mode)?),
@@ -276,6 +280,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
         "Embed" => Box::new(embed::Embed::new(param, mode)?),
+        "Filter" => Box::new(filter::Filter::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
         "Im2col" => Box::new(im2col::Im2col::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
@@ -285,6 +290,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
         "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "SPP" => Box::new(spp::Spp::new(param, mode)?),
+        "Silence" => Box::new(silence::Silence::new(param, mode)?),
         "Slice" => Box::new(slice::Slice::new(param, mode)?),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
