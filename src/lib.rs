@@ -11,6 +11,7 @@ pub mod commands;
 pub mod compress;
 pub mod data;
 pub mod files;
+pub mod filler;
 pub mod kernels;
 pub mod layers;
 pub mod models;

@@ -13,7 +13,7 @@ use dsd::proto::{NetParameter, Parsed, load_net};
 use dsd::tensor::{Shape, Tensor};
 use dsd::weights_file;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "models/squeezenet_v1.0";
 

@@ -7,11 +7,15 @@ pub mod batches;
 pub mod database;
 pub mod datum;
 pub mod digits;
+pub mod dummy;
+pub mod images;
 mod jpeg;
+pub mod list;
 pub mod lmdb;
 mod lmdb_file;
 pub mod prefetch;
 pub mod records;
+pub mod resize;
 pub mod transform;
 
 use std::path::PathBuf;
@@ -55,11 +59,19 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// The random numbers of the layer `name`; those of the same layer in the other mode are others.
     fn random(&self, name: &str) -> Random {
+        self.random_for(Purpose::Transform, name)
+    }
+
+    /// As [`Options::random`], for the order of the layer's data.
+    fn shuffle(&self, name: &str) -> Random {
+        self.random_for(Purpose::Shuffle, name)
+    }
+
+    fn random_for(&self, purpose: Purpose, name: &str) -> Random {
         // FNV-1a: the stream follows from the name alone, so that other layers may come and go.
         let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
         let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
-        Random::new(self.seed, Purpose::Transform, stream)
-            .branch(u64::from(self.mode == Mode::Test))
+        Random::new(self.seed, purpose, stream).branch(u64::from(self.mode == Mode::Test))
     }
 }
 
@@ -67,6 +79,13 @@ impl Options<'_> {
 pub fn open(param: &LayerParameter, options: &Options) -> Result<Box<dyn Source>> {
     match param.r#type() {
         "Data" => Ok(Box::new(database::DataLayer::open(param, options)?)),
-        other => bail!("layers of type '{other}' cannot read data yet; expected Data"),
+        "DummyData" => Ok(Box::new(dummy::DummyData::open(param, options)?)),
+        "ImageData" => Ok(Box::new(images::ImageData::open(param, options)?)),
+        "MemoryData" => Ok(Box::new(dummy::MemoryData::open(param, options)?)),
+        "WindowData" => bail!(
+            "layers of type WindowData (R-CNN's windows of pictures) are not supported; cut the windows \
+             out first and read them with an ImageData or Data layer"
+        ),
+        other => bail!("layers of type '{other}' cannot read data"),
     }
 }

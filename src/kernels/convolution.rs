@@ -7,7 +7,7 @@
 
 use super::elementwise::add_row_sums;
 use super::gemm::{Mat, MatMut, gemm, pieces};
-use super::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd};
+use super::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd, picture};
 use super::{CHUNK, each_chunk};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -75,12 +75,7 @@ impl Convolution {
 
     /// The two axes of a picture, if there are not more.
     fn picture(&self) -> Option<[Axis; 2]> {
-        match *self.axes {
-            [] => Some([Axis::ONE, Axis::ONE]),
-            [w] => Some([Axis::ONE, w]),
-            [h, w] => Some([h, w]),
-            _ => None,
-        }
+        picture(&self.axes)
     }
 
     /// Positions of one output row (all, where there are more than two axes).
@@ -246,6 +241,14 @@ impl Convolution {
                 |(_, channels)| channels.len(),
                 |(dw, channels), col| part(dw, channels, col),
             );
+        }
+    }
+
+    /// X ← X + b, one bias for each input channel: what [`Convolution::backward_data`] of a transposed
+    /// convolution leaves out.
+    pub fn add_input_bias(&self, bias: &[f32], x: &mut [f32]) {
+        for (x, b) in x.chunks_exact_mut(self.plane()).zip(bias) {
+            x.iter_mut().for_each(|x| *x += b);
         }
     }
 

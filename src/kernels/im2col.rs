@@ -85,6 +85,16 @@ impl Axis {
     }
 }
 
+/// The two axes of a picture, if there are not more.
+pub fn picture(axes: &[Axis]) -> Option<[Axis; 2]> {
+    match *axes {
+        [] => Some([Axis::ONE, Axis::ONE]),
+        [w] => Some([Axis::ONE, w]),
+        [h, w] => Some([h, w]),
+        _ => None,
+    }
+}
+
 /// Writes the columns of output rows `rows` of a 2-D convolution: `col` gets
 /// [C · kernel_h · kernel_w, rows.len() · output_w] of `x`, [C, input_h, input_w].
 pub fn im2col(x: &[f32], [h, w]: [Axis; 2], rows: Range<usize>, col: &mut [f32]) {

@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod im2col;
 pub mod pooling;
+pub mod stochastic;
 
 use rayon::prelude::*;
 

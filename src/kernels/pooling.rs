@@ -13,7 +13,7 @@ use std::ops::Range;
 pub const NONE: u32 = i32::MAX as u32;
 
 /// The input rows that window `o` covers.
-fn span(a: &Axis, o: usize) -> Range<usize> {
+pub(super) fn span(a: &Axis, o: usize) -> Range<usize> {
     let start = o * a.stride;
     let end = (start + a.kernel).saturating_sub(a.pad).min(a.input);
     start.saturating_sub(a.pad).min(end)..end
@@ -32,7 +32,7 @@ fn inside(a: &Axis, k: usize) -> (Range<usize>, usize) {
 }
 
 /// Planes of one task.
-fn planes(size: usize) -> usize {
+pub(super) fn planes(size: usize) -> usize {
     (CHUNK / size.max(1)).max(1)
 }
 

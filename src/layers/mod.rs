@@ -9,7 +9,9 @@
 
 pub mod abs_val;
 pub mod accuracy;
+pub mod argmax;
 pub mod batch_norm;
+pub mod batch_reindex;
 pub mod bias;
 pub mod bnll;
 #[cfg(test)]
@@ -18,13 +20,18 @@ pub mod clip;
 pub mod concat;
 pub mod contrastive_loss;
 pub mod convolution;
+pub mod crop;
+pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
 pub mod elu;
+pub mod embed;
 pub mod euclidean_loss;
 pub mod exp;
+pub mod filter;
 pub mod flatten;
 pub mod hinge_loss;
+pub mod im2col;
 pub mod infogain_loss;
 pub mod inner_product;
 mod labels;
@@ -34,21 +41,29 @@ pub mod lstm;
 pub mod multinomial_logistic_loss;
 pub mod mvn;
 mod neuron;
+pub mod parameter;
 pub mod pooling;
 pub mod power;
 pub mod prelu;
 mod recurrent;
+pub mod reduction;
 pub mod relu;
+pub mod reshape;
 pub mod rnn;
 pub mod scale;
 pub mod sigmoid;
 pub mod sigmoid_cross_entropy_loss;
+pub mod silence;
+pub mod slice;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
+pub mod spp;
 pub mod swish;
 pub mod tanh;
 pub mod threshold;
+pub mod tile;
+mod windows;
 
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
@@ -290,20 +305,27 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     Ok(match param.r#type() {
         "AbsVal" => Box::new(abs_val::AbsVal::new(param, mode)?),
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
+        "ArgMax" => Box::new(argmax::ArgMax::new(param, mode)?),
         "BatchNorm" => Box::new(batch_norm::BatchNorm::new(param, mode)?),
+        "BatchReindex" => Box::new(batch_reindex::BatchReindex::new(param, mode)?),
         "Bias" => Box::new(bias::Bias::new(param, mode)?),
         "BNLL" => Box::new(bnll::Bnll::new(param, mode)?),
         "Clip" => Box::new(clip::Clip::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "ContrastiveLoss" => Box::new(contrastive_loss::ContrastiveLoss::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
+        "Crop" => Box::new(crop::Crop::new(param, mode)?),
+        "Deconvolution" => Box::new(deconvolution::Deconvolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
         "ELU" => Box::new(elu::Elu::new(param, mode)?),
+        "Embed" => Box::new(embed::Embed::new(param, mode)?),
         "EuclideanLoss" => Box::new(euclidean_loss::EuclideanLoss::new(param, mode)?),
         "Exp" => Box::new(exp::Exp::new(param, mode)?),
+        "Filter" => Box::new(filter::Filter::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
         "HingeLoss" => Box::new(hinge_loss::HingeLoss::new(param, mode)?),
+        "Im2col" => Box::new(im2col::Im2col::new(param, mode)?),
         "InfogainLoss" => Box::new(infogain_loss::InfogainLoss::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Log" => Box::new(log::Log::new(param, mode)?),
@@ -313,22 +335,29 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
             multinomial_logistic_loss::MultinomialLogisticLoss::new(param, mode)?,
         ),
         "MVN" => Box::new(mvn::Mvn::new(param, mode)?),
+        "Parameter" => Box::new(parameter::Parameter::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "Power" => Box::new(power::Power::new(param, mode)?),
         "PReLU" => Box::new(prelu::PReLU::new(param, mode)?),
+        "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
         "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
+        "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "RNN" => Box::new(rnn::Rnn::new(param, mode)?),
         "Scale" => Box::new(scale::Scale::new(param, mode)?),
         "Sigmoid" => Box::new(sigmoid::Sigmoid::new(param, mode)?),
         "SigmoidCrossEntropyLoss" => Box::new(
             sigmoid_cross_entropy_loss::SigmoidCrossEntropyLoss::new(param, mode)?,
         ),
+        "Silence" => Box::new(silence::Silence::new(param, mode)?),
+        "Slice" => Box::new(slice::Slice::new(param, mode)?),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
+        "SPP" => Box::new(spp::Spp::new(param, mode)?),
         "Swish" => Box::new(swish::Swish::new(param, mode)?),
         "TanH" => Box::new(tanh::TanH::new(param, mode)?),
         "Threshold" => Box::new(threshold::Threshold::new(param, mode)?),
+        "Tile" => Box::new(tile::Tile::new(param, mode)?),
         "Python" => {
             bail!("layers of type Python run Python code inside Caffe and cannot be run here")
         }

@@ -1,12 +1,14 @@
-//! Pooling: the maximum (MAX) or average (AVE) of each window of each channel, [N, C, H, W] →
-//! [N, C, pooled H, pooled W]. A second top of MAX gets the index of each maximum within its channel.
+//! Pooling: the maximum (MAX), the average (AVE) or a number drawn at random (STOCHASTIC) of each window
+//! of each channel, [N, C, H, W] → [N, C, pooled H, pooled W]. A second top of MAX gets the index of each
+//! maximum within its channel.
 
 use super::{Backward, Forward, Layer, Mode, take};
 use crate::kernels::im2col::Axis;
 use crate::kernels::pooling::{NONE, average, average_backward, max, max_backward, max_indices};
+use crate::kernels::stochastic::{expect, expect_backward, sample};
 use crate::proto::caffe::pooling_parameter::{PoolMethod, RoundMode};
 use crate::proto::caffe::{LayerParameter, PoolingParameter};
-use crate::tensor::Shape;
+use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
 
 /// A Pooling layer.
@@ -20,11 +22,12 @@ pub struct Pooling {
 impl Pooling {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, mode: Mode) -> Result<Self> {
-        let tops = param.top.len();
         let p = param.pooling_param.unwrap_or_default();
-        if p.pool() == PoolMethod::Stochastic {
-            bail!("pool: STOCHASTIC is not implemented (Caffe has it on a GPU only)");
-        }
+        Self::of(p, param.top.len(), mode)
+    }
+
+    /// The layer of `p` with so many tops.
+    pub(super) fn of(p: PoolingParameter, tops: usize, mode: Mode) -> Result<Self> {
         if p.global_pooling() {
             if p.kernel_size.or(p.kernel_h).or(p.kernel_w).is_some() {
                 bail!(
@@ -55,6 +58,10 @@ impl Pooling {
                 (_, None, None) | (None, Some(_), Some(_)) => {}
                 _ => bail!("pooling_param takes either {name}, or both {name}_h and {name}_w"),
             }
+        }
+        let padded = [p.pad, p.pad_h, p.pad_w].iter().any(|v| v.unwrap_or(0) > 0);
+        if padded && p.pool() == PoolMethod::Stochastic {
+            bail!("pool: STOCHASTIC cannot pad");
         }
         if tops > 1 && p.pool() != PoolMethod::Max {
             bail!("only pool: MAX has a second top, the indices of the maxima");
@@ -118,13 +125,66 @@ impl Pooling {
         ])
     }
 
-    fn is_max(&self) -> bool {
-        self.param.pool() == PoolMethod::Max
+    /// Whether forward leaves the places of the numbers it took. Where it does not, backward finds the
+    /// maxima.
+    fn keeps_indices(&self) -> bool {
+        match self.param.pool() {
+            PoolMethod::Max => self.mode == Mode::Train || self.tops > 1,
+            PoolMethod::Stochastic => self.mode == Mode::Train,
+            PoolMethod::Ave => false,
+        }
     }
 
-    /// Whether forward leaves the indices of the maxima. Where it does not, backward finds them.
-    fn keeps_indices(&self) -> bool {
-        self.is_max() && (self.mode == Mode::Train || self.tops > 1)
+    /// Pools `x` into `y`. `indices` gets the places of the numbers taken, or nothing. `draw(i)` gives
+    /// output i its random number, above 0 and up to 1.
+    pub(super) fn pool(
+        &self,
+        parallel: bool,
+        x: &View,
+        y: &mut [f32],
+        indices: &mut Vec<u32>,
+        draw: impl Fn(usize) -> f32 + Sync,
+    ) -> Result<()> {
+        let axes = self.axes(&x.shape)?;
+        indices.clear();
+        if self.keeps_indices() {
+            indices.resize(y.len(), NONE);
+        }
+        match (self.param.pool(), self.keeps_indices()) {
+            (PoolMethod::Max, true) => max_indices(parallel, x.data, axes, y, indices),
+            (PoolMethod::Max, false) => max(parallel, x.data, axes, y),
+            (PoolMethod::Ave, _) => average(parallel, x.data, axes, y),
+            (PoolMethod::Stochastic, true) => sample(parallel, x.data, axes, y, indices, draw),
+            (PoolMethod::Stochastic, false) => expect(parallel, x.data, axes, y),
+        }
+        Ok(())
+    }
+
+    /// The gradient of `x` from that of [`Pooling::pool`]'s result; `indices` are what it left.
+    pub(super) fn unpool(
+        &self,
+        parallel: bool,
+        x: &View,
+        dy: &[f32],
+        indices: &[u32],
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let axes = self.axes(&x.shape)?;
+        let [h, w] = axes;
+        let sizes = [h.input * w.input, h.output * w.output];
+        match self.param.pool() {
+            PoolMethod::Ave => average_backward(parallel, dy, axes, dx),
+            PoolMethod::Stochastic if !self.keeps_indices() => {
+                expect_backward(parallel, x.data, dy, axes, dx);
+            }
+            _ if indices.len() == dy.len() => max_backward(parallel, dy, indices, sizes, dx),
+            _ => {
+                let (mut y, mut indices) = (vec![0.0; dy.len()], vec![NONE; dy.len()]);
+                max_indices(parallel, x.data, axes, &mut y, &mut indices);
+                max_backward(parallel, dy, &indices, sizes, dx);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -156,27 +216,20 @@ impl Layer for Pooling {
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let axes = self.axes(&f.bottoms[0].shape)?;
-        let x = f.bottoms[0].data;
         let [y, mask @ ..] = &mut *f.tops else {
             return Ok(());
         };
-        f.keep.indices.clear();
-        if !self.is_max() {
-            average(f.parallel, x, axes, y.data);
-        } else if !self.keeps_indices() {
-            max(f.parallel, x, axes, y.data);
-        } else {
-            let indices = &mut f.keep.indices;
-            indices.resize(y.data.len(), NONE);
-            max_indices(f.parallel, x, axes, y.data, indices);
-            for mask in mask {
-                let number = |i: u32| if i == NONE { -1.0 } else { i as f32 };
-                mask.data
-                    .iter_mut()
-                    .zip(&*indices)
-                    .for_each(|(m, i)| *m = number(*i));
-            }
+        let (random, start) = (f.random, f.first * y.shape.count_from(1));
+        let indices = &mut f.keep.indices;
+        self.pool(f.parallel, &f.bottoms[0], y.data, indices, |i| {
+            1.0 - random.unit((start + i) as u64)
+        })?;
+        for mask in mask {
+            let number = |i: u32| if i == NONE { -1.0 } else { i as f32 };
+            mask.data
+                .iter_mut()
+                .zip(&*indices)
+                .for_each(|(m, i)| *m = number(*i));
         }
         Ok(())
     }
@@ -185,27 +238,14 @@ impl Layer for Pooling {
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };
-        let axes = self.axes(&dx.shape)?;
-        let dy = b.top_diffs[0].data;
-        if !self.is_max() {
-            average_backward(b.parallel, dy, axes, dx.data);
-            return Ok(());
-        }
-        let sizes = [
-            axes[0].input * axes[1].input,
-            axes[0].output * axes[1].output,
-        ];
-        if b.keep.indices.len() != dy.len() {
-            b.keep.indices.resize(dy.len(), NONE);
-            b.keep.scratch(dy.len());
-            let y = &mut b.keep.scratch[..dy.len()];
-            max_indices(b.parallel, b.bottoms[0].data, axes, y, &mut b.keep.indices);
-        }
-        max_backward(b.parallel, dy, &b.keep.indices, sizes, dx.data);
-        if !self.keeps_indices() {
-            b.keep.indices.clear();
-        }
-        Ok(())
+        let indices = &b.keep.indices;
+        self.unpool(
+            b.parallel,
+            &b.bottoms[0],
+            b.top_diffs[0].data,
+            indices,
+            dx.data,
+        )
     }
 }
 

@@ -3,13 +3,13 @@
 //! The weights' values stay outside ([`Weights`]), so that the test net reads the training net's, and
 //! a net can be shared between threads.
 
-pub mod filler;
 pub mod graph;
 mod group;
 mod pass;
 mod plan;
 pub mod weights;
 
+use crate::filler;
 use crate::layers::{self, Layer, Mode};
 use crate::proto::caffe::{FillerParameter, ParamSpec as ProtoParamSpec, param_spec::DimCheckMode};
 use crate::random::{Purpose, Random};

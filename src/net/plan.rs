@@ -142,10 +142,9 @@ pub(crate) fn coupling(
         .filter(|n| n.is_source())
         .flat_map(|n| n.tops.iter().copied())
         .collect();
-    let Some(&first) = sources.first() else {
-        return (Some(0), gather);
-    };
-    let rows = shapes[first].dim(0);
+    // Without sources there are no rows to cut.
+    let mut first_whole = sources.is_empty().then_some(0);
+    let rows = sources.first().map_or(1, |&v| shapes[v].dim(0));
     for (i, node) in graph.nodes.iter().enumerate() {
         let mut whole = false;
         if let Some(layer) = &layers[i] {
@@ -169,10 +168,10 @@ pub(crate) fn coupling(
         let stacked = |&v: &ValueId| gather[v] == Gather::Mean || shapes[v].dim(0) == rows;
         whole |= !node.tops.iter().chain(&node.bottoms).all(stacked);
         if whole {
-            return (Some(i), gather);
+            first_whole = first_whole.or(Some(i));
         }
     }
-    (None, gather)
+    (first_whole, gather)
 }
 
 /// Assigns values to buffers. With `keep_all` (backward will follow) only what is written in place

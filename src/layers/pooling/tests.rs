@@ -100,7 +100,7 @@ fn contradictions_are_errors() {
         ),
         ("global_pooling: true kernel_size: 2", "global_pooling"),
         ("global_pooling: true stride: 2", "stride 1"),
-        ("pool: STOCHASTIC kernel_size: 2", "STOCHASTIC"),
+        ("pool: STOCHASTIC kernel_size: 2 pad: 1", "cannot pad"),
     ] {
         let e = layer_in(&text(param), Mode::Test)
             .err()
@@ -110,4 +110,57 @@ fn contradictions_are_errors() {
     }
     let two = "type: 'Pooling' top: 'y' top: 'm' pooling_param { pool: AVE kernel_size: 2 }";
     assert!(layer_in(two, Mode::Test).is_err());
+}
+
+#[test]
+fn stochastic_pooling_draws_in_training_and_weighs_in_testing() {
+    let text = text("pool: STOCHASTIC kernel_size: 3 stride: 2");
+    let noise = crate::kernels::noise(1, 4 * 2 * 5 * 6);
+    let data: Vec<f32> = noise.iter().map(|v| v.abs() + 0.1).collect();
+    let x = Tensor::new(Shape::new([4, 2, 5, 6]), data).unwrap();
+    let train = layer_in(&text, Mode::Train).unwrap();
+    let check = Check::default();
+    let tops = check.forward(&*train, vec![x.clone()]).unwrap();
+    // What is drawn for a sample does not depend on its group.
+    let rows = |a: usize, b: usize| Tensor {
+        shape: x.shape.with_rows(b - a),
+        data: x.data[a * 60..b * 60].to_vec(),
+    };
+    let second = Check {
+        first: 2,
+        ..check.clone()
+    };
+    let half = second.forward(&*train, vec![rows(2, 4)]).unwrap();
+    assert_eq!(half[0].data, tops[0].data[tops[0].data.len() / 2..]);
+    // Each gradient goes to the number that was drawn.
+    let dy = Tensor {
+        data: vec![1.0; tops[0].data.len()],
+        ..tops[0].clone()
+    };
+    let (tops, dx) = check.both(&*train, vec![x.clone()], &[dy]).unwrap();
+    let dx = dx[0].as_ref().unwrap();
+    assert_eq!(dx.data.iter().sum::<f32>(), tops[0].data.len() as f32);
+    let drawn: f32 = dx.data.iter().zip(&x.data).map(|(d, x)| d * x).sum();
+    assert!((drawn - tops[0].data.iter().sum::<f32>()).abs() < 1e-4);
+    // In testing the result is smooth.
+    let test = layer_in(&text, Mode::Test).unwrap();
+    let dy = Tensor {
+        data: crate::kernels::noise(4, tops[0].data.len()),
+        ..tops[0].clone()
+    };
+    let (_, dx) = check
+        .both(&*test, vec![x.clone()], std::slice::from_ref(&dy))
+        .unwrap();
+    for i in 0..x.data.len() {
+        let objective = |step: f32| {
+            let mut x = x.clone();
+            x.data[i] += step;
+            let y = check.forward(&*test, vec![x]).unwrap();
+            let terms = y[0].data.iter().zip(&dy.data);
+            terms.map(|(y, d)| f64::from(y * d)).sum::<f64>()
+        };
+        let want = (objective(0.01) - objective(-0.01)) / 0.02;
+        let got = f64::from(dx[0].as_ref().unwrap().data[i]);
+        assert!((got - want).abs() < 2e-3, "{i}: {got} {want}");
+    }
 }
