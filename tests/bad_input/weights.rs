@@ -1,7 +1,8 @@
 //! Weights and solver states.
 
-use super::common::{digits_net, dsd, names_in, small_run, write};
+use super::common::{digits_net, dsd, names_in, small_run, state_of, write};
 use super::{TRAIN, fails};
+use dsd::proto::{DsdMask, binary};
 use std::fs;
 
 /// A folder with trained weights and a state, of iteration 2.
@@ -122,4 +123,32 @@ fn swapped_weights_and_states_are_recognised() {
             "its weights small_iter_2.caffemodel",
         ],
     );
+}
+
+#[test]
+fn a_state_that_contradicts_itself_does_no_harm() {
+    let folder = trained();
+    let at = folder.path();
+    let (mut state, _) = state_of(&at.join("small_iter_2.solverstate"));
+    let own = state.dsd.as_mut().unwrap();
+    own.phase_start = Some(u64::MAX);
+    own.recent_losses = vec![f32::NAN; 9];
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    let args = ["--snapshot", "odd.solverstate", "--max_iter", "8"];
+    let run = dsd().args(TRAIN).args(args).current_dir(at).assert();
+    run.success();
+    let own = state.dsd.as_mut().unwrap();
+    own.masks = vec![DsdMask {
+        layer: Some("ip".into()),
+        blob: Some(0),
+        count: Some(u64::MAX),
+        bits: Some(vec![0]),
+    }];
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    let odd = [&TRAIN[..], &args].concat();
+    fails(at, &odd, &["odd.solverstate", "mask of layer 'ip'"]);
+    state.dsd = None;
+    state.iter = Some(-4);
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    dsd().args(&odd).current_dir(at).assert().success();
 }
