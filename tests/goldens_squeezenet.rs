@@ -13,7 +13,7 @@ use dsd::proto::{NetParameter, Parsed, load_net};
 use dsd::tensor::{Shape, Tensor};
 use dsd::weights_file;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const FOLDER: &str = "models/squeezenet_v1.0";
 
@@ -29,7 +29,7 @@ fn build(
     net: &Parsed<NetParameter>,
     mode: Mode,
     shapes: &[Shape],
-    weights: &PathBuf,
+    weights: &Path,
 ) -> (Net, Weights) {
     let graph = Graph::new(net, &State::new(mode)).unwrap();
     let options = Options {
