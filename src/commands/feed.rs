@@ -35,7 +35,10 @@ impl OpenData for Opener {
             .enumerate()
             .filter(|(_, n)| n.is_source());
         for (i, node) in sources {
-            parts.push(self.part(node, &graph.file).with_context(|| graph.place(i))?);
+            parts.push(
+                self.part(node, &graph.file)
+                    .with_context(|| graph.place(i))?,
+            );
         }
         opened(Joined { parts }, first)
     }
