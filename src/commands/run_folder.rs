@@ -9,7 +9,7 @@ use crate::report::output;
 use crate::report::table::{Align, Table};
 use crate::solver::snapshot;
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,8 +30,10 @@ pub struct Record {
     /// Iterations done.
     pub iterations: u64,
     /// The last smoothed loss.
+    #[serde(deserialize_with = "number")]
     pub loss: f32,
     /// The last test's outputs.
+    #[serde(deserialize_with = "numbers")]
     pub outputs: Vec<(String, f32)>,
     /// Time spent, over all sittings.
     pub seconds: f64,
@@ -39,6 +41,19 @@ pub struct Record {
     pub weights: PathBuf,
     /// Whether it ran to its end.
     pub done: bool,
+}
+
+/// A number that JSON has no word for (a test's loss may be NaN) is written as null.
+fn number<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<f32, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f32::NAN))
+}
+
+fn numbers<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Vec<(String, f32)>, D::Error> {
+    let named: Vec<(String, Option<f32>)> = Vec::deserialize(from)?;
+    let number = |(name, v): (String, Option<f32>)| (name, v.unwrap_or(f32::NAN));
+    Ok(named.into_iter().map(number).collect())
 }
 
 /// The folder of a run.

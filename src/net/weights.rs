@@ -36,6 +36,16 @@ pub struct LoadPlan {
     pub unused: Vec<String>,
 }
 
+impl LoadPlan {
+    /// Whether the file names SqueezeNet's layers in the one way and the net in the other.
+    fn other_family(&self) -> bool {
+        let has = |names: &[String], part: &str| names.iter().any(|n| n.contains(part));
+        let (original, release) = ("squeeze1x1", "conv1x1_1");
+        has(&self.unused, original) && has(&self.missing, release)
+            || has(&self.unused, release) && has(&self.missing, original)
+    }
+}
+
 impl Stored {
     /// The blobs of a net message (a decoded `.caffemodel` in today's form).
     pub fn from_message(net: &NetParameter, file: &str) -> Result<Self> {
@@ -184,18 +194,20 @@ impl Net {
             .filter(known)
             .map(|l| l.name.clone())
             .collect();
-        if plan.loaded.is_empty() && !plan.missing.is_empty() {
-            bail!("{}", self.nothing_matches(&plan, stored));
+        // Both of SqueezeNet's families have a conv1: that it fits does not make the rest fit.
+        if !plan.missing.is_empty() && (plan.loaded.is_empty() || plan.other_family()) {
+            bail!("{}", self.mismatch(&plan, stored));
         }
         Ok(plan)
     }
 
-    fn nothing_matches(&self, plan: &LoadPlan, stored: &Stored) -> String {
+    fn mismatch(&self, plan: &LoadPlan, stored: &Stored) -> String {
         let first = |names: &[String]| names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        let mut text = format!(
-            "{}: no layer name matches the net {}",
-            stored.file, self.graph.file
-        );
+        let matching = match &plan.loaded[..] {
+            [] => "no layer name matches".to_string(),
+            some => format!("only {} of its layers match", first(some)),
+        };
+        let mut text = format!("{}: {matching} the net {}", stored.file, self.graph.file);
         if stored.layers.is_empty() {
             return text
                 + ": the file holds no weights (is it a solver state, or a net without weights?)";
@@ -205,11 +217,7 @@ impl Net {
             first(&plan.unused),
             first(&plan.missing)
         );
-        let original = |names: &[String]| names.iter().any(|n| n.contains("squeeze1x1"));
-        let release = |names: &[String]| names.iter().any(|n| n.contains("conv1x1_1"));
-        if original(&plan.unused) && release(&plan.missing)
-            || release(&plan.unused) && original(&plan.missing)
-        {
+        if plan.other_family() {
             text += "; SqueezeNet's layers come in two naming families (fire2/squeeze1x1 … and \
                      fire2/conv1x1_1 …): leave --model out and the net with the file's names is chosen";
         }

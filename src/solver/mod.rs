@@ -350,7 +350,8 @@ impl Solver {
                 }
                 self.losses = own.losses.into();
                 self.smoothed = own.smoothed;
-                self.start = own.start;
+                // A damaged file may say more.
+                self.start = own.start.min(self.iter);
                 tested = own.test_batches;
             }
             None if self.phase == "sparse" => {

@@ -51,7 +51,7 @@ fn files_that_cannot_be_read_are_named() {
     {
         use std::os::unix::fs::PermissionsExt;
         let secret = write(at, "secret.prototxt", "");
-        fs::set_permissions(&secret, fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
         // Root reads everything.
         if fs::read(&secret).is_err() {
             fails(

@@ -1,7 +1,14 @@
 //! Weights and solver states.
 
-use super::common::{digits_net, dsd, names_in, small_run, write};
+use super::common::{digits_net, dsd, names_in, repository, small_run, state_of, write};
 use super::{TRAIN, fails};
+use dsd::layers::Mode;
+use dsd::models;
+use dsd::net::graph::{Graph, State};
+use dsd::net::{Net, Options};
+use dsd::npz;
+use dsd::proto::{DsdMask, binary};
+use dsd::tensor::{Shape, Tensor};
 use std::fs;
 
 /// A folder with trained weights and a state, of iteration 2.
@@ -122,4 +129,62 @@ fn swapped_weights_and_states_are_recognised() {
             "its weights small_iter_2.caffemodel",
         ],
     );
+}
+
+#[test]
+fn a_state_that_contradicts_itself_does_no_harm() {
+    let folder = trained();
+    let at = folder.path();
+    let (mut state, _) = state_of(&at.join("small_iter_2.solverstate"));
+    let own = state.dsd.as_mut().unwrap();
+    own.phase_start = Some(u64::MAX);
+    own.recent_losses = vec![f32::NAN; 9];
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    let args = ["--snapshot", "odd.solverstate", "--max_iter", "8"];
+    let run = dsd().args(TRAIN).args(args).current_dir(at).assert();
+    run.success();
+    let own = state.dsd.as_mut().unwrap();
+    own.masks = vec![DsdMask {
+        layer: Some("ip".into()),
+        blob: Some(0),
+        count: Some(u64::MAX),
+        bits: Some(vec![0]),
+    }];
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    let odd = [&TRAIN[..], &args].concat();
+    fails(at, &odd, &["odd.solverstate", "mask of layer 'ip'"]);
+    state.dsd = None;
+    state.iter = Some(-4);
+    binary::write(&at.join("odd.solverstate"), &state).unwrap();
+    dsd().args(&odd).current_dir(at).assert().success();
+}
+
+#[test]
+fn weights_with_the_other_naming_of_squeezenet_are_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let builtin = models::find("squeezenet_v1.1").unwrap();
+    let deploy = builtin.deploy(models::Family::Original).unwrap();
+    let graph = Graph::new(&deploy, &State::new(Mode::Test)).unwrap();
+    let shapes = models::input_shapes(&graph).unwrap();
+    let net = Net::new(graph, &shapes, &Options::default()).unwrap();
+    let stored = net.to_stored(&net.fill(1).unwrap());
+    let arrays = stored.layers.iter().flat_map(|l| {
+        let named = l.blobs.iter().enumerate();
+        named.map(|(k, b)| (format!("{}:{k}", l.name), b.view()))
+    });
+    npz::write(&folder.path().join("w.npz"), arrays).unwrap();
+    let picture = Tensor::zeros(Shape::new([1, 3, 227, 227]));
+    let inputs = [("data", picture.view())];
+    npz::write(&folder.path().join("in.npz"), inputs).unwrap();
+    let model = repository("models/squeezenet_v1.1/deploy.prototxt");
+    let model = model.display().to_string();
+    let args = ["run", "--model", &model, "--weights", "w.npz"];
+    let files = ["--inputs", "in.npz", "--outputs", "out.npz"];
+    let words = [
+        "w.npz: only conv1 of its layers match",
+        "two naming families",
+        "fire2/squeeze1x1",
+    ];
+    fails(folder.path(), &[&args[..], &files].concat(), &words);
+    assert_eq!(names_in(folder.path()), ["in.npz", "w.npz"]);
 }

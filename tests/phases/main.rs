@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod default_run;
 #[cfg(unix)]
 mod flows;
 mod redense;
