@@ -3,6 +3,7 @@
 //! Flags that Caffe has keep Caffe's names, and every flag may be spelt in gflags' way, so that a Caffe
 //! script runs with only the program's name changed.
 
+mod convert;
 mod gflags;
 mod new;
 mod train;
@@ -15,6 +16,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::layers::Mode;
+pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use train::{Effect, PhaseName, Train, TrainArgs};
 
@@ -72,6 +74,15 @@ pub enum Command {
     /// Write weights in another format (.npz)
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
+    /// Make a database of pictures and labels
+    #[command(name = "convert_imageset", after_help = convert::IMAGESET_EXAMPLES)]
+    ConvertImageset(ConvertImageset),
+    /// Compute the mean picture of a database
+    #[command(name = "compute_image_mean", after_help = convert::MEAN_EXAMPLES)]
+    ComputeImageMean(ComputeImageMean),
+    /// Save blobs of a net that runs over its data
+    #[command(name = "extract_features", after_help = convert::FEATURES_EXAMPLES)]
+    ExtractFeatures(ExtractFeatures),
     /// Make the files of a net from a few numbers
     #[command(after_help = new::EXAMPLES)]
     New(New),

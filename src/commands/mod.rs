@@ -1,6 +1,9 @@
 //! The subcommands: one file each, which resolves the arguments, calls the library and prints.
 
+mod compute_image_mean;
+mod convert_imageset;
 mod export;
+mod extract_features;
 mod feed;
 mod inspect;
 mod nets;
@@ -57,6 +60,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), seed),
         Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), seed),
         Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), seed),
+        Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
+        Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
+        Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,
         Command::Test(args) => test::run(&args, seed)?,
         Command::Time(args) => time::run(&args, seed)?,
         Command::Run(args) => run::run(&args, seed)?,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use image::DynamicImage;
 use prost::Message;
 
-use super::jpeg;
+use super::{jpeg, orientation};
 use crate::proto::caffe::Datum;
 
 /// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
@@ -94,14 +94,21 @@ pub fn picture<'a>(
 }
 
 /// Decodes a JPEG or PNG as OpenCV gives it to Caffe: blue, green, red (and alpha where the file has it
-/// and nothing is forced). Returns channels, height, width.
+/// and nothing is forced), upright by the camera's note where something is forced. Returns channels,
+/// height, width.
 pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
     out.clear();
     let decoded = match jpeg::decode(file, channels, out) {
         Some(result) => result,
         None => decode_other(file, channels, out),
     };
-    decoded.context("its picture cannot be decoded")
+    let dims = decoded.context("its picture cannot be decoded")?;
+    match orientation::of_jpeg(file) {
+        Some(orientation) if channels != Channels::AsStored => {
+            Ok(orientation::apply(out, dims, orientation))
+        }
+        _ => Ok(dims),
+    }
 }
 
 /// What is no JPEG, or one for printing (CMYK).
@@ -113,10 +120,21 @@ fn decode_other(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[u
             out.extend_from_slice(&gray);
             1
         }
+        (Channels::Gray, image) if has_16_bits(&image) => {
+            let rgb = image.into_rgb16();
+            out.extend(rgb.pixels().map(|p| gray16(p.0)));
+            1
+        }
         (Channels::Gray, image) => {
             let rgb = image.into_rgb8();
             out.extend(rgb.pixels().map(|p| gray(p.0)));
             1
+        }
+        (Channels::Color, image) if has_16_bits(&image) => {
+            let rgb = image.into_rgb16();
+            // Of 16 bits the upper 8, as libpng does it for OpenCV; image would round.
+            let rgb: Vec<u8> = rgb.iter().map(|v| (v >> 8) as u8).collect();
+            planes(&rgb, [2, 1, 0], out)
         }
         (Channels::Color, image) => planes(image.into_rgb8().as_raw(), [2, 1, 0], out),
         (Channels::AsStored, DynamicImage::ImageRgb8(rgb)) => planes(rgb.as_raw(), [2, 1, 0], out),
@@ -136,6 +154,17 @@ fn decode_other(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[u
 fn gray(rgb: [u8; 3]) -> u8 {
     let [r, g, b] = rgb.map(u32::from);
     ((r * 9797 + g * 19234 + b * 3737) >> 15) as u8
+}
+
+/// The same of 16 bits: rounded, then the upper 8 are kept.
+fn gray16(rgb: [u16; 3]) -> u8 {
+    let [r, g, b] = rgb.map(u64::from);
+    ((r * 9797 + g * 19234 + b * 3737 + (1 << 14)) >> 23) as u8
+}
+
+fn has_16_bits(image: &DynamicImage) -> bool {
+    let color = image.color();
+    color.bytes_per_pixel() == 2 * color.channel_count()
 }
 
 /// Interleaved pixels of `N` channels as planes in the given order. Returns `N`.
@@ -243,6 +272,11 @@ mod tests {
             ([3, 1, 2], vec![7, 9, 7, 9, 7, 9])
         );
         assert_eq!(read(&gray, Channels::Gray), ([1, 1, 2], vec![7, 9]));
+        let deep = image::ImageBuffer::from_raw(1, 1, vec![0x12ffu16, 0x80ff, 0xfe80]).unwrap();
+        let deep = png(&DynamicImage::ImageRgb16(deep));
+        let bgr = vec![0xfe, 0x80, 0x12];
+        assert_eq!(read(&deep, Channels::Color), ([3, 1, 1], bgr));
+        assert_eq!(read(&deep, Channels::Gray), ([1, 1, 1], vec![0x6e]));
     }
 
     #[test]

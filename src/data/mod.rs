@@ -4,15 +4,20 @@
 //! resumed, and read ahead, at any batch.
 
 pub mod batches;
+pub mod convert;
 pub mod database;
 pub mod datum;
 pub mod digits;
 pub mod dummy;
 pub mod images;
+pub mod encode;
 mod jpeg;
 pub mod list;
 pub mod lmdb;
 mod lmdb_file;
+pub mod lmdb_writer;
+pub mod mean;
+pub mod orientation;
 pub mod prefetch;
 pub mod records;
 pub mod resize;

@@ -1,0 +1,206 @@
+//! `dsd extract_features`: blobs of a net that runs over its data, to LMDBs or .npz files.
+
+use super::Usage;
+use super::feed::Opener;
+use super::nets::{self, Model};
+use crate::cli::{self, FeatureStore};
+use crate::data::lmdb_writer::LmdbWriter;
+use crate::layers::Mode;
+use crate::net::graph::{Graph, ValueId};
+use crate::net::{Net, Options, Pass};
+use crate::npz;
+use crate::proto::caffe::Datum;
+use crate::report::progress;
+use crate::solver::{DEFAULT_SEED, OpenData, Opened};
+use crate::tensor::{Shape, Tensor};
+use crate::{info, warn};
+use anyhow::{Context, Result, bail, ensure};
+use prost::Message;
+use std::path::{Path, PathBuf};
+
+/// Runs the command.
+pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
+    check(args)?;
+    let seed = seed.unwrap_or(DEFAULT_SEED);
+    let files = [args.weights.clone()];
+    let model = Model::find(Some(&args.model), &files)?;
+    let parsed = model.train_val()?;
+    let state = nets::state(&parsed.message, Mode::Test, &args.state);
+    let graph = Graph::new(&parsed, &state)?;
+    let opener = Opener {
+        mode: Mode::Test,
+        seed,
+        source: args.source.as_ref().map(|s| s.display().to_string()),
+        folder: model.folder(),
+    };
+    let Opened {
+        shapes,
+        mut batches,
+    } = opener.open(&graph, 0)?;
+    let net = Net::new(graph, &shapes, &Options::default())?;
+    let wanted = wanted(&net, &args.blobs)?;
+    // Opened before the work begins: what cannot be written shows at once.
+    let mut store = Store::open(args, &wanted, &net)?;
+    let weights = nets::weights(&net, &files, seed)?;
+    info!("Extracting Features");
+    let bar = progress::bar("extract", 0, args.batches as u64);
+    for i in 0..args.batches {
+        let batch = batches.next_batch()?;
+        let pass = Pass {
+            wanted: wanted.clone(),
+            ..Pass::new(seed, i as u64)
+        };
+        let outputs = net.forward(&pass, &weights, &batch)?;
+        batches.recycle(batch);
+        for (k, v) in wanted.iter().enumerate() {
+            let blob = outputs.values.get(v).with_context(|| {
+                format!("the net's pass does not give the blob '{}'", args.blobs[k])
+            })?;
+            store.add(k, blob, &args.blobs[k])?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    store.finish(args)?;
+    info!("Successfully extracted the features!");
+    Ok(())
+}
+
+fn check(args: &cli::ExtractFeatures) -> Result<()> {
+    if args.db_type == FeatureStore::Leveldb {
+        bail!(Usage(
+            "writing LevelDB is not supported; use lmdb or npz".into()
+        ));
+    }
+    let (blobs, outs) = (args.blobs.len(), args.outs.len());
+    let one_file = args.db_type == FeatureStore::Npz && outs == 1;
+    if blobs != outs && !one_file {
+        bail!(Usage(format!(
+            "expected as many outputs as blobs (or one .npz for all), found {outs} for {blobs}"
+        )));
+    }
+    let twice = |a: &PathBuf| args.outs.iter().filter(|b| *b == a).count() > 1;
+    if let Some(out) = args.outs.iter().find(|a| twice(a)) {
+        bail!(Usage(format!(
+            "the output {} is named twice",
+            out.display()
+        )));
+    }
+    if args.device.first().is_some_and(|d| d == "GPU") {
+        warn!("no GPU backend, running on CPU");
+    }
+    Ok(())
+}
+
+fn wanted(net: &Net, blobs: &[String]) -> Result<Vec<ValueId>> {
+    let graph = net.graph();
+    let find = |name: &String| {
+        graph.value(name).with_context(|| {
+            let mut names: Vec<&str> = graph.values.iter().map(|v| v.name.as_str()).collect();
+            names.dedup();
+            format!("the net has no blob '{name}'; it has {}", names.join(", "))
+        })
+    };
+    blobs.iter().map(find).collect()
+}
+
+/// Where features go.
+enum Store {
+    /// A database for each blob, with the number of its records.
+    Lmdb(Vec<(LmdbWriter, usize)>),
+    /// An array for each blob: the batches one after the other.
+    Npz(Vec<Tensor>),
+}
+
+impl Store {
+    fn open(args: &cli::ExtractFeatures, wanted: &[ValueId], net: &Net) -> Result<Self> {
+        if args.db_type == FeatureStore::Npz {
+            for path in &args.outs {
+                let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+                ensure!(
+                    parent.unwrap_or(Path::new(".")).is_dir() && !path.is_dir(),
+                    "cannot write {}: its folder does not exist, or it is one itself",
+                    path.display()
+                );
+            }
+            return Ok(Self::Npz(vec![Tensor::default(); wanted.len()]));
+        }
+        let mut writers = Vec::new();
+        for ((path, name), v) in args.outs.iter().zip(&args.blobs).zip(wanted) {
+            let axes = net.shape(*v).axes();
+            ensure!(
+                axes <= 4,
+                "the blob '{name}' has {axes} axes, but a Datum holds samples of at most 3; use npz"
+            );
+            info!("Opening dataset {}", path.display());
+            writers.push((LmdbWriter::create(path)?, 0));
+        }
+        Ok(Self::Lmdb(writers))
+    }
+
+    /// Adds a batch of blob number `k`.
+    fn add(&mut self, k: usize, blob: &Tensor, name: &str) -> Result<()> {
+        match self {
+            Self::Npz(arrays) => {
+                arrays[k].data.extend_from_slice(&blob.data);
+                let mut dims = blob.shape.dims().to_vec();
+                // A scalar becomes a row of scalars.
+                let rows = arrays[k].shape.dims().first().copied().unwrap_or(0);
+                match dims.first_mut() {
+                    Some(first) => *first += rows,
+                    None => dims.push(rows + 1),
+                }
+                arrays[k].shape = Shape::new(dims);
+            }
+            Self::Lmdb(writers) => {
+                let (writer, count) = &mut writers[k];
+                let rows = blob.shape.dim(0);
+                for row in blob
+                    .data
+                    .chunks_exact((blob.data.len() / rows.max(1)).max(1))
+                {
+                    let size = |axis| i32::try_from(blob.shape.dim(axis)).ok();
+                    let datum = Datum {
+                        channels: size(1),
+                        height: size(2),
+                        width: size(3),
+                        float_data: row.to_vec(),
+                        ..Datum::default()
+                    };
+                    writer.put(format!("{count:010}").as_bytes(), datum.encode_to_vec())?;
+                    *count += 1;
+                    if *count % 1000 == 0 {
+                        told(*count, name);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, args: &cli::ExtractFeatures) -> Result<()> {
+        match self {
+            Self::Lmdb(writers) => {
+                for ((writer, count), name) in writers.into_iter().zip(&args.blobs) {
+                    writer.finish()?;
+                    told(count, name);
+                }
+            }
+            Self::Npz(arrays) => {
+                let named: Vec<_> = args.blobs.iter().zip(&arrays).collect();
+                let per_file = if args.outs.len() == 1 { named.len() } else { 1 };
+                for (path, part) in args.outs.iter().zip(named.chunks(per_file)) {
+                    npz::write(path, part.iter().map(|(name, a)| (name, a.view())))?;
+                }
+                for (name, array) in named {
+                    told(array.shape.dim(0), name);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told(count: usize, name: &str) {
+    info!("Extracted features of {count} query images for feature blob {name}");
+}

@@ -1,0 +1,276 @@
+//! `dsd convert_imageset` against what Caffe's tool (1.0, commit 9b89154, OpenCV 4.6) made of the same
+//! pictures, and on pictures made here.
+
+use assert_cmd::Command;
+use dsd::data::datum::{Channels, decode_picture};
+use dsd::data::lmdb::Lmdb;
+use dsd::data::records::Records;
+use dsd::proto::Datum;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn convert() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dsd"));
+    command.arg("convert_imageset");
+    command
+}
+
+/// Keys and records in their order.
+fn records(database: &Path) -> Vec<(String, Datum)> {
+    let mut lmdb = Lmdb::open(database, &|_| ()).unwrap();
+    let read = |number| {
+        let mut datum = Datum::default();
+        lmdb.read(number, &mut datum).unwrap();
+        (lmdb.key(), datum)
+    };
+    (0..Lmdb::open(database, &|_| ()).unwrap().count())
+        .map(read)
+        .collect()
+}
+
+fn keys(database: &Path) -> Vec<String> {
+    records(database).into_iter().map(|(key, _)| key).collect()
+}
+
+fn goldens() -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/goldens/formats");
+    if !path.is_dir() {
+        eprintln!("skipped: no {}", path.display());
+    }
+    path.is_dir().then_some(path)
+}
+
+#[test]
+fn databases_are_those_of_caffe() {
+    let Some(goldens) = goldens() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for (name, flags) in [
+        ("tiny_from_png_lmdb", &[][..]),
+        ("tiny_gray_lmdb", &["-gray"]),
+        ("png_rs_lmdb", &["-resize_height=9", "-resize_width=17"]),
+        ("png_enc_lmdb", &["-encoded", "-encode_type=png"]),
+        ("png_enc_lmdb", &["--encoded", "--threads", "3"]),
+        ("jpg_enc_lmdb", &["--encoded=true", "-encode_type", "jpg"]),
+    ] {
+        let ours = dir.path().join(format!("{name}{}", flags.len()));
+        convert()
+            .args(flags)
+            .arg(goldens.join("png40/"))
+            .arg(goldens.join("png40/list.txt"))
+            .arg(&ours)
+            .assert()
+            .success()
+            .stderr(contains("] A total of 40 images.\n"))
+            .stderr(contains("] Processed 40 files.\n"));
+        let caffes = records(&goldens.join(name));
+        let ours = records(&ours);
+        assert_eq!(ours.len(), caffes.len());
+        for ((key, datum), (its_key, its_datum)) in ours.iter().zip(&caffes) {
+            assert_eq!(key, its_key);
+            assert_eq!(datum, its_datum, "{name}, {key} {flags:?}");
+        }
+    }
+}
+
+/// A folder `pictures` with two classes, and a list of them with an empty line.
+fn pictures() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, width) in [("b dog/2.jpg", 8), ("b dog/1.png", 8), ("a/x.PNG", 9)] {
+        let path = dir.path().join("pictures").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let picture = image::RgbImage::from_fn(width, 6, |x, y| {
+            image::Rgb([20 * x as u8, 30 * y as u8, 100])
+        });
+        picture.save(path).unwrap();
+    }
+    let list = "b dog/2.jpg 1\n\nb dog/1.png 4\na/x.PNG 0\n";
+    fs::write(dir.path().join("list.txt"), list).unwrap();
+    dir
+}
+
+/// The tool run on `pictures` with a list that is there.
+fn run(dir: &Path, list: &str, flags: &[&str]) -> assert_cmd::assert::Assert {
+    let paths = ["pictures", list, "db"];
+    convert().current_dir(dir).args(flags).args(paths).assert()
+}
+
+/// That nothing but what was there before is in the folder.
+fn assert_no_database(dir: &Path) {
+    let names = fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["list.txt", "pictures"]);
+}
+
+#[test]
+fn lines_are_numbered_and_folders_are_classes() {
+    let dir = pictures();
+    run(dir.path(), "list.txt", &[]).success();
+    let db = dir.path().join("db");
+    let found = records(&db);
+    assert_eq!(
+        keys(&db),
+        [
+            "00000000_b dog/2.jpg",
+            "00000002_b dog/1.png",
+            "00000003_a/x.PNG"
+        ]
+    );
+    let labels: Vec<i32> = found.iter().map(|(_, d)| d.label()).collect();
+    assert_eq!(labels, [1, 4, 0]);
+
+    fs::remove_dir_all(&db).unwrap();
+    run(dir.path(), "pictures", &[])
+        .success()
+        .stderr(contains("Class 1: b dog"));
+    let found = records(&db);
+    assert_eq!(
+        keys(&db),
+        [
+            "00000000_a/x.PNG",
+            "00000001_b dog/1.png",
+            "00000002_b dog/2.jpg"
+        ]
+    );
+    let labels: Vec<i32> = found.iter().map(|(_, d)| d.label()).collect();
+    assert_eq!(labels, [0, 1, 1]);
+    let classes = fs::read_to_string(db.join("classes.txt")).unwrap();
+    assert_eq!(classes, "a\nb dog\n");
+}
+
+#[test]
+fn pictures_are_resized_and_encoded_as_they_were_or_as_told() {
+    let dir = pictures();
+    let flags = ["-resize_width=4", "--resize-height", "5", "-encoded"];
+    run(dir.path(), "list.txt", &flags).success();
+    for (key, datum) in records(&dir.path().join("db")) {
+        assert_eq!((datum.encoded(), datum.channels), (true, None));
+        let jpeg = datum.data().starts_with(&[0xff, 0xd8]);
+        assert_eq!(jpeg, key.ends_with("jpg"), "{key}");
+        let dims = decode_picture(datum.data(), Channels::AsStored, &mut Vec::new());
+        assert_eq!(dims.unwrap(), [3, 5, 4]);
+    }
+}
+
+#[test]
+fn shuffling_depends_on_the_seed_alone() {
+    let dir = pictures();
+    let list: String = (0..30).map(|i| format!("b dog/1.png {i}\n")).collect();
+    fs::write(dir.path().join("list.txt"), list).unwrap();
+    let labels = |flags: &[&str]| -> Vec<i32> {
+        run(dir.path(), "list.txt", flags).success();
+        let db = dir.path().join("db");
+        assert_eq!(keys(&db)[29], "00000029_b dog/1.png");
+        let labels = records(&db).iter().map(|(_, d)| d.label()).collect();
+        fs::remove_dir_all(db).unwrap();
+        labels
+    };
+    let plain = labels(&[]);
+    let shuffled = labels(&["-shuffle"]);
+    assert_ne!(shuffled, plain);
+    assert_eq!(labels(&["-shuffle", "--threads=3"]), shuffled);
+    assert_ne!(labels(&["-shuffle", "-seed=5"]), shuffled);
+    let mut sorted = shuffled;
+    sorted.sort_unstable();
+    assert_eq!(sorted, plain);
+}
+
+#[test]
+fn unreadable_pictures_are_listed_and_fail_the_run_in_the_end() {
+    let dir = pictures();
+    fs::write(dir.path().join("pictures/text.jpg"), "text").unwrap();
+    let list = "b dog/1.png 4\nnone.png 0\ntext.jpg 1\na/x.PNG 0\n";
+    fs::write(dir.path().join("list.txt"), list).unwrap();
+    let listed =
+        contains("Could not open or find file pictures/none.png: No such file or directory\n")
+            .and(contains("text.jpg: its picture cannot be decoded: "));
+    run(dir.path(), "list.txt", &[])
+        .code(1)
+        .stderr(listed.clone())
+        .stderr(contains(
+            "error: 2 of 4 pictures cannot be read (see above); db holds the other 2.",
+        ))
+        .stderr(contains("--skip_unreadable"));
+    let db = dir.path().join("db");
+    let wanted = ["00000000_b dog/1.png", "00000003_a/x.PNG"];
+    assert_eq!(keys(&db), wanted);
+    fs::remove_dir_all(&db).unwrap();
+    run(dir.path(), "list.txt", &["--skip_unreadable"])
+        .success()
+        .stderr(listed);
+    assert_eq!(keys(&db), wanted);
+
+    fs::remove_dir_all(&db).unwrap();
+    fs::write(dir.path().join("list.txt"), "none.png 0\n").unwrap();
+    fs::remove_file(dir.path().join("pictures/text.jpg")).unwrap();
+    run(dir.path(), "list.txt", &["--skip_unreadable"])
+        .code(1)
+        .stderr(contains("no database is made"));
+    assert_no_database(dir.path());
+}
+
+#[test]
+fn what_cannot_be_done_is_told_and_leaves_nothing() {
+    let dir = pictures();
+    run(dir.path(), "list.txt", &["-check_size"])
+        .code(1)
+        .stderr(contains(
+            "pictures/a/x.PNG has 3 x 6 x 9 (channels x height x width), but pictures/b dog/2.jpg, the \
+             first, has 3 x 6 x 8",
+        ));
+    run(dir.path(), "list.txt", &["-backend=leveldb"])
+        .code(2)
+        .stderr(contains("use --backend lmdb"));
+    run(dir.path(), "list.txt", &["-encode_type=gif"])
+        .code(2)
+        .stderr(contains("expected png or jpg"));
+    run(dir.path(), "none.txt", &[])
+        .code(1)
+        .stderr(contains("none.txt"));
+    fs::write(dir.path().join("list.txt"), "a/x.PNG 0\na/x.PNG\n").unwrap();
+    run(dir.path(), "list.txt", &[])
+        .code(1)
+        .stderr(contains("list.txt:2: expected"));
+    assert_no_database(dir.path());
+    fs::create_dir(dir.path().join("db")).unwrap();
+    run(dir.path(), "pictures", &[])
+        .code(1)
+        .stderr(contains("db exists already"));
+    assert_eq!(fs::read_dir(dir.path().join("db")).unwrap().count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_no_database() {
+    let dir = pictures();
+    let large = image::RgbImage::from_fn(1200, 900, |x, y| image::Rgb([x as u8, y as u8, 3]));
+    large.save(dir.path().join("pictures/large.png")).unwrap();
+    let list = "large.png 0\n".repeat(5000);
+    fs::write(dir.path().join("list.txt"), list).unwrap();
+    let mut running = std::process::Command::new(env!("CARGO_BIN_EXE_dsd"))
+        .current_dir(dir.path())
+        .args(["convert_imageset", "pictures/", "list.txt", "db"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = || fs::read_dir(dir.path()).unwrap().count() > 2;
+    while !begun() {
+        assert_eq!(
+            running.try_wait().unwrap(),
+            None,
+            "it ended before it began"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(!dir.path().join("db").exists());
+    let id = running.id().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(kill.unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    assert_no_database(dir.path());
+}
