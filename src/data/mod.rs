@@ -12,6 +12,7 @@ pub mod lmdb;
 mod lmdb_file;
 pub mod prefetch;
 pub mod records;
+pub mod resize;
 pub mod transform;
 
 use std::path::PathBuf;
