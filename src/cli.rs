@@ -3,21 +3,26 @@
 //! Flags that Caffe has keep Caffe's names, and every flag may be spelt in gflags' way, so that a Caffe
 //! script runs with only the program's name changed.
 
+mod classify;
 mod convert;
+mod draw;
 mod gflags;
 mod new;
+mod parse_log;
 mod train;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::{StyledStr, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::builder::TypedValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::layers::Mode;
+pub use classify::Classify;
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
+pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
+pub use parse_log::ParseLog;
 pub use train::{Effect, PhaseName, Train, TrainArgs};
 
 /// Caffe's tools on a CPU, with Dense-Sparse-Dense training
@@ -49,6 +54,7 @@ Flags may be written as in Caffe's scripts: -flag v, -flag=v, --flag v, --flag=v
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[command(rename_all = "snake_case")]
 pub enum Command {
     /// Train a net: one phase, or dense, sparse and redense in turn
     #[command(after_help = train::EXAMPLES)]
@@ -68,6 +74,17 @@ pub enum Command {
     /// Run a net once on given arrays and save blobs
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Label pictures
+    #[command(after_help = classify::EXAMPLES)]
+    Classify(Classify),
+    /// Draw a net as a picture (SVG) or for graphviz (DOT)
+    #[command(after_help = draw::EXAMPLES)]
+    Draw(Draw),
+    /// Turn the log of a training run into tables (CSV)
+    #[command(after_help = parse_log::EXAMPLES)]
+    ParseLog(ParseLog),
+    /// Say what the processor is and what of it is used
+    DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(Inspect),
@@ -316,21 +333,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
 /// The usage is wrong, or help or the version is asked for.
 pub fn try_parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let args = gflags::Spelling::of(&Cli::command()).normalise(args);
-    Cli::try_parse_from(args).map_err(with_hint)
-}
-
-/// Says what became of Caffe's one command that has no counterpart.
-fn with_hint(mut error: clap::Error) -> clap::Error {
-    let given = error.get(ContextKind::InvalidSubcommand);
-    if error.kind() == ErrorKind::InvalidSubcommand
-        && given == Some(&ContextValue::String("device_query".into()))
-    {
-        let hint = StyledStr::from(
-            "there is no GPU backend to ask; --threads N says how many cores are used",
-        );
-        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint]));
-    }
-    error
+    Cli::try_parse_from(args)
 }
 
 #[cfg(test)]

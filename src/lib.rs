@@ -6,10 +6,12 @@
 //! [`solver`]: batch, forward, backward, normalise, regularise, update, mask; tests and snapshots in
 //! between. `dsd test` is the front of the same road: net, weights, then forward batch by batch.
 
+pub mod classify;
 pub mod cli;
 pub mod commands;
 pub mod compress;
 pub mod data;
+pub mod draw;
 pub mod files;
 pub mod filler;
 pub mod kernels;

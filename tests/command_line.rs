@@ -30,7 +30,19 @@ fn version_and_help_exit_with_0_and_go_to_stdout() {
         .success()
         .stdout(contains("Examples:"));
     for command in [
-        "train", "dense", "prune", "redense", "test", "time", "run", "inspect", "export",
+        "train",
+        "dense",
+        "prune",
+        "redense",
+        "test",
+        "time",
+        "run",
+        "inspect",
+        "export",
+        "classify",
+        "draw",
+        "parse_log",
+        "device_query",
     ] {
         dsd()
             .args([command, "-h"])
@@ -66,12 +78,10 @@ fn wrong_usage_exits_with_2_and_says_why() {
 }
 
 #[test]
-fn caffes_device_query_gets_a_hint() {
-    dsd()
-        .args(["device_query", "-gpu", "0"])
-        .assert()
-        .code(2)
-        .stderr(contains("there is no GPU backend"));
+fn caffes_device_query_describes_the_processor() {
+    let out = dsd().args(["device_query", "-gpu", "0"]).assert().success();
+    out.stdout(contains("Features found:").and(contains("Threads used:")))
+        .stderr(contains("no GPU backend, running on CPU"));
 }
 
 #[test]

@@ -184,12 +184,13 @@ fn unreadable_pictures_are_listed_and_fail_the_run_in_the_end() {
     fs::write(dir.path().join("pictures/text.jpg"), "text").unwrap();
     let list = "b dog/1.png 4\nnone.png 0\ntext.jpg 1\na/x.PNG 0\n";
     fs::write(dir.path().join("list.txt"), list).unwrap();
-    let listed =
+    let listed = || {
         contains("Could not open or find file pictures/none.png: No such file or directory\n")
-            .and(contains("text.jpg: its picture cannot be decoded: "));
+            .and(contains("text.jpg: its picture cannot be decoded: "))
+    };
     run(dir.path(), "list.txt", &[])
         .code(1)
-        .stderr(listed.clone())
+        .stderr(listed())
         .stderr(contains(
             "error: 2 of 4 pictures cannot be read (see above); db holds the other 2.",
         ))
@@ -200,7 +201,7 @@ fn unreadable_pictures_are_listed_and_fail_the_run_in_the_end() {
     fs::remove_dir_all(&db).unwrap();
     run(dir.path(), "list.txt", &["--skip_unreadable"])
         .success()
-        .stderr(listed);
+        .stderr(listed());
     assert_eq!(keys(&db), wanted);
 
     fs::remove_dir_all(&db).unwrap();

@@ -75,7 +75,12 @@ fn contradictions_and_absurd_numbers_are_usage_errors() {
         "time --model m --threads 0",
         "run --model m",
         "train --solver --phase dense",
-        "device_query",
+        "device_query 0",
+        "classify",
+        "classify --top 0 --weights w a.png",
+        "draw net",
+        "parse_log run.log",
+        "parse_log run.log . --delimiter ab",
         "",
     ] {
         let error = parsed(line).unwrap_err();

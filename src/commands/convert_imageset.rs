@@ -247,7 +247,7 @@ impl<'a> Tally<'a> {
         }
         writer.put(item.key.as_bytes(), datum.encode_to_vec())?;
         self.done += 1;
-        if self.done % 1000 == 0 {
+        if self.done.is_multiple_of(1000) {
             info!("Processed {} files.", self.done);
         }
         Ok(())

@@ -1,13 +1,17 @@
 //! The subcommands: one file each, which resolves the arguments, calls the library and prints.
 
+mod classify;
 mod compute_image_mean;
 mod convert_imageset;
+mod device_query;
+mod draw;
 mod export;
 mod extract_features;
 mod feed;
 mod inspect;
 mod nets;
 mod new;
+mod parse_log;
 mod run;
 mod run_folder;
 mod test;
@@ -66,6 +70,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Test(args) => test::run(&args, seed)?,
         Command::Time(args) => time::run(&args, seed)?,
         Command::Run(args) => run::run(&args, seed)?,
+        Command::Classify(args) => classify::run(&args, seed)?,
+        Command::Draw(args) => draw::run(&args)?,
+        Command::ParseLog(args) => parse_log::run(&args)?,
+        Command::DeviceQuery => device_query::run()?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::New(args) => new::run(&args)?,

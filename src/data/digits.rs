@@ -17,8 +17,8 @@ const TRAIN: usize = 1437;
 const SIDE: usize = 8;
 /// Digits in a row of the mosaic.
 const COLUMNS: usize = 43;
-/// A pixel of the mosaic is this times the value.
-const LEVEL: u8 = 15;
+/// A pixel of a picture of the digits is this times the value.
+pub const LEVEL: u8 = 15;
 
 const MOSAIC: &[u8] = include_bytes!("digits/mosaic.png");
 const LABELS: &str = include_str!("digits/labels.txt");

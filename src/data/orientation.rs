@@ -21,12 +21,15 @@ pub fn of_jpeg(file: &[u8]) -> Option<Orientation> {
     None
 }
 
+/// From [y, x, height, width] of a stored picture's sizes, where the turned pixel comes from.
+type Source = fn([usize; 4]) -> [usize; 2];
+
 /// Turns planes of `dims` (channels, height, width); returns the new dims.
 pub fn apply(planes: &mut Vec<u8>, dims: [usize; 3], orientation: Orientation) -> [usize; 3] {
     use Orientation::*;
     let [channels, h, w] = dims;
     // Where the pixel (y, x) of the turned picture is in the stored one.
-    let (across, from): (bool, fn([usize; 4]) -> [usize; 2]) = match orientation {
+    let (across, from): (bool, Source) = match orientation {
         NoTransforms => return dims,
         FlipHorizontal => (false, |[y, x, _, w]| [y, w - 1 - x]),
         Rotate180 => (false, |[y, x, h, w]| [h - 1 - y, w - 1 - x]),

@@ -211,10 +211,20 @@ fn place(numbers: impl Iterator<Item = f32>, mirror: bool, out: &mut [f32]) {
     }
 }
 
-/// Reads a mean picture: one of 3 axes, or of 4 with a leading 1.
 fn mean_picture(file: &Path) -> Result<Mean> {
-    let blob = binary::read_blob(file).context("cannot read mean_file")?;
-    let shape = blob::shape(&blob).with_context(|| file.display().to_string())?;
+    let (dims, values) = read_mean(file).context("cannot read mean_file")?;
+    Ok(Mean::Picture {
+        dims,
+        values,
+        file: file.to_path_buf(),
+    })
+}
+
+/// Channels, height, width and values of a mean file (`.binaryproto`): 3 axes, or 4 with a leading 1.
+pub fn read_mean(file: &Path) -> Result<([usize; 3], Vec<f32>)> {
+    let blob = binary::read_blob(file)?;
+    let named = || file.display().to_string();
+    let shape = blob::shape(&blob).with_context(named)?;
     let dims = match shape[..] {
         [1, c, h, w] | [c, h, w] => [c, h, w],
         _ => anyhow::bail!(
@@ -222,14 +232,8 @@ fn mean_picture(file: &Path) -> Result<Mean> {
             file.display()
         ),
     };
-    let values = blob::values(&blob)
-        .with_context(|| file.display().to_string())?
-        .into_owned();
-    Ok(Mean::Picture {
-        dims,
-        values,
-        file: file.to_path_buf(),
-    })
+    let values = blob::values(&blob).with_context(named)?.into_owned();
+    Ok((dims, values))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub(super) fn check_kernel(p: &ConvolutionParameter) -> Result<()> {
 /// The channels of `x` and the groups, if they and `num_output` can be divided.
 pub(super) fn groups(p: &ConvolutionParameter, channels: usize, x: &Shape) -> Result<usize> {
     let (outputs, groups) = (p.num_output() as usize, p.group() as usize);
-    if channels == 0 || channels % groups != 0 || outputs % groups != 0 {
+    if channels == 0 || !channels.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
         bail!(
             "group {groups} must divide the channels of bottom 0 ({channels}, of shape {x}) and num_output ({outputs})"
         );

@@ -277,7 +277,8 @@ impl Graph {
     }
 }
 
-fn included(layer: &LayerParameter, state: &State) -> bool {
+/// Whether a layer's include and exclude rules keep it in `state`.
+pub fn included(layer: &LayerParameter, state: &State) -> bool {
     if layer.include.is_empty() {
         !layer.exclude.iter().any(|r| state.meets(r))
     } else {

@@ -53,6 +53,15 @@ pub struct BlockLines {
 }
 
 impl BlockLines {
+    /// The lines of layers that are known otherwise, 0 for none.
+    pub fn of_layers(lines: impl IntoIterator<Item = usize>) -> Self {
+        let layers = lines.into_iter().map(|line| (line > 0).then_some(line));
+        Self {
+            layers: layers.collect(),
+            fields: Vec::new(),
+        }
+    }
+
     /// Line of the `i`th `layer` or `layers` block.
     pub fn layer(&self, i: usize) -> Option<usize> {
         self.layers.get(i).copied().flatten()

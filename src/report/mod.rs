@@ -7,3 +7,4 @@ pub mod number;
 pub mod output;
 pub mod progress;
 pub mod table;
+pub mod training_log;
