@@ -87,7 +87,7 @@ fn shared_statistics_see_both_layers() -> Result<()> {
         weights[id].data = values;
     }
     // Each forward fades the weight by 0.999 and adds 1.
-    assert_eq!(weights[2].data, [1.999]);
+    assert_eq!(weights[2].data, [0.999f32 + 1.0]);
     Ok(())
 }
 

@@ -96,12 +96,9 @@ impl Recurrent {
     /// Checks the bottoms and gives the tops.
     pub fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let first = 2 + usize::from(self.has_static);
-        if bottoms.len() != first + self.exposed {
-            bail!(
-                "it has {} bottoms instead of {}",
-                bottoms.len(),
-                first + self.exposed
-            );
+        let (given, wanted) = (bottoms.len(), first + self.exposed);
+        if given != wanted {
+            bail!("it has {given} bottoms instead of {wanted}");
         }
         let (x, cont) = (&bottoms[0], &bottoms[1]);
         if x.axes() < 3 || x.count() == 0 {
