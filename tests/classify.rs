@@ -210,9 +210,9 @@ fn a_broken_picture_is_told_and_the_others_go_on() {
 fn the_built_in_digits_are_read_from_pictures() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    let train = ["train", "--phase", "dense", "--max_iter", "150", "--out"];
+    let train = ["train", "--phase", "dense", "--max_iter", "400", "--out"];
     dsd().args(train).arg(&run).assert().success();
-    let weights = run.join("dense/digits_iter_150.caffemodel");
+    let weights = run.join("dense/digits_iter_400.caffemodel");
     let weights = weights.to_str().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/data/digits");
     let mosaic = image::open(root.join("mosaic.png")).unwrap().into_luma8();
@@ -314,7 +314,7 @@ fn a_mean_file_of_the_pictures_size_is_subtracted_point_by_point_else_by_channel
     std::fs::write(&net, NET.replace("CHANNELS", "1")).unwrap();
     let rising: Vec<f32> = (0..16).map(|v| v as f32).collect();
     // Class 0 sums what is left of the picture, class 1 nothing.
-    let w = [vec![0.1; 16], vec![0.0; 16]].concat();
+    let w = [vec![0.125; 16], vec![0.0; 16]].concat();
     let w = dsd::tensor::Tensor::new(vec![2, 16].into(), w).unwrap();
     let b = dsd::tensor::Tensor::zeros(vec![2].into());
     npz::write(

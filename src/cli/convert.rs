@@ -111,10 +111,20 @@ pub struct ExtractFeatures {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
     /// The blobs to save
-    #[arg(value_name = "BLOB[,BLOB…]", value_delimiter = ',', required = true)]
+    #[arg(
+        value_name = "BLOB[,BLOB…]",
+        value_delimiter = ',',
+        num_args = 1,
+        required = true
+    )]
     pub blobs: Vec<String>,
     /// Where to save them: as many as blobs, or one .npz for all
-    #[arg(value_name = "OUT[,OUT…]", value_delimiter = ',', required = true)]
+    #[arg(
+        value_name = "OUT[,OUT…]",
+        value_delimiter = ',',
+        num_args = 1,
+        required = true
+    )]
     pub outs: Vec<PathBuf>,
     /// The number of batches
     #[arg(value_name = "NUM_BATCHES", value_parser = super::count(i32::MAX as usize))]
