@@ -10,6 +10,7 @@ mod gflags;
 mod new;
 mod parse_log;
 mod train;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
 pub use train::{Effect, PhaseName, Train, TrainArgs};
+pub use upgrade::Upgrade;
 
 /// Caffe's tools on a CPU, with Dense-Sparse-Dense training
 #[derive(Debug, Parser)]
@@ -103,6 +105,15 @@ pub enum Command {
     /// Make the files of a net from a few numbers
     #[command(after_help = new::EXAMPLES)]
     New(New),
+    /// Bring a net's text of an older Caffe (V0, V1) into today's form
+    #[command(name = "upgrade_net_proto_text")]
+    UpgradeNetProtoText(Upgrade),
+    /// Bring a caffemodel of an older Caffe (V0, V1) into today's form
+    #[command(name = "upgrade_net_proto_binary")]
+    UpgradeNetProtoBinary(Upgrade),
+    /// Bring a solver's text of an older Caffe into today's form
+    #[command(name = "upgrade_solver_proto_text")]
+    UpgradeSolverProtoText(Upgrade),
 }
 
 /// What holds for every command.

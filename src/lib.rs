@@ -14,6 +14,7 @@ pub mod data;
 pub mod draw;
 pub mod files;
 pub mod filler;
+pub mod hdf5;
 pub mod kernels;
 pub mod layers;
 pub mod models;

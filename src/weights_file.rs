@@ -1,12 +1,12 @@
-//! Weights files of every format, told apart by content: `.caffemodel` of any generation, `.npz`, and
-//! the Deep Compression `.net`.
+//! Weights files of every format, told apart by content: `.caffemodel` of any generation,
+//! `.caffemodel.h5`, `.npz`, and the Deep Compression `.net`.
 
 use crate::compress::net_file::{self, NetLayer};
 use crate::net::Net;
 use crate::net::weights::{Stored, StoredLayer};
 use crate::tensor::{Shape, Tensor};
-use crate::{files, info, npz, proto};
-use anyhow::{Context, Result, bail};
+use crate::{files, hdf5, info, npz, proto};
+use anyhow::{Context, Result};
 use std::path::Path;
 
 /// What kind of weights file some bytes are.
@@ -26,7 +26,7 @@ pub enum Kind {
 pub fn kind(bytes: &[u8], layers: &[NetLayer]) -> Kind {
     if npz::looks_like(bytes) {
         Kind::Npz
-    } else if bytes.starts_with(b"\x89HDF\r\n\x1a\n") {
+    } else if hdf5::looks_like(bytes) {
         Kind::Hdf5
     } else if net_file::looks_like(bytes, layers) {
         Kind::DeepCompression
@@ -103,9 +103,7 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
     let file = path.display().to_string();
     match kind(bytes, &[]) {
         Kind::Npz => Stored::from_arrays(npz::read(path)?, &file),
-        Kind::Hdf5 => {
-            bail!("{file}: HDF5 weights are not supported yet; save them as a binary caffemodel")
-        }
+        Kind::Hdf5 => Stored::from_hdf5(&hdf5::File::from_bytes(bytes, &file)?),
         _ => {
             let mut message = proto::binary::decode_caffemodel(bytes, &file)?;
             proto::upgrade_net(&mut message).with_context(|| file.clone())?;

@@ -17,6 +17,7 @@ mod run_folder;
 mod test;
 mod time;
 mod train;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,
+        Command::UpgradeNetProtoText(args) => return upgrade::net_text(&args),
+        Command::UpgradeNetProtoBinary(args) => return upgrade::net_binary(&args),
+        Command::UpgradeSolverProtoText(args) => return upgrade::solver_text(&args),
         Command::Test(args) => test::run(&args, seed)?,
         Command::Time(args) => time::run(&args, seed)?,
         Command::Run(args) => run::run(&args, seed)?,

@@ -169,7 +169,7 @@ impl RunFolder {
                 info!(
                     "The {before} phase has not ended; taking its newest snapshot, iteration {iter}"
                 );
-                Ok(Some(state.with_extension("caffemodel")))
+                Ok(snapshot::weights_beside(&state))
             }
             None => bail!(
                 "the {phase} phase has no weights to start from: {} holds no result of a {before} phase; give \
@@ -262,7 +262,7 @@ fn newest_in(home: &Path) -> Option<String> {
     let names = fs::read_dir(home).ok()?.flatten();
     let state = names
         .filter_map(|e| e.file_name().into_string().ok())
-        .find(|n| n.ends_with(".solverstate") && n.contains("_iter_"))?;
+        .find(|n| n.contains("_iter_") && snapshot::weights_beside(Path::new(n)).is_some())?;
     let (prefix, _) = state.rsplit_once("_iter_")?;
     Some(home.join(prefix).display().to_string())
 }

@@ -178,6 +178,7 @@ impl Runner<'_> {
             .clone()
             .or(newest.map(|(_, path)| path));
         let solver_file = config.file.clone();
+        let ending_of_weights = snapshot::Format::of(&config.param).weights();
         let mut solver = self.solver(config, step.phase, prefix.clone())?;
         let resumed = state.is_some();
         self.start_weights(&mut solver, weights, state.as_deref())?;
@@ -223,7 +224,7 @@ impl Runner<'_> {
             loss: solver.loss(),
             outputs: solver.last_test().map(|t| t.1.clone()).unwrap_or_default(),
             seconds,
-            weights: snapshot::file_name(&prefix, solver.iter(), "caffemodel")
+            weights: snapshot::file_name(&prefix, solver.iter(), ending_of_weights)
                 .file_name()
                 .map(PathBuf::from)
                 .unwrap_or_default(),

@@ -10,8 +10,10 @@ pub mod datum;
 pub mod digits;
 pub mod dummy;
 pub mod encode;
+pub mod hdf5_data;
 pub mod images;
 mod jpeg;
+pub mod leveldb;
 pub mod list;
 pub mod lmdb;
 mod lmdb_file;
@@ -91,6 +93,7 @@ pub fn open(param: &LayerParameter, options: &Options) -> Result<Box<dyn Source>
             "layers of type WindowData (R-CNN's windows of pictures) are not supported; cut the windows \
              out first and read them with an ImageData or Data layer"
         ),
+        "HDF5Data" => Ok(Box::new(hdf5_data::Hdf5Data::open(param, options)?)),
         other => bail!("layers of type '{other}' cannot read data"),
     }
 }

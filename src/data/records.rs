@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::digits::Digits;
+use super::leveldb::Leveldb;
 use super::lmdb::Lmdb;
 use crate::files::reason;
 use crate::proto::caffe::{Datum, data_parameter::Db};
@@ -39,12 +40,10 @@ pub fn open(source: &Path, backend: Db, warn: &dyn Fn(&str)) -> Result<Box<dyn R
     if let Err(e) = source.metadata() {
         bail!("cannot open the database {shown}: {}", reason(&e));
     }
-    let leveldb = source.join("CURRENT").is_file() && !source.join("data.mdb").exists();
-    if leveldb {
-        bail!(
-            "{shown} is a LevelDB (backend {}), which is not supported yet; convert it to an LMDB",
-            backend.as_str_name()
-        );
+    if Leveldb::looks_like(source) {
+        let database = Leveldb::open(source);
+        let database = database.with_context(|| format!("cannot open the database {shown}"))?;
+        return Ok(Box::new(database));
     }
     if backend == Db::Leveldb && !source.is_file() && !source.join("data.mdb").exists() {
         bail!(

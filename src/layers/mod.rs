@@ -30,6 +30,7 @@ pub mod euclidean_loss;
 pub mod exp;
 pub mod filter;
 pub mod flatten;
+pub mod hdf5_output;
 pub mod hinge_loss;
 pub mod im2col;
 pub mod infogain_loss;
@@ -327,6 +328,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "HingeLoss" => Box::new(hinge_loss::HingeLoss::new(param, mode)?),
         "Im2col" => Box::new(im2col::Im2col::new(param, mode)?),
         "InfogainLoss" => Box::new(infogain_loss::InfogainLoss::new(param, mode)?),
+        "HDF5Output" => Box::new(hdf5_output::Hdf5Output::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
         "Log" => Box::new(log::Log::new(param, mode)?),
         "LRN" => Box::new(lrn::Lrn::new(param, mode)?),

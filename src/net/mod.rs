@@ -5,6 +5,7 @@
 
 pub mod graph;
 mod group;
+mod hdf5_weights;
 mod pass;
 mod plan;
 pub mod weights;

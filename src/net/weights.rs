@@ -1,7 +1,8 @@
 //! Weights from files into a net: matched by layer name, as Caffe does, and said aloud.
 
+use super::hdf5_weights::filled;
 use super::{Net, Weights};
-use crate::proto::{NetParameter, blob};
+use crate::proto::{BlobProto, NetParameter, blob};
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, Result, bail};
 
@@ -142,8 +143,10 @@ impl Net {
         let plan = self.match_weights(stored)?;
         for i in 0..self.graph.nodes.len() {
             if let Some(source) = stored.layer(self.graph.nodes[i].name()) {
-                for (id, blob) in self.layer_params(i).zip(&source.blobs) {
-                    weights[id].data.copy_from_slice(&blob.data);
+                for (k, id) in self.layer_params(i).enumerate() {
+                    if let Some(blob) = source.blob(k) {
+                        weights[id].data.copy_from_slice(&blob.data);
+                    }
                 }
             }
         }
@@ -158,12 +161,14 @@ impl Net {
             let ids: Vec<usize> = self.layer_params(i).collect();
             let name = self.graph.nodes[i].name();
             let Some(source) = stored.layer(name) else {
-                if !ids.is_empty() {
+                // What belongs to another layer is found there.
+                if (0..ids.len()).any(|k| self.owns(i, k)) {
                     plan.missing.push(name.to_string());
                 }
                 continue;
             };
-            if source.blobs.len() != ids.len() {
+            let lacks = |k: usize| source.blob(k).is_none() && self.owns(i, k);
+            if source.blobs.len() > ids.len() || (0..ids.len()).any(lacks) {
                 bail!(
                     "{}: layer '{name}' has {} blobs, the net ({}) wants {}",
                     stored.file,
@@ -172,7 +177,8 @@ impl Net {
                     ids.len()
                 );
             }
-            for (k, blob) in source.blobs.iter().enumerate() {
+            for k in 0..ids.len() {
+                let Some(blob) = source.blob(k) else { continue };
                 let wanted = &self.uses[i][k].shape;
                 if !fits(&blob.shape, source.legacy, wanted) {
                     bail!(
@@ -224,8 +230,9 @@ impl Net {
         text
     }
 
-    /// The weights as a message that Caffe reads: the net's layers with their blobs.
-    pub fn to_message(&self, weights: &Weights) -> NetParameter {
+    /// The weights as a message that Caffe reads: the net's layers with their blobs, and with the last
+    /// updates where they are given.
+    pub fn to_message(&self, weights: &Weights, diffs: Option<&[Vec<f32>]>) -> NetParameter {
         let mut message = NetParameter {
             name: Some(self.graph.name.clone()),
             ..Default::default()
@@ -245,7 +252,10 @@ impl Net {
             } as i32);
             layer.blobs = self.uses[i]
                 .iter()
-                .map(|u| blob::blob(u.shape.dims(), &weights[u.id].data))
+                .map(|u| BlobProto {
+                    diff: diffs.map_or(Vec::new(), |d| filled(&d[u.id], &u.shape)),
+                    ..blob::blob(u.shape.dims(), &weights[u.id].data)
+                })
                 .collect();
             message.layer.push(layer);
         }

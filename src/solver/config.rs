@@ -176,9 +176,6 @@ impl Config {
         if param.max_iter() < 0 {
             bail!("max_iter must not be negative, but is {}", param.max_iter());
         }
-        if param.snapshot_format() == proto::caffe::solver_parameter::SnapshotFormat::Hdf5 {
-            bail!("snapshot_format: HDF5 is not supported yet; use BINARYPROTO");
-        }
         Ok(Self {
             param,
             file: solver.file,

@@ -32,6 +32,7 @@ use indicatif::ProgressBar;
 use lr_policy::LrPolicy;
 use mask::Mask;
 use signals::Signals;
+use snapshot::Format;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -148,6 +149,10 @@ impl Solver {
                 "{}: the net has no loss in the TRAIN phase; there is nothing to train",
                 net.graph().file
             );
+        }
+        if Format::of(&config.param) == Format::Hdf5 {
+            net.check_hdf5_names()
+                .context("snapshot_format: HDF5 cannot store this net")?;
         }
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
@@ -380,12 +385,16 @@ impl Solver {
 
     /// Writes the weights and the state; gives the path of the weights.
     pub fn snapshot(&mut self) -> Result<PathBuf> {
-        let model = snapshot::file_name(&self.prefix, self.iter, "caffemodel");
-        info!("Snapshotting to binary proto file {}", model.display());
-        crate::proto::binary::write(&model, &self.net.to_message(&self.weights))?;
-        let path = snapshot::file_name(&self.prefix, self.iter, "solverstate");
+        let format = Format::of(&self.config.param);
+        let model = snapshot::file_name(&self.prefix, self.iter, format.weights());
+        info!("Snapshotting to {} file {}", format.name(), model.display());
+        let diffs = self.config.param.snapshot_diff();
+        let diffs = diffs.then_some(&self.gradients[..]);
+        snapshot::write_weights(&model, format, &self.net, &self.weights, diffs)?;
+        let path = snapshot::file_name(&self.prefix, self.iter, format.state());
         info!(
-            "Snapshotting solver state to binary proto file {}",
+            "Snapshotting solver state to {} file {}",
+            format.name(),
             path.display()
         );
         let params = self.net.params();
@@ -416,7 +425,7 @@ impl Solver {
                 notes: Vec::new(),
             }),
         };
-        snapshot::write(&path, &state)?;
+        snapshot::write(&path, format, &state)?;
         self.saved = Some(self.iter);
         Ok(model)
     }

@@ -1,12 +1,16 @@
 //! Snapshots: all that the next iteration depends on, in two files that Caffe reads too.
 
+mod binary_state;
+mod hdf5_state;
+
 use super::mask::Mask;
-use crate::files;
 use crate::net::weights::Stored;
-use crate::proto::caffe::{DsdEntry, DsdMask, DsdState};
-use crate::proto::{SolverState, binary, blob};
+use crate::net::{Net, Weights};
+use crate::proto::caffe::solver_parameter::SnapshotFormat;
+use crate::proto::{SolverParameter, binary};
 use crate::tensor::Tensor;
-use anyhow::{Context, Result, bail};
+use crate::{files, hdf5, weights_file};
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// What a snapshot holds beside the weights.
@@ -50,114 +54,82 @@ pub fn file_name(prefix: &str, iter: u64, extension: &str) -> PathBuf {
     PathBuf::from(format!("{prefix}_iter_{iter}.{extension}"))
 }
 
-/// Writes a solver state.
-pub fn write(path: &Path, state: &State) -> Result<()> {
-    let own = state.own.clone().unwrap_or_default();
-    let dsd = DsdState {
-        version: Some(1),
-        phase: Some(own.phase),
-        masks: own
-            .masks
-            .iter()
-            .map(|(layer, k, mask)| DsdMask {
-                layer: Some(layer.clone()),
-                blob: Some(*k as u32),
-                count: Some(mask.count() as u64),
-                bits: Some(mask.bits().to_vec()),
-            })
-            .collect(),
-        seed: Some(own.seed),
-        test_batches: own.test_batches,
-        recent_losses: own.losses,
-        smoothed_loss: Some(own.smoothed),
-        phase_start: Some(own.start),
-        extra: own
-            .notes
-            .into_iter()
-            .map(|(k, v)| DsdEntry {
-                key: Some(k),
-                value: Some(v),
-            })
-            .collect(),
-        ..Default::default()
-    };
-    let message = SolverState {
-        iter: Some(i32::try_from(state.iter).context("the iteration does not fit Caffe's int32")?),
-        learned_net: Some(state.learned_net.clone()),
-        history: state
-            .history
-            .iter()
-            .map(|t| blob::blob(t.shape.dims(), &t.data))
-            .collect(),
-        current_step: Some(state.current_step as i32),
-        dsd: Some(dsd),
-    };
-    binary::write(path, &message)
+/// How the files are laid out: the solver's `snapshot_format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One protobuf message a file.
+    Binary,
+    /// HDF5 datasets.
+    Hdf5,
 }
 
-/// Reads a solver state, Caffe's or ours.
+impl Format {
+    /// What a solver asks for.
+    pub fn of(param: &SolverParameter) -> Self {
+        match param.snapshot_format() {
+            SnapshotFormat::Hdf5 => Self::Hdf5,
+            SnapshotFormat::Binaryproto => Self::Binary,
+        }
+    }
+
+    /// The ending of weights files.
+    pub fn weights(self) -> &'static str {
+        match self {
+            Self::Binary => "caffemodel",
+            Self::Hdf5 => "caffemodel.h5",
+        }
+    }
+
+    /// The ending of solver states.
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Binary => "solverstate",
+            Self::Hdf5 => "solverstate.h5",
+        }
+    }
+
+    /// What the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary proto",
+            Self::Hdf5 => "HDF5",
+        }
+    }
+}
+
+/// Writes weights, with the last updates where they are given.
+pub fn write_weights(
+    path: &Path,
+    format: Format,
+    net: &Net,
+    weights: &Weights,
+    diffs: Option<&[Vec<f32>]>,
+) -> Result<()> {
+    match format {
+        Format::Binary => binary::write(path, &net.to_message(weights, diffs)),
+        Format::Hdf5 => net.to_hdf5(weights, diffs)?.save(path),
+    }
+}
+
+/// Writes a solver state.
+pub fn write(path: &Path, format: Format, state: &State) -> Result<()> {
+    match format {
+        Format::Binary => binary_state::write(path, state),
+        Format::Hdf5 => hdf5_state::write(path, state),
+    }
+}
+
+/// Reads a solver state, Caffe's or ours, of either format.
 ///
 /// # Errors
-/// A file that is not one; a caffemodel is recognised and the right flag named.
+/// A file that is not one; weights are recognised and the right flag named.
 pub fn read(path: &Path) -> Result<State> {
-    let file = path.display();
-    let message = match binary::read_solverstate(path) {
-        Ok(message) if message.iter.is_some() => message,
-        other => {
-            if path.exists()
-                && binary::read_caffemodel(path)
-                    .is_ok_and(|n| !n.layer.is_empty() || !n.layers.is_empty())
-            {
-                bail!(
-                    "{file}: this is a caffemodel (weights), not a solver state; give it to --weights"
-                );
-            }
-            other?;
-            bail!("{file}: not a solver state: it names no iteration");
-        }
-    };
-    let mut history = Vec::new();
-    for (k, b) in message.history.iter().enumerate() {
-        let place = || format!("{file}: history blob {k}");
-        let shape = blob::shape(b).with_context(place)?.into();
-        let data = blob::values(b).with_context(place)?.into_owned();
-        history.push(Tensor { shape, data });
+    let bytes = files::read(path)?;
+    let file = path.display().to_string();
+    if hdf5::looks_like(&bytes) {
+        return hdf5_state::read(&hdf5::File::from_bytes(&bytes, &file)?);
     }
-    let own = match message.dsd {
-        None => None,
-        Some(d) => Some(read_own(d).with_context(|| file.to_string())?),
-    };
-    Ok(State {
-        iter: message.iter.unwrap_or(0).max(0) as u64,
-        learned_net: message.learned_net.unwrap_or_default(),
-        history,
-        current_step: message.current_step.unwrap_or(0).max(0) as u64,
-        own,
-    })
-}
-
-fn read_own(d: DsdState) -> Result<Own> {
-    let mut masks = Vec::new();
-    for m in &d.masks {
-        let (layer, k) = (m.layer().to_string(), m.blob() as usize);
-        let mask = Mask::from_bits(m.count() as usize, m.bits())
-            .with_context(|| format!("the mask of layer '{layer}' is damaged"))?;
-        masks.push((layer, k, mask));
-    }
-    Ok(Own {
-        phase: d.phase().to_string(),
-        seed: d.seed(),
-        masks,
-        losses: d.recent_losses.clone(),
-        smoothed: d.smoothed_loss(),
-        start: d.phase_start(),
-        notes: d
-            .extra
-            .iter()
-            .map(|e| (e.key().to_string(), e.value().to_string()))
-            .collect(),
-        test_batches: d.test_batches,
-    })
+    binary_state::read(&bytes, &file)
 }
 
 /// The weights that belong to `state`: where it says, else beside the state's own file.
@@ -177,12 +149,30 @@ pub fn weights(path: &Path, state: &State) -> Result<Stored> {
             said.display()
         );
     };
-    let (message, _) = crate::proto::load_weights(&found)?;
-    Stored::from_message(&message, &found.display().to_string())
+    weights_file::read_named(&found, &files::read(&found)?)
 }
 
-/// The newest solver state of `prefix` (`PREFIX_iter_N.solverstate` with the largest N) whose weights
-/// are there too.
+/// The number of iterations of a solver state named `HEAD` + N + ending, and its format.
+fn parse_name(name: &str, head: &str) -> Option<(u64, Format)> {
+    let rest = name.strip_prefix(head)?;
+    let (number, ending) = rest.split_once('.')?;
+    let format = [Format::Binary, Format::Hdf5];
+    let format = format.into_iter().find(|f| f.state() == ending)?;
+    Some((number.parse().ok()?, format))
+}
+
+/// The weights beside a solver state that is named as Caffe and we do it.
+pub fn weights_beside(state: &Path) -> Option<PathBuf> {
+    let name = state.file_name()?.to_str()?;
+    let format = [Format::Binary, Format::Hdf5]
+        .into_iter()
+        .find(|f| name.ends_with(&format!(".{}", f.state())))?;
+    let stem = name.strip_suffix(format.state())?;
+    Some(state.with_file_name(format!("{stem}{}", format.weights())))
+}
+
+/// The newest solver state of `prefix` (`PREFIX_iter_N.solverstate` or `….solverstate.h5` with the
+/// largest N) whose weights are there too.
 pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
     let prefix_path = Path::new(prefix);
     let folder = match prefix_path.parent() {
@@ -193,14 +183,11 @@ pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
     let mut best: Option<(u64, PathBuf)> = None;
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let name = entry.file_name().into_string().unwrap_or_default();
-        let iter = name
-            .strip_prefix(&head)
-            .and_then(|r| r.strip_suffix(".solverstate"));
-        let Some(iter) = iter.and_then(|i| i.parse::<u64>().ok()) else {
+        let Some((iter, _)) = parse_name(&name, &head) else {
             continue;
         };
-        let weights = entry.path().with_extension("caffemodel");
-        if weights.is_file() && best.as_ref().is_none_or(|(b, _)| iter > *b) {
+        let whole = weights_beside(&entry.path()).is_some_and(|w| w.is_file());
+        if whole && best.as_ref().is_none_or(|(b, _)| iter > *b) {
             best = Some((iter, entry.path()));
         }
     }

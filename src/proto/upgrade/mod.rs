@@ -39,16 +39,21 @@ pub fn upgrade_parsed(net: &mut Parsed<NetParameter>) -> Result<Vec<String>> {
 }
 
 /// What a conversion leaves besides the net.
-#[derive(Default)]
-struct Converted {
-    notes: Vec<String>,
+#[derive(Debug, Default)]
+pub struct Converted {
+    /// What was converted, for the log; nothing if nothing was.
+    pub notes: Vec<String>,
+    /// How many settings were dropped because their layer's type does not have them.
+    pub dropped: usize,
     /// For each layer, its index before the conversion; none for the layer made of `input` fields.
     origins: Vec<Option<usize>>,
 }
 
-fn convert(net: &mut NetParameter) -> Result<Converted> {
+/// As [`upgrade_net`], and tells what had to be dropped.
+pub fn convert(net: &mut NetParameter) -> Result<Converted> {
     let mut done = Converted {
         notes: Vec::new(),
+        dropped: 0,
         origins: (0..net.layer.len().max(net.layers.len()))
             .map(Some)
             .collect(),
@@ -61,6 +66,8 @@ fn convert(net: &mut NetParameter) -> Result<Converted> {
     }
     if net.layers.iter().any(|l| l.layer.is_some()) {
         done.origins = v0::convert(net, &mut done.notes)?;
+        // The first note tells of the conversion itself.
+        done.dropped = done.notes.len().saturating_sub(1);
     }
     if !net.layers.is_empty() {
         v1::move_transforms(net, &mut done.notes);
