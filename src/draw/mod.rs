@@ -9,6 +9,7 @@ mod layout;
 pub mod net;
 mod order;
 pub mod svg;
+mod text;
 
 pub use net::Drawing;
 

@@ -2,25 +2,14 @@
 
 use super::layout::{Layout, Pair, layout};
 use super::net::{Drawing, Node};
+use super::text::{BIG, CORNER, LINE, Line, PAD, SMALL, extent, lines, part_height, width};
 use super::{Direction, describe};
-use crate::proto::caffe::LayerParameter;
 use std::fmt::{self, Write};
 
-/// Font sizes: names, everything else.
-const BIG: f64 = 13.0;
-const SMALL: f64 = 11.0;
-/// From one line of text to the next.
-const LINE: f64 = 15.0;
-/// Free space inside a box, and around the whole.
-const PAD: f64 = 8.0;
+/// Free space around the whole.
 const MARGIN: f64 = 20.0;
 /// The height of the line with the net's name.
 const TITLE: f64 = 28.0;
-/// How much of an octagon's height its corners take.
-const CORNER: f64 = 0.3;
-
-/// A line of text and whether it is a name.
-type Line = (String, bool);
 
 /// The text of the picture.
 pub fn svg(drawing: &Drawing, direction: Direction, lr_mult: bool) -> String {
@@ -57,85 +46,6 @@ pub fn svg(drawing: &Drawing, direction: Direction, lr_mult: bool) -> String {
     // Writing to a string cannot fail.
     let _ = picture.write(&mut text);
     text
-}
-
-/// What a node says: for each of its boxes some lines.
-fn lines(node: &Node, lr_mult: bool, upright: bool) -> Vec<Vec<Line>> {
-    match node {
-        Node::Blob(name, shape) => {
-            let shape = shape.iter().map(|s| (s.clone(), false));
-            let name = std::iter::once((name.clone(), false));
-            vec![name.chain(shape).collect()]
-        }
-        Node::Layers(stack) => stack
-            .iter()
-            .enumerate()
-            .map(|(k, layer)| match k {
-                0 => box_lines(layer, lr_mult, upright),
-                _ => vec![(format!("{} {}", layer.name(), describe::kind(layer)), false)],
-            })
-            .collect(),
-    }
-}
-
-fn box_lines(layer: &LayerParameter, lr_mult: bool, upright: bool) -> Vec<Line> {
-    let mut lines = vec![
-        (layer.name().to_string(), true),
-        (describe::kind(layer), false),
-    ];
-    let window = describe::window(layer);
-    let words = window.iter().map(|(what, size)| {
-        let what = what.strip_suffix(" size").unwrap_or(what);
-        format!("{what} {size}")
-    });
-    let words: Vec<String> = words.collect();
-    match upright {
-        true if !words.is_empty() => lines.push((words.join(", "), false)),
-        _ => lines.extend(words.into_iter().map(|w| (w, false))),
-    }
-    lines.extend(
-        describe::lr_mult(layer)
-            .filter(|_| lr_mult)
-            .map(|l| (l, false)),
-    );
-    lines
-}
-
-/// The width of a text, a little too large for most fonts.
-fn width((text, big): &Line) -> f64 {
-    let unit = |c: char| match c {
-        'i' | 'j' | 'l' | 'f' | 't' | 'r' | 'I' | '.' | ',' | ':' | ' ' | '(' | ')' | '/' | '|' => {
-            0.38
-        }
-        'm' | 'w' | 'M' | 'W' => 0.95,
-        'A'..='Z' => 0.72,
-        _ if c.is_ascii() => 0.6,
-        _ => 1.0,
-    };
-    let size = if *big { BIG * 1.06 } else { SMALL };
-    size * text.chars().map(unit).sum::<f64>()
-}
-
-fn part_height(part: &[Line]) -> f64 {
-    part.len() as f64 * LINE + PAD
-}
-
-/// Width and height of a node.
-fn extent(node: &Node, parts: &[Vec<Line>]) -> Pair {
-    let text = parts.iter().flatten().map(width).fold(0.0, f64::max);
-    match node {
-        Node::Blob(..) => {
-            let height = parts
-                .iter()
-                .map(|p| p.len() as f64 * (LINE - 1.0) + 6.0)
-                .sum();
-            [text + 2.0 * PAD + CORNER * 14.0, height]
-        }
-        Node::Layers(_) => [
-            text + 2.0 * PAD,
-            parts.iter().map(|part| part_height(part)).sum(),
-        ],
-    }
 }
 
 struct Picture<'a> {
