@@ -76,11 +76,6 @@ fn every_case_gives_caffes_numbers() {
         let backend = Db::from_str_name(case["backend"].as_str().unwrap()).unwrap();
         let path = Path::new(case["source"].as_str().unwrap());
         let opened = source(&folder, &layer(path, backend, transform, 4));
-        if backend == Db::Leveldb {
-            let error = format!("{:#}", opened.err().unwrap());
-            assert!(error.contains("not supported yet"), "{error}");
-            continue;
-        }
         let out = batch(&mut *opened.unwrap());
         assert!(
             arrays[&format!("{name}/data")] == out[0],

@@ -134,7 +134,10 @@ pub struct ExtractFeatures {
     pub db_type: FeatureStore,
     /// Accepted for Caffe's scripts: CPU or GPU, and a device
     #[arg(value_name = "CPU|GPU", hide = true)]
-    pub device: Vec<String>,
+    pub device: Option<String>,
+    /// Accepted for Caffe's scripts
+    #[arg(value_name = "DEVICE_ID=N", hide = true)]
+    pub device_id: Option<String>,
     /// Another data source (database or list) for the data layers
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,

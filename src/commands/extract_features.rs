@@ -86,7 +86,7 @@ fn check(args: &cli::ExtractFeatures) -> Result<()> {
             out.display()
         )));
     }
-    if args.device.first().is_some_and(|d| d == "GPU") {
+    if args.device.as_deref() == Some("GPU") {
         warn!("no GPU backend, running on CPU");
     }
     Ok(())

@@ -128,10 +128,10 @@ fn wrong_parameters_are_told() {
     );
     assert_eq!(error(&layer(&absent, 1, &["data"])), wanted);
     let other = LayerParameter {
-        r#type: Some("HDF5Data".into()),
+        r#type: Some("SoundData".into()),
         ..layer(dir.path(), 1, &["data"])
     };
-    assert!(error(&other).contains("'HDF5Data'"));
+    assert!(error(&other).contains("'SoundData'"));
 
     let level = tempfile::tempdir().unwrap();
     let mut param = layer(level.path(), 1, &["data"]);

@@ -1,6 +1,7 @@
 //! Reading HDF5 files of any version. What a file claims is bounded by its size before memory is
 //! taken for it.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +39,12 @@ impl File {
         let file = std::fs::File::open(path).map_err(cannot)?;
         let size = file.metadata().map_err(cannot)?.len();
         ensure!(size > 0, "{shown}: the file is empty, not HDF5");
+        let mut head = Vec::new();
+        (&std::fs::File::open(path).map_err(cannot)?)
+            .take(64)
+            .read_to_end(&mut head)
+            .map_err(cannot)?;
+        whole(&head, size, &shown)?;
         let storage = FileStorage::from_file(file).map_err(|e| explained(&shown, &e))?;
         let most = most(size);
         let inner = Hdf5File::from_storage_with_options(Arc::new(storage), options(most))
@@ -48,6 +55,7 @@ impl File {
     /// A file of which all bytes are at hand; `shown` is its name for messages.
     pub fn from_bytes(bytes: &[u8], shown: &str) -> Result<Self> {
         ensure!(!bytes.is_empty(), "{shown}: the file is empty, not HDF5");
+        whole(bytes, bytes.len() as u64, shown)?;
         let most = most(bytes.len() as u64);
         let inner = Hdf5File::from_bytes_with_options(bytes, options(most))
             .map_err(|e| explained(shown, &e))?;
@@ -239,6 +247,26 @@ fn options(most: usize) -> OpenOptions {
 
 fn plain(error: &Error) -> anyhow::Error {
     anyhow!("{error}")
+}
+
+/// Whether a file of `size` bytes is as long as its superblock says (format specification, II.A).
+fn whole(head: &[u8], size: u64, shown: &str) -> Result<()> {
+    let offsets = match head.get(8) {
+        Some(0) => Some((13, 40)),
+        Some(1) => Some((13, 44)),
+        Some(2 | 3) => Some((9, 28)),
+        _ => None,
+    };
+    let end = offsets
+        .filter(|&(width, _)| head.starts_with(b"\x89HDF\r\n\x1a\n") && head.get(width) == Some(&8))
+        .and_then(|(_, at)| head.get(at..at + 8)?.try_into().ok())
+        .map(u64::from_le_bytes);
+    match end {
+        Some(end) if end > size => {
+            bail!("{shown}: truncated: the file should have {end} bytes, but has {size}")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn explained(shown: &str, error: &Error) -> anyhow::Error {

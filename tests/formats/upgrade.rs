@@ -175,10 +175,6 @@ fn old_nets_test_train_and_run_as_they_are() {
                 "--source=tiny_lmdb",
             ],
         );
-        run(
-            at,
-            &["run", &model, &weights, "--outputs=o.npz", "--blobs=ip"],
-        );
     }
     assert_eq!(outputs[0], outputs[1]);
 }
