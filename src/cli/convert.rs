@@ -111,21 +111,11 @@ pub struct ExtractFeatures {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
     /// The blobs to save
-    #[arg(
-        value_name = "BLOB[,BLOB…]",
-        value_delimiter = ',',
-        num_args = 1,
-        required = true
-    )]
-    pub blobs: Vec<String>,
+    #[arg(value_name = "BLOB[,BLOB…]")]
+    pub blobs: List<String>,
     /// Where to save them: as many as blobs, or one .npz for all
-    #[arg(
-        value_name = "OUT[,OUT…]",
-        value_delimiter = ',',
-        num_args = 1,
-        required = true
-    )]
-    pub outs: Vec<PathBuf>,
+    #[arg(value_name = "OUT[,OUT…]")]
+    pub outs: List<PathBuf>,
     /// The number of batches
     #[arg(value_name = "NUM_BATCHES", value_parser = super::count(i32::MAX as usize))]
     pub batches: usize,
@@ -144,6 +134,28 @@ pub struct ExtractFeatures {
     /// Level and stages.
     #[command(flatten)]
     pub state: super::NetState,
+}
+
+/// Names in one word, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List<T>(Vec<T>);
+
+impl<T: From<String>> std::str::FromStr for List<T> {
+    type Err = std::convert::Infallible;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Ok(Self(
+            word.split(',').map(|w| T::from(w.to_string())).collect(),
+        ))
+    }
+}
+
+impl<T> std::ops::Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
 }
 
 /// How features are saved.

@@ -115,7 +115,7 @@ enum Store {
 impl Store {
     fn open(args: &cli::ExtractFeatures, wanted: &[ValueId], net: &Net) -> Result<Self> {
         if args.db_type == FeatureStore::Npz {
-            for path in &args.outs {
+            for path in args.outs.iter() {
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
                 ensure!(
                     parent.unwrap_or(Path::new(".")).is_dir() && !path.is_dir(),
@@ -126,7 +126,7 @@ impl Store {
             return Ok(Self::Npz(vec![Tensor::default(); wanted.len()]));
         }
         let mut writers = Vec::new();
-        for ((path, name), v) in args.outs.iter().zip(&args.blobs).zip(wanted) {
+        for ((path, name), v) in args.outs.iter().zip(args.blobs.iter()).zip(wanted) {
             let axes = net.shape(*v).axes();
             ensure!(
                 axes <= 4,
@@ -181,7 +181,7 @@ impl Store {
     fn finish(self, args: &cli::ExtractFeatures) -> Result<()> {
         match self {
             Self::Lmdb(writers) => {
-                for ((writer, count), name) in writers.into_iter().zip(&args.blobs) {
+                for ((writer, count), name) in writers.into_iter().zip(args.blobs.iter()) {
                     writer.finish()?;
                     told(count, name);
                 }

@@ -138,7 +138,11 @@ fn wrong_parameters_are_told() {
     param.data_param.as_mut().unwrap().backend = Some(Db::Leveldb as i32);
     assert!(error(&param).contains("is no database: neither"));
     std::fs::write(level.path().join("CURRENT"), "MANIFEST-000002\n").unwrap();
-    assert!(error(&param).contains("LevelDB (backend LEVELDB), which is not supported yet"));
+    assert!(
+        error(&param).contains("MANIFEST-000002"),
+        "{}",
+        error(&param)
+    );
 
     let mut param = layer(dir.path(), 1, &["data"]);
     param.transform_param = Some(TransformationParameter {

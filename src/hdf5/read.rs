@@ -263,7 +263,9 @@ fn whole(head: &[u8], size: u64, shown: &str) -> Result<()> {
         .map(u64::from_le_bytes);
     match end {
         Some(end) if end > size => {
-            bail!("{shown}: truncated: the file should have {end} bytes, but has {size}")
+            bail!(
+                "{shown}: truncated or not an HDF5 file: it says that it has {end} bytes, but it has {size}"
+            )
         }
         _ => Ok(()),
     }
