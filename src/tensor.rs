@@ -1,7 +1,8 @@
 //! Shapes and views: what every array of a net is described by.
 //!
-//! Arrays are float32 in C order, outermost axis first; pictures are NCHW (sample, channel, row,
-//! column). A view borrows its numbers from a buffer that the net owns, so that one buffer can serve
+//! Arrays are float32, outermost axis first; pictures are NCHW (sample, channel, row, column). Files and
+//! users have them in C order; inside a net a picture may lie channels last ([`Layout`]), whatever its
+//! shape says. A view borrows its numbers from a buffer that the net owns, so that one buffer can serve
 //! several blobs in turn.
 
 use smallvec::SmallVec;
@@ -100,7 +101,46 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// An array that owns its numbers.
+/// How an array lies in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// C order of the shape: a picture is channel planes (NCHW).
+    #[default]
+    Planes,
+    /// Channels last (NHWC): the channels of a pixel side by side, `pitch` floats from one pixel to the
+    /// next, which is more than the channels where the array is a slice of a wider one.
+    Pixels {
+        /// Floats from pixel to pixel.
+        pitch: usize,
+    },
+}
+
+impl Layout {
+    /// Channels last, all channels of `shape` and no others.
+    pub fn pixels(shape: &Shape) -> Self {
+        Self::Pixels {
+            pitch: shape.dim(1),
+        }
+    }
+
+    /// Whether channels come last.
+    pub fn is_pixels(self) -> bool {
+        self != Self::Planes
+    }
+
+    /// Floats that an array of `shape` spans, with those between the parts of a slice.
+    pub fn extent(self, shape: &Shape) -> usize {
+        match self {
+            Self::Planes => shape.count(),
+            Self::Pixels { pitch } => {
+                let pixels = shape.dim(0) * shape.count_from(2);
+                (pixels * pitch).saturating_sub(pitch - shape.dim(1))
+            }
+        }
+    }
+}
+
+/// An array that owns its numbers, in C order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tensor {
     /// The sizes.
@@ -123,10 +163,7 @@ impl Tensor {
 
     /// A view of the whole array.
     pub fn view(&self) -> View<'_> {
-        View {
-            shape: self.shape.clone(),
-            data: &self.data,
-        }
+        View::planes(self.shape.clone(), &self.data)
     }
 }
 
@@ -135,8 +172,26 @@ impl Tensor {
 pub struct View<'a> {
     /// The sizes.
     pub shape: Shape,
-    /// The numbers in C order. Empty where the array is not at hand (see `layers::Forward`).
+    /// How the numbers lie.
+    pub layout: Layout,
+    /// The numbers. Empty where the array is not at hand (see `layers::Forward`).
     pub data: &'a [f32],
+}
+
+impl<'a> View<'a> {
+    /// An array in C order.
+    pub fn planes(shape: Shape, data: &'a [f32]) -> Self {
+        Self {
+            shape,
+            layout: Layout::Planes,
+            data,
+        }
+    }
+
+    /// Floats from one pixel to the next, channels last.
+    pub fn pitch(&self) -> usize {
+        pitch(self.layout, &self.shape)
+    }
 }
 
 /// Numbers to write, with their shape.
@@ -144,6 +199,31 @@ pub struct View<'a> {
 pub struct ViewMut<'a> {
     /// The sizes.
     pub shape: Shape,
-    /// The numbers in C order.
+    /// How the numbers lie.
+    pub layout: Layout,
+    /// The numbers.
     pub data: &'a mut [f32],
+}
+
+impl<'a> ViewMut<'a> {
+    /// An array in C order.
+    pub fn planes(shape: Shape, data: &'a mut [f32]) -> Self {
+        Self {
+            shape,
+            layout: Layout::Planes,
+            data,
+        }
+    }
+
+    /// Floats from one pixel to the next, channels last.
+    pub fn pitch(&self) -> usize {
+        pitch(self.layout, &self.shape)
+    }
+}
+
+fn pitch(layout: Layout, shape: &Shape) -> usize {
+    match layout {
+        Layout::Planes => shape.dim(1),
+        Layout::Pixels { pitch } => pitch,
+    }
 }

@@ -224,10 +224,7 @@ fn results<'a>(
     {
         arrays.push((
             format!("grad:{}", p.label()),
-            View {
-                shape: p.shape.clone(),
-                data: g,
-            },
+            View::planes(p.shape.clone(), g),
         ));
     }
     arrays

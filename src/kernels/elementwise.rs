@@ -6,9 +6,9 @@ use super::{CHUNK, each_chunk};
 pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
     each_chunk(parallel, CHUNK, x, |_, part| {
         if slope == 0.0 {
-            // `v > 0` is false for NaN: such an element becomes 0, as in Caffe.
+            // A NaN stays, as in Caffe, and shows in the loss.
             part.iter_mut()
-                .for_each(|v| *v = if *v > 0.0 { *v } else { 0.0 });
+                .for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
         } else {
             part.iter_mut()
                 .for_each(|v| *v = if *v > 0.0 { *v } else { slope * *v });

@@ -5,12 +5,21 @@
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
 pub mod broadcast;
+pub mod channels_last;
 pub mod convolution;
+mod direct;
 pub mod elementwise;
 pub mod gemm;
 pub mod im2col;
+pub mod layout;
+pub mod lrn;
 pub mod pooling;
+pub mod pooling_last;
+mod scratch;
+pub mod simd;
 pub mod stochastic;
+mod tile;
+mod winograd;
 
 use rayon::prelude::*;
 

@@ -1,6 +1,6 @@
 //! AbsVal: y = |x|, element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -27,6 +27,10 @@ impl Layer for AbsVal {
 
     fn backward_reads_bottom(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

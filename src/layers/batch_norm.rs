@@ -5,10 +5,10 @@
 //! sum fading by `moving_average_fraction`. In testing, or with `use_global_stats`, the statistics are
 //! those sums divided by the sum of weights.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if, take};
+use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, free_if, take};
 use crate::kernels::broadcast::{add_sums, map, zip_map};
 use crate::proto::caffe::{BatchNormParameter, LayerParameter};
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape, View};
 use anyhow::{Result, bail};
 
 /// A BatchNorm layer.
@@ -30,10 +30,10 @@ impl BatchNorm {
     }
 
     /// Each channel's mean and variance by the stored sums.
-    fn stored_statistics(&self, f: &Forward) -> (Vec<f32>, Vec<f32>) {
-        let weight = f.params[2].data[0];
+    fn stored_statistics(&self, params: &[View]) -> (Vec<f32>, Vec<f32>) {
+        let weight = params[2].data[0];
         let factor = if weight == 0.0 { 0.0 } else { 1.0 / weight };
-        let scaled = |k: usize| f.params[k].data.iter().map(|v| factor * v).collect();
+        let scaled = |k: usize| params[k].data.iter().map(|v| factor * v).collect();
         (scaled(0), scaled(1))
     }
 
@@ -41,8 +41,8 @@ impl BatchNorm {
     fn batch_statistics(&self, f: &mut Forward) -> (Vec<f32>, Vec<f32>) {
         let parallel = f.parallel;
         let shape = f.tops[0].shape.clone();
-        let (channels, inner) = (shape.dim(1), shape.count_from(2));
-        let n = shape.dim(0) * inner;
+        let (channels, inner) = (shape.dim(1), inner(f.tops[0].layout, &shape));
+        let n = shape.count() / channels.max(1);
         let x = &*f.carry();
         let mut means = vec![0.0f32; channels];
         add_sums(parallel, inner, x, x, &mut means, |x, _, _| x);
@@ -105,11 +105,27 @@ impl Layer for BatchNorm {
         !self.stored
     }
 
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
+    }
+
+    fn is_affine(&self, bottoms: &[Shape]) -> bool {
+        self.stored && bottoms[0].axes() == 4
+    }
+
+    fn affine(&self, params: &[View]) -> (Vec<f32>, Vec<f32>) {
+        let (means, variances) = self.stored_statistics(params);
+        let eps = self.param.eps();
+        let scale: Vec<f32> = variances.iter().map(|v| 1.0 / (v + eps).sqrt()).collect();
+        let shift = means.iter().zip(&scale).map(|(m, s)| -m * s).collect();
+        (scale, shift)
+    }
+
     /// Leaves each channel's 1 / √(variance + eps).
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (means, variances) = if self.stored {
             f.carry();
-            self.stored_statistics(f)
+            self.stored_statistics(f.params)
         } else {
             self.batch_statistics(f)
         };
@@ -120,7 +136,7 @@ impl Layer for BatchNorm {
         let inverses = f.keep.floats.iter().copied();
         let pairs: Vec<(f32, f32)> = means.into_iter().zip(inverses).collect();
         let y = &mut f.tops[0];
-        let inner = y.shape.count_from(2);
+        let inner = inner(y.layout, &y.shape);
         map(f.parallel, inner, &pairs, y.data, |x, (mean, inverse)| {
             (x - mean) * inverse
         });
@@ -132,8 +148,8 @@ impl Layer for BatchNorm {
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (parallel, y) = (b.parallel, b.tops[0].data);
         let shape = b.tops[0].shape.clone();
-        let (channels, inner) = (shape.dim(1), shape.count_from(2));
-        let n = (shape.dim(0) * inner) as f32;
+        let (channels, inner) = (shape.dim(1), inner(b.tops[0].layout, &shape));
+        let n = (shape.count() / channels.max(1)) as f32;
         let inverses = std::mem::take(&mut b.keep.floats);
         if let Some(diff) = b.carry() {
             if self.stored {
@@ -160,6 +176,14 @@ impl Layer for BatchNorm {
         }
         b.keep.floats = inverses;
         Ok(())
+    }
+}
+
+/// The neighbours in memory that share a channel.
+fn inner(layout: Layout, shape: &Shape) -> usize {
+    match layout {
+        Layout::Planes => shape.count_from(2),
+        Layout::Pixels { .. } => 1,
     }
 }
 

@@ -1,6 +1,6 @@
 //! BNLL, the binomial normal log likelihood: y = ln(1 + exp(x)), element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -27,6 +27,10 @@ impl Layer for Bnll {
 
     fn backward_reads_bottom(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     /// The exponential of a positive number is never taken, so that none overflows.

@@ -42,6 +42,10 @@ pub(crate) struct Check {
     pub dead_tops: Vec<usize>,
     /// Whether top 0 and bottom 0 share a buffer.
     pub in_place: bool,
+    /// Whether the layer runs channels last. The arrays of the check stay in C order.
+    pub pixels: bool,
+    /// Floats by which the pixels of the tops are farther apart than their channels need.
+    pub gap: usize,
     /// Number of the first sample.
     pub first: usize,
     /// Seed of the noise.
@@ -57,6 +61,8 @@ impl Default for Check {
             fixed: Vec::new(),
             dead_tops: Vec::new(),
             in_place: false,
+            pixels: false,
+            gap: 0,
             first: 0,
             seed: 1,
         }

@@ -1,6 +1,6 @@
 //! Clip: y = x, but at least `min` and at most `max`, element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -36,6 +36,10 @@ impl Layer for Clip {
 
     fn backward_reads_bottom(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     /// Where `max` is below `min`, `min` wins; a NaN becomes `min`, as in Caffe.

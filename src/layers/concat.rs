@@ -1,8 +1,8 @@
 //! Concat: the bottoms one after the other along one axis. All other sizes must agree.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if};
+use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, free_if};
 use crate::proto::caffe::LayerParameter;
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape};
 use anyhow::{Result, bail};
 
 /// A Concat layer.
@@ -56,12 +56,30 @@ impl Layer for Concat {
         )
     }
 
+    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
+        match self.joins_channels(bottoms) {
+            true => Layouts::Either,
+            false => Layouts::Planes,
+        }
+    }
+
+    fn joins_channels(&self, bottoms: &[Shape]) -> bool {
+        let joins = |x: &Shape| x.axes() == 4 && x.axis(self.axis) == Some(1);
+        bottoms.first().is_some_and(joins)
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let axis = f.tops[0].shape.axis(self.axis).unwrap_or(0);
-        let row = f.tops[0].shape.count_from(axis);
+        let inner = inner(f.tops[0].layout, &f.tops[0].shape, axis);
+        let row = f.tops[0].shape.dim(axis) * inner;
         let mut at = 0;
         for x in f.bottoms {
-            let n = x.shape.count_from(axis);
+            let n = x.shape.dim(axis) * inner;
+            if x.data.is_empty() {
+                // It is in its place already.
+                at += n;
+                continue;
+            }
             let rows = f.tops[0]
                 .data
                 .chunks_exact_mut(row.max(1))
@@ -75,10 +93,11 @@ impl Layer for Concat {
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let dy = &b.top_diffs[0];
         let axis = dy.shape.axis(self.axis).unwrap_or(0);
-        let row = dy.shape.count_from(axis);
+        let inner = inner(dy.layout, &dy.shape, axis);
+        let row = dy.shape.dim(axis) * inner;
         let mut at = 0;
         for (x, dx) in b.bottoms.iter().zip(b.bottom_diffs.iter_mut()) {
-            let n = x.shape.count_from(axis);
+            let n = x.shape.dim(axis) * inner;
             if let Some(dx) = dx {
                 let rows = dy
                     .data
@@ -92,6 +111,14 @@ impl Layer for Concat {
     }
 }
 
+/// The elements that stay together: those of the axes behind `axis`, or with channels last single ones.
+fn inner(layout: Layout, shape: &Shape, axis: usize) -> usize {
+    match layout {
+        Layout::Planes => shape.count_from(axis + 1),
+        Layout::Pixels { .. } => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +129,14 @@ mod tests {
         Check::default().run(
             &*layer("type: 'Concat'"),
             &[&[2, 3, 2], &[2, 1, 2], &[2, 2, 2]],
+        );
+        let check = Check {
+            pixels: true,
+            ..Check::default()
+        };
+        check.run(
+            &*layer("type: 'Concat'"),
+            &[&[2, 3, 2, 1], &[2, 1, 2, 1], &[2, 2, 2, 1]],
         );
         Check::default().run(
             &*layer("type: 'Concat' concat_param { axis: -1 }"),

@@ -2,13 +2,24 @@
 //! elements of w\[o, …\] · x\[…\], where the input is [outer…, I, spatial…], the weights are
 //! [O, I / group, kernel…], the biases [O] and the output is [outer…, O, windows…].
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if, windows};
+use super::{
+    Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, Prepare, Prepared, free_if,
+    windows,
+};
+use crate::kernels::channels_last::{ChannelsLast, Order, Packed};
 use crate::kernels::convolution::Convolution as Kernel;
+use crate::kernels::simd::Isa;
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape};
 use anyhow::Result;
 
-/// A Convolution layer.
+/// What is made of the weights to run channels last.
+struct Ready {
+    kernel: ChannelsLast,
+    packed: Packed,
+}
+
+/// A Convolution layer. It runs channels last where a kernel is made for its sizes.
 #[derive(Debug)]
 pub struct Convolution {
     param: ConvolutionParameter,
@@ -44,6 +55,16 @@ impl Convolution {
             output,
         ))
     }
+}
+
+/// The kernel that runs channels last, for a bottom in layout `x` and a top whose pixels are `pitch` floats
+/// apart.
+fn channels_last(kernel: &Kernel, x: Layout, pitch: usize) -> Option<ChannelsLast> {
+    let (order, x_pitch) = match x {
+        Layout::Planes => (Order::Nchw, kernel.inputs),
+        Layout::Pixels { pitch } => (Order::Nhwc, pitch),
+    };
+    ChannelsLast::new(kernel, order, [x_pitch, pitch], Isa::current())
 }
 
 impl Layer for Convolution {
@@ -95,7 +116,81 @@ impl Layer for Convolution {
             .map_or(0, |k| 4 * k.scratch(false))
     }
 
+    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
+        let pictures = bottoms[0].axes() == 4 && bottoms[0].axis(self.param.axis()) == Some(1);
+        let Ok(kernel) = self.kernel(&bottoms[0]) else {
+            return Layouts::Planes;
+        };
+        match channels_last(&kernel, Layout::pixels(&bottoms[0]), kernel.outputs) {
+            Some(_) if pictures => Layouts::Pixels,
+            _ => Layouts::Planes,
+        }
+    }
+
+    fn takes_planes(&self) -> bool {
+        true
+    }
+
+    fn takes_slices(&self) -> bool {
+        true
+    }
+
+    fn fuses(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, p: Prepare) -> Option<Prepared> {
+        let Layout::Pixels { pitch } = p.top else {
+            return None;
+        };
+        let sizes = self.kernel(&p.bottoms[0]).ok()?;
+        let kernel = channels_last(&sizes, p.layouts[0], pitch)?;
+        let mut ready = match p.old.and_then(|old| old.downcast::<Ready>().ok()) {
+            Some(ready) => ready,
+            None => Box::new(Ready {
+                kernel,
+                packed: Packed::default(),
+            }),
+        };
+        let w = p.params[0].data;
+        let bias = p.params.get(1).map(|b| b.data);
+        let packed = &mut ready.packed;
+        match p.affine {
+            None => ready.kernel.pack(w, bias, p.backward, packed),
+            Some((scale, mut shift)) => {
+                for (i, b) in bias.into_iter().flatten().enumerate() {
+                    shift[i] += scale[i] * b;
+                }
+                let each = w.len() / scale.len().max(1);
+                let rows = w.chunks_exact(each.max(1)).zip(&scale);
+                let w: Vec<f32> = rows
+                    .flat_map(|(w, s)| w.iter().map(move |w| w * s))
+                    .collect();
+                ready.kernel.pack(&w, Some(&shift), p.backward, packed);
+            }
+        }
+        Some(ready)
+    }
+
+    fn kernel(&self, bottoms: &[Shape], layouts: &[Layout]) -> &'static str {
+        match (self.layouts(bottoms), self.kernel(&bottoms[0])) {
+            (Layouts::Pixels, Ok(kernel)) => {
+                channels_last(&kernel, layouts[0], kernel.outputs).map_or("columns", |k| k.name())
+            }
+            _ => "columns",
+        }
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
+        if let Some(ready) = f.prepared.and_then(|p| p.downcast_ref::<Ready>()) {
+            for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
+                let samples = x.shape.dim(0);
+                ready
+                    .kernel
+                    .forward(f.parallel, samples, x.data, &ready.packed, f.relu, y.data);
+            }
+            return Ok(());
+        }
         let (kernel, input, output) = self.prepared(&f.bottoms[0].shape)?;
         let scratch = f.keep.scratch(kernel.scratch(f.parallel));
         let bias = f.params.get(1).map(|b| b.data);
@@ -112,6 +207,22 @@ impl Layer for Convolution {
     }
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
+        if let Some(ready) = b.prepared.and_then(|p| p.downcast_ref::<Ready>()) {
+            let Ready { kernel, packed } = ready;
+            for (i, dy) in b.top_diffs.iter().enumerate() {
+                let samples = dy.shape.dim(0);
+                if let Some(Some(db)) = b.param_diffs.get_mut(1) {
+                    kernel.bias(samples, dy.data, db);
+                }
+                if let Some(Some(dw)) = b.param_diffs.first_mut() {
+                    kernel.weights(b.parallel, samples, b.bottoms[i].data, dy.data, dw);
+                }
+                if let Some(dx) = &mut b.bottom_diffs[i] {
+                    kernel.data(b.parallel, samples, packed, dy.data, dx.data);
+                }
+            }
+            return Ok(());
+        }
         let (kernel, input, output) = self.prepared(&b.bottoms[0].shape)?;
         let scratch = b.keep.scratch(kernel.scratch(b.parallel));
         for (i, dy) in b.top_diffs.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014): in training each element is 0 with probability `dropout_ratio` and
 //! divided by 1 − `dropout_ratio` otherwise; in testing nothing happens.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -52,6 +52,10 @@ impl Layer for Dropout {
         true
     }
 
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
+    }
+
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         if self.drops() {
             bottoms.iter().map(|x| x.count().div_ceil(32) * 4).sum()
@@ -61,7 +65,7 @@ impl Layer for Dropout {
     }
 
     /// Leaves one bit an element: whether it was kept. The random number of an element is that of its
-    /// index in the whole batch.
+    /// place in the whole batch, as it lies in memory.
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (parallel, random) = (f.parallel, f.random);
         let first = (f.first * f.tops[0].shape.count_from(1)) as u64;

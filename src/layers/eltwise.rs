@@ -1,6 +1,6 @@
 //! Eltwise: the product, weighted sum or maximum of bottoms of one shape, element by element.
 
-use super::{Backward, Forward, Layer, Mode};
+use super::{Backward, Forward, Layer, Layouts, Mode};
 use crate::kernels::elementwise::{add_scaled, multiply, scale};
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::eltwise_parameter::EltwiseOp;
@@ -67,6 +67,10 @@ impl Layer for Eltwise {
             );
         }
         Ok(vec![first.clone()])
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn backward_reads_tops(&self) -> bool {

@@ -1,6 +1,6 @@
 //! ELU (Clevert et al. 2015): y = x where x > 0, `alpha`·(exp(x) − 1) elsewhere, element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -36,6 +36,10 @@ impl Layer for Elu {
 
     fn backward_reads_tops(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Exp: y = `base`^(`shift` + `scale`·x), element by element; base −1, the default, stands for e.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -40,6 +40,10 @@ impl Layer for Exp {
 
     fn backward_reads_tops(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Log: y = log(`shift` + `scale`·x) to the base `base`, element by element; base −1, the default,
 //! stands for e.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -44,6 +44,10 @@ impl Layer for Log {
 
     fn backward_reads_bottom(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -5,8 +5,9 @@
 //! WITHIN_CHANNEL: y = x · s^−beta, s = 1 + alpha/n² · Σ x² over the n × n positions around it.
 //! What lies outside counts as 0. Backward computes s again, so that nothing has to be kept.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::im2col::Axis;
+use crate::kernels::lrn::Across;
 use crate::kernels::pooling::{average, average_backward};
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::LayerParameter;
@@ -55,44 +56,13 @@ impl Lrn {
         }
     }
 
-    /// The sum of `of` over the channels around channel `c` of one sample.
-    fn window(&self, sample: &[f32], c: usize, sum: &mut [f32], of: impl Fn(f32) -> f32) {
-        let plane = sum.len().max(1);
-        let half = self.size / 2;
-        sum.fill(0.0);
-        let around = sample.chunks_exact(plane).take(c.saturating_add(half + 1));
-        for channel in around.skip(c.saturating_sub(half)) {
-            sum.iter_mut().zip(channel).for_each(|(s, v)| *s += of(*v));
+    fn across(&self) -> Across {
+        Across {
+            size: self.size,
+            alpha: self.alpha,
+            beta: self.beta,
+            k: self.k,
         }
-    }
-
-    /// Calls `f(place, channel, s, y)` for each channel of each sample: the offset of its sample and its
-    /// own in the array, its s and what is to be written.
-    fn across(
-        &self,
-        parallel: bool,
-        shape: &Shape,
-        x: &[f32],
-        y: &mut [f32],
-        f: impl Fn(Place, &mut [f32], &mut [f32]) + Sync,
-    ) {
-        let (sample, plane) = (shape.count_from(1).max(1), shape.count_from(2).max(1));
-        let chunk = plane * (CHUNK / plane).max(1);
-        each_chunk(parallel, chunk, y, |start, part| {
-            let mut s = vec![0.0f32; plane];
-            for (i, y) in part.chunks_exact_mut(plane).enumerate() {
-                let at = start + i * plane;
-                let place = Place {
-                    sample: at / sample * sample..(at / sample + 1) * sample,
-                    channel: at % sample / plane,
-                    own: at..at + plane,
-                };
-                self.window(&x[place.sample.clone()], place.channel, &mut s, |v| v * v);
-                let share = self.alpha / self.size as f32;
-                s.iter_mut().for_each(|s| *s = self.k + share * *s);
-                f(place, &mut s, y);
-            }
-        });
     }
 
     /// The averages of x² over the squares around each position; `squares` is scratch.
@@ -113,16 +83,6 @@ impl Lrn {
     }
 }
 
-/// Where a channel of a sample lies in an array.
-struct Place {
-    /// The whole sample.
-    sample: std::ops::Range<usize>,
-    /// The channel's number.
-    channel: usize,
-    /// The channel itself.
-    own: std::ops::Range<usize>,
-}
-
 impl Layer for Lrn {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [x] = take(bottoms)?;
@@ -135,8 +95,15 @@ impl Layer for Lrn {
     }
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let arrays = if self.within { 2 } else { 1 };
+        let arrays = if self.within { 2 } else { 0 };
         bottoms.first().map_or(0, |x| 4 * arrays * x.count())
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        match self.within {
+            true => Layouts::Planes,
+            false => Layouts::Either,
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -151,11 +118,12 @@ impl Layer for Lrn {
                 }
             });
         } else {
-            self.across(parallel, &y.shape, x, y.data, |place, s, y| {
-                for ((y, x), s) in y.iter_mut().zip(&x[place.own]).zip(s) {
-                    *y = x * self.power(*s);
-                }
-            });
+            let (channels, plane) = (y.shape.dim(1), y.shape.count_from(2));
+            let across = self.across();
+            match y.layout.is_pixels() {
+                true => across.forward_last(parallel, x, channels, y.data),
+                false => across.forward_planes(parallel, x, channels, plane, y.data),
+            }
         }
         Ok(())
     }
@@ -167,7 +135,8 @@ impl Layer for Lrn {
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };
-        let (shape, dx) = (&dx.shape, &mut *dx.data);
+        let (shape, pixels) = (&dx.shape, dx.layout.is_pixels());
+        let dx = &mut *dx.data;
         if self.within {
             let (squares, s) = b.keep.scratch(2 * x.len()).split_at_mut(x.len());
             self.within(parallel, shape, x, squares, s);
@@ -183,23 +152,13 @@ impl Layer for Lrn {
             }
             return Ok(());
         }
-        let ratios = b.keep.scratch(x.len());
-        self.across(parallel, shape, x, ratios, |place, s, r| {
-            let values = dy[place.own.clone()].iter().zip(&x[place.own]);
-            for ((r, s), (dy, x)) in r.iter_mut().zip(s).zip(values) {
-                *r = dy * x * self.power(*s) / *s;
-            }
-        });
-        let factor = 2.0 * self.alpha * self.beta / self.size as f32;
-        self.across(parallel, shape, x, dx, |place, s, dx| {
-            for ((dx, dy), s) in dx.iter_mut().zip(&dy[place.own.clone()]).zip(&*s) {
-                *dx = dy * self.power(*s);
-            }
-            self.window(&ratios[place.sample], place.channel, s, |r| r);
-            for ((dx, x), sum) in dx.iter_mut().zip(&x[place.own]).zip(s) {
-                *dx -= factor * x * *sum;
-            }
-        });
+        let (channels, plane) = (shape.dim(1), shape.count_from(2));
+        match pixels {
+            true => self.across().backward_last(parallel, x, dy, channels, dx),
+            false => self
+                .across()
+                .backward_planes(parallel, x, dy, channels, plane, dx),
+        }
         Ok(())
     }
 }
@@ -222,6 +181,14 @@ mod tests {
         ] {
             let lrn = layer(&format!("type: 'LRN' lrn_param {{ {param} }}"));
             Check::default().run(&*lrn, &[&[2, 7, 3, 2]]);
+            if !param.contains("WITHIN") {
+                let pixels = true;
+                let check = Check {
+                    pixels,
+                    ..Check::default()
+                };
+                check.run(&*lrn, &[&[2, 7, 3, 2]]);
+            }
         }
     }
 

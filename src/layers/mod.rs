@@ -68,8 +68,9 @@ mod windows;
 
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
-use crate::tensor::{Shape, View, ViewMut};
+use crate::tensor::{Layout, Shape, View, ViewMut};
 use anyhow::{Result, bail};
+use std::any::Any;
 
 /// Caffe's phase of a net. (Called mode here: a phase of `dsd` is dense, sparse or redense.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,39 @@ pub enum Coupling {
     },
     /// The layer must see the whole batch at once.
     Whole,
+}
+
+/// The layouts of pictures ([`Layout`]) in which a layer can run. It sees all its bottoms and tops in one,
+/// except for what [`Layer::takes_planes`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layouts {
+    /// C order only.
+    Planes,
+    /// C order or channels last, whichever bottom 0 has.
+    Either,
+    /// Channels last.
+    Pixels,
+}
+
+/// What a layer has made of its parameters before a pass, to use in every group of it.
+pub type Prepared = Box<dyn Any + Send + Sync>;
+
+/// What [`Layer::prepare`] gets.
+pub struct Prepare<'a, 'b> {
+    /// The layer's parameters.
+    pub params: &'b [View<'a>],
+    /// The shapes of the bottoms.
+    pub bottoms: &'b [Shape],
+    /// Their layouts.
+    pub layouts: &'b [Layout],
+    /// The layout of top 0.
+    pub top: Layout,
+    /// y ← y·scale + shift for each channel of top 0, after all else.
+    pub affine: Option<(Vec<f32>, Vec<f32>)>,
+    /// Whether backward will follow.
+    pub backward: bool,
+    /// What was made before of other values of the same parameters: memory to use again.
+    pub old: Option<Prepared>,
 }
 
 /// A learnable array of a layer, before it has values.
@@ -168,6 +202,10 @@ pub struct Forward<'a, 'b> {
     pub tops: &'b mut [ViewMut<'a>],
     /// What backward will need.
     pub keep: &'b mut Keep,
+    /// What [`Layer::prepare`] made.
+    pub prepared: Option<&'b Prepared>,
+    /// Negative results shall become 0 (of a layer that [`Layer::fuses`]).
+    pub relu: bool,
     /// Random numbers of this layer and iteration.
     pub random: Random,
     /// The number within the batch of the group's first sample: random indices count from it.
@@ -207,6 +245,8 @@ pub struct Backward<'a, 'b> {
     pub param_diffs: &'b mut [Option<&'a mut [f32]>],
     /// What forward left.
     pub keep: &'b mut Keep,
+    /// What [`Layer::prepare`] made.
+    pub prepared: Option<&'b Prepared>,
     /// [`Layer::normaliser`] of the whole batch.
     pub normaliser: f32,
     /// Whether the layer may use several threads inside. The result must not depend on it.
@@ -283,8 +323,56 @@ pub trait Layer: Send + Sync {
         0
     }
 
+    /// The layouts in which the layer can run for bottoms that passed [`Layer::shapes`].
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Planes
+    }
+
+    /// Whether the layer, channels last, reads bottoms in C order too.
+    fn takes_planes(&self) -> bool {
+        false
+    }
+
+    /// Whether the layer, channels last, can write its top 0, and read its gradient, as a slice of the
+    /// channels of a wider array.
+    fn takes_slices(&self) -> bool {
+        false
+    }
+
+    /// Whether top 0 is nothing but the channels of all bottoms, one bottom after the other.
+    fn joins_channels(&self, _bottoms: &[Shape]) -> bool {
+        false
+    }
+
+    /// Whether the layer can do a ReLU, or what [`Layer::affine`] of another layer says, on its results
+    /// before it stores them.
+    fn fuses(&self) -> bool {
+        false
+    }
+
+    /// Whether the layer is y = max(x, 0).
+    fn is_relu(&self) -> bool {
+        false
+    }
+
+    /// Whether the layer is y = x·scale + shift for each channel, with values from its parameters alone.
+    fn is_affine(&self, _bottoms: &[Shape]) -> bool {
+        false
+    }
+
+    /// The scale and shift of such a layer.
+    fn affine(&self, _params: &[View]) -> (Vec<f32>, Vec<f32>) {
+        (Vec::new(), Vec::new())
+    }
+
+    /// What forward and backward want to have made of the parameters, once for all groups of a batch and
+    /// again only when the parameters change.
+    fn prepare(&self, _p: Prepare) -> Option<Prepared> {
+        None
+    }
+
     /// The name of the kernel that does the work, for `dsd time`.
-    fn kernel(&self) -> &'static str {
+    fn kernel(&self, _bottoms: &[Shape], _layouts: &[Layout]) -> &'static str {
         "plain"
     }
 

@@ -2,9 +2,10 @@
 //! of each channel, [N, C, H, W] → [N, C, pooled H, pooled W]. A second top of MAX gets the index of each
 //! maximum within its channel.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::im2col::Axis;
 use crate::kernels::pooling::{NONE, average, average_backward, max, max_backward, max_indices};
+use crate::kernels::pooling_last;
 use crate::kernels::stochastic::{expect, expect_backward, sample};
 use crate::proto::caffe::pooling_parameter::{PoolMethod, RoundMode};
 use crate::proto::caffe::{LayerParameter, PoolingParameter};
@@ -150,6 +151,17 @@ impl Pooling {
         if self.keeps_indices() {
             indices.resize(y.len(), NONE);
         }
+        if x.layout.is_pixels() {
+            let channels = x.shape.dim(1);
+            match self.param.pool() {
+                PoolMethod::Ave => pooling_last::average(parallel, x.data, channels, axes, y),
+                _ => {
+                    let indices = self.keeps_indices().then_some(&mut indices[..]);
+                    pooling_last::max(parallel, x.data, channels, axes, y, indices);
+                }
+            }
+            return Ok(());
+        }
         match (self.param.pool(), self.keeps_indices()) {
             (PoolMethod::Max, true) => max_indices(parallel, x.data, axes, y, indices),
             (PoolMethod::Max, false) => max(parallel, x.data, axes, y),
@@ -172,6 +184,20 @@ impl Pooling {
         let axes = self.axes(&x.shape)?;
         let [h, w] = axes;
         let sizes = [h.input * w.input, h.output * w.output];
+        if x.layout.is_pixels() {
+            let channels = x.shape.dim(1);
+            if self.param.pool() == PoolMethod::Ave {
+                pooling_last::average_backward(parallel, dy, channels, axes, dx);
+            } else if indices.len() == dy.len() {
+                pooling_last::max_backward(parallel, dy, indices, channels, axes, dx);
+            } else {
+                let (mut y, mut indices) = (vec![0.0; dy.len()], vec![NONE; dy.len()]);
+                let places = Some(&mut indices[..]);
+                pooling_last::max(parallel, x.data, channels, axes, &mut y, places);
+                pooling_last::max_backward(parallel, dy, &indices, channels, axes, dx);
+            }
+            return Ok(());
+        }
         match self.param.pool() {
             PoolMethod::Ave => average_backward(parallel, dy, axes, dx),
             PoolMethod::Stochastic if !self.keeps_indices() => {
@@ -201,6 +227,13 @@ impl Layer for Pooling {
             Shape::new([x.dim(0), x.dim(1), h.output, w.output]);
             self.tops
         ])
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        match self.param.pool() {
+            PoolMethod::Max | PoolMethod::Ave if self.tops == 1 => Layouts::Either,
+            _ => Layouts::Planes,
+        }
     }
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {

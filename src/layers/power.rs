@@ -1,6 +1,6 @@
 //! Power: y = (`shift` + `scale`·x)^`power`, element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -41,6 +41,10 @@ impl Layer for Power {
 
     fn backward_reads_bottom(&self) -> bool {
         !self.is_constant() && self.power != 1.0
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

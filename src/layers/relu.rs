@@ -1,6 +1,6 @@
 //! ReLU: y = max(x, 0) + negative_slope · min(x, 0), element by element.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::elementwise::{relu, relu_backward};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -35,6 +35,14 @@ impl Layer for ReLU {
 
     fn backward_reads_tops(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
+    }
+
+    fn is_relu(&self) -> bool {
+        self.slope == 0.0
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -3,10 +3,10 @@
 //! how many axes it spans. b is always learned and has the shape of s.
 
 use super::bias::{coupling, inner, spanned};
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if};
+use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, free_if};
 use crate::kernels::broadcast::{add_sums, map};
 use crate::proto::caffe::{FillerParameter, LayerParameter, ScaleParameter};
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape, View};
 use anyhow::Result;
 
 /// A Scale layer.
@@ -71,13 +71,37 @@ impl Layer for Scale {
         true
     }
 
+    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
+        match self.is_affine(bottoms) {
+            true => Layouts::Either,
+            false => Layouts::Planes,
+        }
+    }
+
+    fn is_affine(&self, bottoms: &[Shape]) -> bool {
+        let channels = |x: &Shape| x.axes() == 4 && x.axis(self.param.axis()) == Some(1);
+        bottoms.len() == 1 && channels(&bottoms[0]) && self.param.num_axes() == 1
+    }
+
+    fn affine(&self, params: &[View]) -> (Vec<f32>, Vec<f32>) {
+        let scale = params[0].data.to_vec();
+        let shift = match self.param.bias_term() {
+            true => params[1].data.to_vec(),
+            false => vec![0.0; scale.len()],
+        };
+        (scale, shift)
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let s = f.bottoms.get(1).unwrap_or_else(|| &f.params[0]).clone();
         let b = match self.param.bias_term() {
             true => f.params.last().map(|b| b.data),
             false => None,
         };
-        let inner = inner(&f.bottoms[0].shape, self.param.axis(), &s.shape)?;
+        let inner = match f.tops[0].layout {
+            Layout::Planes => inner(&f.bottoms[0].shape, self.param.axis(), &s.shape)?,
+            Layout::Pixels { .. } => 1,
+        };
         let parallel = f.parallel;
         match b {
             Some(b) => {
@@ -94,7 +118,10 @@ impl Layer for Scale {
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (parallel, two) = (b.parallel, b.bottoms.len() == 2);
         let s = if two { &b.bottoms[1] } else { &b.params[0] }.clone();
-        let inner = inner(&b.bottoms[0].shape, self.param.axis(), &s.shape)?;
+        let inner = match b.bottoms[0].layout {
+            Layout::Planes => inner(&b.bottoms[0].shape, self.param.axis(), &s.shape)?,
+            Layout::Pixels { .. } => 1,
+        };
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
         if self.param.bias_term()
             && let Some(Some(db)) = b.param_diffs.last_mut()
@@ -146,6 +173,16 @@ mod tests {
                 Check::default().run(&*scale, &[&[3, 4, 2], shape]);
             }
         }
+    }
+
+    #[test]
+    fn gradients_channels_last() {
+        let check = Check {
+            pixels: true,
+            ..Check::default()
+        };
+        check.run(&*scale("bias_term: true"), &[&[2, 3, 2, 4]]);
+        check.run(&*scale(""), &[&[2, 3, 2, 4]]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Split: every top is the bottom. The net handles splits itself; this is for files that name them.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::elementwise::add_scaled;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -25,6 +25,10 @@ impl Layer for Split {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [x] = take(bottoms)?;
         Ok(vec![x.clone(); self.tops])
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

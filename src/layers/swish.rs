@@ -1,6 +1,6 @@
 //! Swish (Ramachandran et al. 2017): y = x · sigmoid(`beta`·x), element by element.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -31,6 +31,10 @@ impl Layer for Swish {
 
     fn backward_reads_bottom(&self) -> bool {
         true
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Threshold: y = 1 where x > `threshold`, 0 elsewhere. No gradient flows through it.
 
-use super::{Backward, Forward, Layer, Mode, neuron};
+use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -35,6 +35,10 @@ impl Layer for Threshold {
 
     fn has_backward(&self) -> bool {
         false
+    }
+
+    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
+        Layouts::Either
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

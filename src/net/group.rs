@@ -1,11 +1,13 @@
-//! One group of samples through the net, forward and backward, in a workspace of its own.
+//! One group of samples through the net, in a workspace of its own: the buffers, and forward.
 
 use super::pass::{Pass, Timer};
 use super::plan::{Gather, Home};
+use super::ready::Set;
 use super::{Net, Weights};
-use crate::layers::{Backward, Coupling, Forward, Keep};
+use crate::kernels::layout::{to_nchw, to_nhwc};
+use crate::layers::{Coupling, Forward, Keep};
 use crate::net::graph::ValueId;
-use crate::tensor::{Shape, Tensor, View, ViewMut};
+use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
 use anyhow::{Context, Result, bail};
 use std::mem;
 use std::ops::Range;
@@ -17,17 +19,20 @@ pub(crate) type Grads = Vec<Vec<f32>>;
 /// The buffers of one group in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    slots: Vec<Vec<f32>>,
-    diffs: Vec<Vec<f32>>,
-    keeps: Vec<Keep>,
+    pub(super) slots: Vec<Vec<f32>>,
+    pub(super) diffs: Vec<Vec<f32>>,
+    pub(super) keeps: Vec<Keep>,
+    /// Bottoms of the layer at hand in its layout, where they lie in another; and their gradients.
+    pub(super) turned: Vec<Vec<f32>>,
+    pub(super) turned_diffs: Vec<Vec<f32>>,
     /// A gradient on its way to be added to another.
-    extra: Vec<f32>,
+    pub(super) extra: Vec<f32>,
     /// What each layer's sum is divided by.
-    normalisers: Vec<f32>,
+    pub(super) normalisers: Vec<f32>,
     /// Which values' gradients are in their buffers.
-    written: Vec<bool>,
+    pub(super) written: Vec<bool>,
     /// Shapes that only the data decide (behind a Filter layer); `None` for the planned ones.
-    actual: Vec<Option<Shape>>,
+    pub(super) actual: Vec<Option<Shape>>,
 }
 
 /// A copied value (or its gradient): the rows of this group.
@@ -38,11 +43,15 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    fn new(value: ValueId, shape: Shape, data: &[f32]) -> Self {
-        let data = data[..shape.count()].to_vec();
+    pub(super) fn new(value: ValueId, view: View) -> Self {
+        let mut data = Vec::new();
+        turn(&view, false, &mut data);
         Self {
             value,
-            tensor: Tensor { shape, data },
+            tensor: Tensor {
+                shape: view.shape,
+                data,
+            },
         }
     }
 }
@@ -56,12 +65,68 @@ pub(crate) struct Captured {
     pub updates: Vec<(usize, Vec<f32>)>,
 }
 
+/// `to` ← the numbers of `from`, channels last if `pixels`, else in C order.
+pub(super) fn turn(from: &View, pixels: bool, to: &mut Vec<f32>) {
+    let count = from.shape.count();
+    if to.len() < count || !pixels {
+        to.resize(count, 0.0);
+    }
+    copy(
+        from,
+        &mut ViewMut {
+            layout: if pixels {
+                Layout::pixels(&from.shape)
+            } else {
+                Layout::Planes
+            },
+            shape: from.shape.clone(),
+            data: &mut to[..count],
+        },
+    );
+}
+
+/// `to` ← the numbers of `from`, an array of the same shape, whatever their layouts.
+pub(super) fn copy(from: &View, to: &mut ViewMut) {
+    let shape = &from.shape;
+    let (channels, plane) = (shape.dim(1), shape.count_from(2));
+    let sample = channels * plane;
+    match (from.layout, to.layout) {
+        (a, b) if a == b && a.extent(shape) == shape.count() => {
+            to.data.copy_from_slice(&from.data[..shape.count()]);
+        }
+        (Layout::Planes, Layout::Planes) => to.data.copy_from_slice(from.data),
+        (Layout::Pixels { pitch }, Layout::Planes) => {
+            for (n, to) in to.data.chunks_exact_mut(sample.max(1)).enumerate() {
+                to_nchw(&from.data[n * plane * pitch..], pitch, channels, plane, to);
+            }
+        }
+        (Layout::Planes, Layout::Pixels { pitch }) => {
+            for (n, from) in from.data.chunks_exact(sample.max(1)).enumerate() {
+                to_nhwc(
+                    from,
+                    channels,
+                    plane,
+                    &mut to.data[n * plane * pitch..],
+                    pitch,
+                );
+            }
+        }
+        (Layout::Pixels { pitch: a }, Layout::Pixels { pitch: b }) => {
+            for (from, to) in from.data.chunks(a).zip(to.data.chunks_mut(b)) {
+                to[..channels].copy_from_slice(&from[..channels]);
+            }
+        }
+    }
+}
+
 impl Work {
     pub fn new(net: &Net) -> Self {
         Self {
             slots: net.plan.slots.iter().map(|&n| vec![0.0; n]).collect(),
             diffs: net.plan.diff_slots.iter().map(|&n| vec![0.0; n]).collect(),
             keeps: net.layers.iter().map(|_| Keep::default()).collect(),
+            turned: Vec::new(),
+            turned_diffs: Vec::new(),
             extra: Vec::new(),
             normalisers: vec![1.0; net.layers.len()],
             written: vec![false; net.shapes.len()],
@@ -85,7 +150,7 @@ pub(crate) fn zero_grads(net: &Net) -> Grads {
 
 impl Net {
     /// The shape of value `v` in a group of `rows` samples.
-    fn group_shape(&self, v: ValueId, rows: usize, actual: &[Option<Shape>]) -> Shape {
+    pub(super) fn group_shape(&self, v: ValueId, rows: usize, actual: &[Option<Shape>]) -> Shape {
         if let Some(shape) = &actual[v] {
             shape.clone()
         } else if self.plan.whole.is_some() || self.plan.gather[v] == Gather::Mean {
@@ -95,8 +160,23 @@ impl Net {
         }
     }
 
-    /// The numbers of value `v`: rows of the batch, or a buffer.
-    fn locate<'a>(
+    /// How layer `i` sees its bottom `k`.
+    pub(crate) fn seen_layout(&self, i: usize, k: usize) -> Layout {
+        let (form, v) = (&self.plan.form, self.graph.nodes[i].bottoms[k]);
+        let planes = !form.layouts[v].is_pixels();
+        let as_is = form.pixels[i] != planes
+            || (form.pixels[i]
+                && !form.turns[i][k]
+                && self.layers[i].as_ref().is_some_and(|l| l.takes_planes()));
+        match as_is {
+            true => form.layouts[v],
+            false if form.pixels[i] => Layout::pixels(&self.shapes[v]),
+            false => Layout::Planes,
+        }
+    }
+
+    /// The numbers of value `v`: rows of the batch, or (a part of) a buffer.
+    pub(super) fn locate<'a>(
         &self,
         v: ValueId,
         rows: &Range<usize>,
@@ -105,24 +185,97 @@ impl Net {
         actual: &[Option<Shape>],
     ) -> View<'a> {
         let shape = self.group_shape(v, rows.len(), actual);
-        let data = match self.plan.homes[v] {
-            Home::Feed(k) => {
+        match self.plan.homes[v] {
+            Home::Feed(k) => View::planes(
+                shape,
                 if self.plan.whole.is_some() {
                     &feed[k].data[..]
                 } else {
                     let each = feed[k].shape.count_from(1);
                     &feed[k].data[rows.start * each..rows.end * each]
-                }
-            }
-            // A buffer that is taken for writing is empty: its reader works in place.
-            Home::Slot(s) if slots[s].is_empty() => &[],
-            Home::Slot(s) => &slots[s][..shape.count()],
+                },
+            ),
+            Home::Slot(s) => self.part(v, shape, &slots[s]),
+        }
+    }
+
+    /// Value `v`, or its gradient, in its buffer. A buffer that is taken for writing is empty: its reader
+    /// works in place.
+    pub(super) fn part<'a>(&self, v: ValueId, shape: Shape, buffer: &'a [f32]) -> View<'a> {
+        let (layout, first) = (self.plan.form.layouts[v], self.plan.form.first(v));
+        let data = match buffer {
+            [] => buffer,
+            _ => &buffer[first..first + layout.extent(&shape)],
         };
-        View { shape, data }
+        View {
+            shape,
+            layout,
+            data,
+        }
+    }
+
+    /// [`Net::part`] to write.
+    pub(super) fn part_mut<'a>(
+        &self,
+        v: ValueId,
+        shape: Shape,
+        buffer: &'a mut [f32],
+    ) -> ViewMut<'a> {
+        let (layout, first) = (self.plan.form.layouts[v], self.plan.form.first(v));
+        let data = &mut buffer[first..first + layout.extent(&shape)];
+        ViewMut {
+            shape,
+            layout,
+            data,
+        }
+    }
+
+    /// Turns the bottoms of layer `i` that lie in another layout than the layer's into `turned`.
+    pub(super) fn turn_bottoms(
+        &self,
+        i: usize,
+        rows: &Range<usize>,
+        feed: &[Tensor],
+        slots: &[Vec<f32>],
+        actual: &[Option<Shape>],
+        turned: &mut Vec<Vec<f32>>,
+    ) {
+        let form = &self.plan.form;
+        for (k, &v) in self.graph.nodes[i].bottoms.iter().enumerate() {
+            if form.turns[i][k] {
+                if turned.len() <= k {
+                    turned.resize_with(k + 1, Vec::new);
+                }
+                let view = self.locate(v, rows, feed, slots, actual);
+                turn(&view, form.pixels[i], &mut turned[k]);
+            }
+        }
+    }
+
+    /// The bottoms of layer `i`, as [`Net::turn_bottoms`] has left them.
+    pub(super) fn bottoms<'a>(
+        &self,
+        i: usize,
+        rows: &Range<usize>,
+        feed: &'a [Tensor],
+        slots: &'a [Vec<f32>],
+        actual: &[Option<Shape>],
+        turned: &'a [Vec<f32>],
+    ) -> Vec<View<'a>> {
+        let one = |(k, &v): (usize, &ValueId)| {
+            let mut view = self.locate(v, rows, feed, slots, actual);
+            if self.plan.form.turns[i][k] {
+                view.data = &turned[k][..view.shape.count()];
+            }
+            view.layout = self.seen_layout(i, k);
+            view
+        };
+        let bottoms = self.graph.nodes[i].bottoms.iter().enumerate();
+        bottoms.map(one).collect()
     }
 
     /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.
-    fn param_views<'a>(
+    pub(super) fn param_views<'a>(
         &self,
         i: usize,
         weights: &'a Weights,
@@ -130,12 +283,12 @@ impl Net {
     ) -> Vec<View<'a>> {
         self.uses[i]
             .iter()
-            .map(|u| View {
-                shape: u.shape.clone(),
-                data: match updates.iter().rev().find(|(id, _)| *id == u.id) {
+            .map(|u| {
+                let data = match updates.iter().rev().find(|(id, _)| *id == u.id) {
                     Some((_, values)) => values,
                     None => &weights[u.id].data,
-                },
+                };
+                View::planes(u.shape.clone(), data)
             })
             .collect()
     }
@@ -145,21 +298,30 @@ impl Net {
         &self,
         pass: &Pass,
         weights: &Weights,
+        ready: &Set,
         feed: &[Tensor],
         rows: Range<usize>,
         work: &mut Work,
         captured: &mut Captured,
     ) -> Result<()> {
         let parallel = self.plan.groups.len() == 1;
+        let form = &self.plan.form;
         work.actual.fill(None);
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let Some(layer) = &self.layers[i] else {
                 for &v in node.tops.iter().filter(|v| pass.wanted.contains(v)) {
                     let view = self.locate(v, &rows, feed, &work.slots, &work.actual);
-                    captured.values.push(Piece::new(v, view.shape, view.data));
+                    captured.values.push(Piece::new(v, view));
                 }
                 continue;
             };
+            if form.absorbed[i].is_some() || form.free[i] {
+                for &v in node.tops.iter().filter(|v| pass.wanted.contains(v)) {
+                    let view = self.locate(v, &rows, feed, &work.slots, &work.actual);
+                    captured.values.push(Piece::new(v, view));
+                }
+                continue;
+            }
             let started = pass.timer.map(|_| Instant::now());
             let mut taken: Vec<(usize, Vec<f32>)> = Vec::with_capacity(node.tops.len());
             for &t in &node.tops {
@@ -172,13 +334,11 @@ impl Net {
                 keeps,
                 normalisers,
                 actual,
+                turned,
                 ..
             } = work;
-            let bottoms: Vec<View> = node
-                .bottoms
-                .iter()
-                .map(|&v| self.locate(v, &rows, feed, slots, actual))
-                .collect();
+            self.turn_bottoms(i, &rows, feed, slots, actual, turned);
+            let bottoms = self.bottoms(i, &rows, feed, slots, actual, turned);
             if node.bottoms.iter().any(|&v| actual[v].is_some()) {
                 let shapes: Vec<Shape> = bottoms.iter().map(|b| b.shape.clone()).collect();
                 let tops = layer.shapes(&shapes).with_context(|| self.graph.place(i))?;
@@ -197,8 +357,7 @@ impl Net {
                     .zip(&mut taken)
                     .map(|(&t, (_, buffer))| {
                         let shape = self.group_shape(t, rows.len(), actual);
-                        let data = &mut buffer[..shape.count()];
-                        ViewMut { shape, data }
+                        self.part_mut(t, shape, buffer)
                     })
                     .collect();
                 let params = self.param_views(i, weights, &captured.updates);
@@ -207,6 +366,10 @@ impl Net {
                     bottoms: &bottoms,
                     tops: &mut tops,
                     keep: &mut keeps[i],
+                    prepared: ready[i].as_ref(),
+                    relu: form.chains[i]
+                        .iter()
+                        .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu())),
                     random: pass.random.branch(i as u64),
                     first: rows.start,
                     parallel,
@@ -214,7 +377,7 @@ impl Net {
                 };
                 let result = layer.forward(&mut f);
                 for (&t, top) in node.tops.iter().zip(&tops) {
-                    if top.shape.count() != top.data.len() {
+                    if top.layout.extent(&top.shape) != top.data.len() {
                         actual[t] = Some(top.shape.clone());
                     }
                 }
@@ -242,7 +405,9 @@ impl Net {
             for (&t, (_, buffer)) in node.tops.iter().zip(&taken) {
                 if pass.wanted.contains(&t) {
                     let shape = self.group_shape(t, rows.len(), &work.actual);
-                    captured.values.push(Piece::new(t, shape, buffer));
+                    captured
+                        .values
+                        .push(Piece::new(t, self.part(t, shape, buffer)));
                 }
             }
             for (s, buffer) in taken {
@@ -276,12 +441,12 @@ impl Net {
 
     /// The bottoms of layer `i` for the whole batch, with data only where they are inputs of the net.
     fn batch_bottoms<'a>(&self, i: usize, feed: &'a [Tensor]) -> Vec<View<'a>> {
-        let view = |&v: &ValueId| View {
-            shape: self.shapes[v].clone(),
-            data: match self.plan.homes[v] {
+        let view = |&v: &ValueId| {
+            let data = match self.plan.homes[v] {
                 Home::Feed(k) => &feed[k].data[..],
                 Home::Slot(_) => &[],
-            },
+            };
+            View::planes(self.shapes[v].clone(), data)
         };
         self.graph.nodes[i].bottoms.iter().map(view).collect()
     }
@@ -293,192 +458,6 @@ impl Net {
             .as_ref()
             .map_or(1.0, |l| l.normaliser(&self.batch_bottoms(i, feed)))
     }
-
-    /// Backward of the samples that went through [`Net::forward_group`] last; adds to `grads`.
-    pub(crate) fn backward_group(
-        &self,
-        pass: &Pass,
-        weights: &Weights,
-        feed: &[Tensor],
-        rows: Range<usize>,
-        work: &mut Work,
-        grads: &mut Grads,
-        captured: &mut Captured,
-    ) -> Result<()> {
-        let parallel = self.plan.groups.len() == 1;
-        work.written.fill(false);
-        for (i, node) in self.graph.nodes.iter().enumerate().rev() {
-            let Some(layer) = &self.layers[i] else {
-                continue;
-            };
-            if !self.plan.needs.layers[i] {
-                continue;
-            }
-            let started = pass.timer.map(|_| Instant::now());
-            for &t in &node.tops {
-                self.start_diff(pass, t, &rows, work);
-                self.capture_diff(pass, t, &rows, work, captured);
-            }
-            let Work {
-                slots,
-                diffs,
-                keeps,
-                extra,
-                normalisers,
-                written,
-                actual,
-            } = work;
-            // A bottom that another reader has written already gets its gradient by way of `extra`.
-            let mut taken: Vec<(usize, Vec<f32>, bool)> = Vec::new();
-            let mut slot_of: Vec<Option<usize>> = Vec::with_capacity(node.bottoms.len());
-            for (k, &v) in node.bottoms.iter().enumerate() {
-                let home = self.plan.diff_homes[v].filter(|_| self.plan.needs.bottoms[i][k]);
-                let Some(s) = home else {
-                    slot_of.push(None);
-                    continue;
-                };
-                let count = self.group_shape(v, rows.len(), actual).count();
-                if written[v] {
-                    let mut buffer = if taken.iter().any(|t| t.2) {
-                        Vec::new()
-                    } else {
-                        mem::take(extra)
-                    };
-                    buffer.resize(buffer.len().max(count), 0.0);
-                    taken.push((s, buffer, true));
-                } else {
-                    taken.push((s, mem::take(&mut diffs[s]), false));
-                    written[v] = true;
-                }
-                slot_of.push(Some(taken.len() - 1));
-            }
-            let mut param_taken: Vec<Vec<f32>> = Vec::with_capacity(self.uses[i].len());
-            for u in &self.uses[i] {
-                // A layer that uses one parameter twice gets a second array, added below.
-                let mut g = mem::take(&mut grads[u.id]);
-                if g.is_empty() && self.uses[i].iter().filter(|o| o.id == u.id).count() > 1 {
-                    g = vec![0.0; self.params[u.id].shape.count()];
-                }
-                param_taken.push(g);
-            }
-            let result = {
-                let view = |&v: &ValueId| self.locate(v, &rows, feed, slots, actual);
-                let mut bottoms: Vec<View> = node.bottoms.iter().map(view).collect();
-                let tops: Vec<View> = node.tops.iter().map(view).collect();
-                if let (Some(&b), Some(&t)) = (node.bottoms.first(), node.tops.first())
-                    && self.plan.homes[b] == self.plan.homes[t]
-                {
-                    bottoms[0].data = &[];
-                }
-                let top_diffs: Vec<View> = node
-                    .tops
-                    .iter()
-                    .map(|&t| {
-                        let shape = self.group_shape(t, rows.len(), actual);
-                        let buffer = self.plan.diff_homes[t].map_or(&[][..], |s| &diffs[s][..]);
-                        let data = if buffer.is_empty() {
-                            buffer
-                        } else {
-                            &buffer[..shape.count()]
-                        };
-                        View { shape, data }
-                    })
-                    .collect();
-                let mut handed: Vec<Option<&mut Vec<f32>>> =
-                    taken.iter_mut().map(|t| Some(&mut t.1)).collect();
-                let mut bottom_diffs: Vec<Option<ViewMut>> = Vec::with_capacity(node.bottoms.len());
-                for (&v, k) in node.bottoms.iter().zip(&slot_of) {
-                    let shape = self.group_shape(v, rows.len(), actual);
-                    let buffer = k.and_then(|k| handed[k].take());
-                    bottom_diffs.push(buffer.map(|b| {
-                        let data = &mut b[..shape.count()];
-                        ViewMut { shape, data }
-                    }));
-                }
-                let params = self.param_views(i, weights, &[]);
-                let mut param_diffs: Vec<Option<&mut [f32]>> = param_taken
-                    .iter_mut()
-                    .map(|g| (!g.is_empty()).then_some(&mut g[..]))
-                    .collect();
-                layer.backward(&mut Backward {
-                    params: &params,
-                    bottoms: &bottoms,
-                    tops: &tops,
-                    top_diffs: &top_diffs,
-                    bottom_diffs: &mut bottom_diffs,
-                    param_diffs: &mut param_diffs,
-                    keep: &mut keeps[i],
-                    normaliser: normalisers[i],
-                    parallel,
-                })
-            };
-            let (adding, writing): (Vec<_>, Vec<_>) = taken.into_iter().partition(|t| t.2);
-            for (s, buffer, _) in writing {
-                diffs[s] = buffer;
-            }
-            for (s, buffer, _) in adding {
-                add(&mut diffs[s], &buffer);
-                *extra = buffer;
-            }
-            for (u, g) in self.uses[i].iter().zip(param_taken) {
-                if grads[u.id].is_empty() {
-                    grads[u.id] = g;
-                } else {
-                    add(&mut grads[u.id], &g);
-                }
-            }
-            result.with_context(|| format!("{}: backward", self.graph.place(i)))?;
-            Timer::add(pass.timer, i, started, false);
-        }
-        for &v in &self.inputs {
-            if work.written[v] {
-                self.capture_diff(pass, v, &rows, work, captured);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the gradient of top `t` complete: the loss weight, what was put on it from outside, or
-    /// zeros where nobody wrote.
-    fn start_diff(&self, pass: &Pass, t: ValueId, rows: &Range<usize>, work: &mut Work) {
-        let Some(s) = self.plan.diff_homes[t] else {
-            return;
-        };
-        let count = self.group_shape(t, rows.len(), &work.actual).count();
-        let diff = &mut work.diffs[s][..count];
-        if !work.written[t] {
-            diff.fill(0.0);
-            work.written[t] = true;
-        }
-        let weight = self.loss_weights[t];
-        if weight != 0.0 && !pass.top_diffs.iter().any(|(v, _)| *v == t) {
-            diff.iter_mut().for_each(|d| *d += weight);
-        }
-        for (_, given) in pass.top_diffs.iter().filter(|(v, _)| *v == t) {
-            let start = if count == given.data.len() {
-                0
-            } else {
-                rows.start * given.shape.count_from(1)
-            };
-            add(diff, &given.data[start..start + count]);
-        }
-    }
-
-    fn capture_diff(
-        &self,
-        pass: &Pass,
-        v: ValueId,
-        rows: &Range<usize>,
-        work: &Work,
-        captured: &mut Captured,
-    ) {
-        if let Some(s) = self.plan.diff_homes[v]
-            && pass.wanted_diffs.contains(&v)
-        {
-            let shape = self.group_shape(v, rows.len(), &work.actual);
-            captured.diffs.push(Piece::new(v, shape, &work.diffs[s]));
-        }
-    }
 }
 
 fn coupling_of(layer: &dyn crate::layers::Layer, bottoms: &[View]) -> Coupling {
@@ -486,7 +465,7 @@ fn coupling_of(layer: &dyn crate::layers::Layer, bottoms: &[View]) -> Coupling {
     layer.coupling(&shapes)
 }
 
-fn add(sum: &mut [f32], more: &[f32]) {
+pub(super) fn add(sum: &mut [f32], more: &[f32]) {
     for (s, m) in sum.iter_mut().zip(more) {
         *s += m;
     }

@@ -3,24 +3,30 @@
 //! The weights' values stay outside ([`Weights`]), so that the test net reads the training net's, and
 //! a net can be shared between threads.
 
+mod backward;
+mod form;
 pub mod graph;
 mod group;
 mod hdf5_weights;
 mod pass;
 mod plan;
+mod ready;
+mod values;
 pub mod weights;
 
 use crate::filler;
 use crate::layers::{self, Layer, Mode};
 use crate::proto::caffe::{FillerParameter, ParamSpec as ProtoParamSpec, param_spec::DimCheckMode};
 use crate::random::{Purpose, Random};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{Layout, Shape, Tensor};
 use anyhow::{Context, Result, bail};
 use graph::{Graph, ValueId};
 pub use pass::{Outputs, Pass, Timer};
 use plan::Plan;
+use ready::Ready;
 use std::collections::HashMap;
 use std::sync::Mutex;
+pub use values::Weights;
 
 /// A learnable array of a net, without its values.
 #[derive(Clone, Debug)]
@@ -49,9 +55,6 @@ impl Param {
         format!("{}:{}", self.layer, self.index)
     }
 }
-
-/// The values of a net's parameters, in the order of [`Net::params`].
-pub type Weights = Vec<Tensor>;
 
 /// A layer's use of a parameter.
 #[derive(Clone, Debug)]
@@ -85,8 +88,10 @@ pub struct Net {
     backward: bool,
     force: bool,
     plan: Plan,
-    /// Workspaces that are not in use, so that passes need not allocate.
+    /// Workspaces and partial gradients that are not in use, so that passes need not allocate.
     spare: Mutex<Vec<group::Work>>,
+    spare_grads: Mutex<Vec<group::Grads>>,
+    ready: Ready,
 }
 
 impl Net {
@@ -177,6 +182,7 @@ impl Net {
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
         let groups = plan::groups(rows, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
+        let form = form::form(&graph, &layers, &shapes, backward);
         let counts: Vec<usize> = (0..shapes.len())
             .map(|v| {
                 if whole.is_some() || gather[v] == plan::Gather::Mean {
@@ -186,9 +192,9 @@ impl Net {
                 }
             })
             .collect();
-        let (homes, slots) = plan::buffers(&graph, &layers, &counts, backward);
+        let (homes, slots) = plan::buffers(&graph, &layers, &counts, backward, &form);
         let (diff_homes, diff_slots) = if backward {
-            plan::diff_buffers(&graph, &layers, &counts, &homes, &needs)
+            plan::diff_buffers(&graph, &layers, &counts, &homes, &needs, &form)
         } else {
             (vec![None; counts.len()], Vec::new())
         };
@@ -201,6 +207,7 @@ impl Net {
             diff_homes,
             diff_slots,
             needs,
+            form,
         };
         let params = registry.params;
         Ok(Self {
@@ -215,6 +222,8 @@ impl Net {
             force,
             plan,
             spare: Mutex::default(),
+            spare_grads: Mutex::default(),
+            ready: Ready::default(),
         })
     }
 
@@ -281,9 +290,32 @@ impl Net {
             .map_or(0, |l| l.macs(&bottoms) / rows)
     }
 
-    /// What computes layer `i`.
-    pub fn kernel(&self, i: usize) -> &'static str {
-        self.layers[i].as_ref().map_or("data", |l| l.kernel())
+    /// What computes layer `i`; "in NAME" where another layer does its work, "-" where there is none.
+    pub fn kernel(&self, i: usize) -> String {
+        let Some(layer) = &self.layers[i] else {
+            return "data".to_string();
+        };
+        let form = &self.plan.form;
+        if let Some(by) = form.absorbed[i] {
+            return format!("in {}", self.graph.nodes[by].name());
+        }
+        if form.free[i] {
+            return "-".to_string();
+        }
+        let (shapes, layouts) = self.seen(i);
+        layer.kernel(&shapes, &layouts).to_string()
+    }
+
+    /// The bottoms of layer `i` as it sees them.
+    fn seen(&self, i: usize) -> (Vec<Shape>, Vec<Layout>) {
+        let node = &self.graph.nodes[i];
+        let shapes: Vec<Shape> = node
+            .bottoms
+            .iter()
+            .map(|&v| self.shapes[v].clone())
+            .collect();
+        let layouts = (0..shapes.len()).map(|k| self.seen_layout(i, k)).collect();
+        (shapes, layouts)
     }
 
     /// Whether gradients of parameter `id` are computed.

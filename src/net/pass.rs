@@ -3,6 +3,7 @@
 use super::graph::ValueId;
 use super::group::{Captured, Grads, Piece, Work, zero_grads};
 use super::plan::Gather;
+use super::ready::Set;
 use super::{Net, Weights};
 use crate::random::{Purpose, Random};
 use crate::tensor::Tensor;
@@ -101,9 +102,11 @@ impl Net {
         grads: &mut [Vec<f32>],
     ) -> Result<Outputs> {
         let (outputs, more) = self.run(pass, weights, feed, true)?;
-        let more = more.unwrap_or_default();
-        for (sum, more) in grads.iter_mut().zip(&more) {
-            add(sum, more);
+        if let Some(more) = more {
+            for (sum, more) in grads.iter_mut().zip(&more) {
+                add(sum, more);
+            }
+            self.keep_grads(more);
         }
         Ok(outputs)
     }
@@ -111,6 +114,23 @@ impl Net {
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
         zero_grads(self)
+    }
+
+    /// Partial gradients of 0, out of those that have been used before.
+    fn clean_grads(&self) -> Grads {
+        let mut spare = self.spare_grads.lock().unwrap_or_else(|e| e.into_inner());
+        let Some(mut grads) = spare.pop() else {
+            drop(spare);
+            return zero_grads(self);
+        };
+        drop(spare);
+        grads.iter_mut().for_each(|g| g.fill(0.0));
+        grads
+    }
+
+    fn keep_grads(&self, grads: Grads) {
+        let mut spare = self.spare_grads.lock().unwrap_or_else(|e| e.into_inner());
+        spare.push(grads);
     }
 
     fn run(
@@ -134,8 +154,10 @@ impl Net {
         pass.wanted.dedup();
         let captured: Vec<Mutex<Captured>> =
             self.plan.groups.iter().map(|_| Mutex::default()).collect();
+        let ready = self.ready(weights);
         let run = Run {
             net: self,
+            ready: &ready,
             pass: &pass,
             weights,
             feed,
@@ -244,6 +266,7 @@ fn pieces<'a>(
 /// A pass under way.
 struct Run<'a> {
     net: &'a Net,
+    ready: &'a Set,
     pass: &'a Pass<'a>,
     weights: &'a Weights,
     feed: &'a [Tensor],
@@ -261,10 +284,11 @@ impl Run<'_> {
         let middle = from + (to - from) / 2;
         let (left, right) = rayon::join(|| self.tree(from, middle), || self.tree(middle, to));
         let (mut left, right) = (left?, right?);
-        if let (Some(left), Some(right)) = (&mut left, &right) {
-            for (sum, more) in left.iter_mut().zip(right) {
+        if let (Some(left), Some(right)) = (&mut left, right) {
+            for (sum, more) in left.iter_mut().zip(&right) {
                 add(sum, more);
             }
+            self.net.keep_grads(right);
         }
         Ok(left)
     }
@@ -281,6 +305,7 @@ impl Run<'_> {
         net.forward_group(
             self.pass,
             self.weights,
+            self.ready,
             self.feed,
             rows.clone(),
             &mut work,
@@ -288,10 +313,11 @@ impl Run<'_> {
         )?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(zero_grads(net));
+            let g = grads.insert(net.clean_grads());
             net.backward_group(
                 self.pass,
                 self.weights,
+                self.ready,
                 self.feed,
                 rows,
                 &mut work,

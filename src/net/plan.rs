@@ -1,6 +1,7 @@
 //! The plan of a net: which gradients are needed, how a batch is cut into groups, and which values
 //! share a buffer. All of it follows from shapes, before any number exists.
 
+use super::form::Form;
 use super::graph::{Graph, ValueId};
 use crate::layers::{Coupling, Layer};
 use crate::tensor::Shape;
@@ -53,6 +54,7 @@ pub(crate) struct Plan {
     pub diff_homes: Vec<Option<usize>>,
     pub diff_slots: Vec<usize>,
     pub needs: Needs,
+    pub form: Form,
 }
 
 /// Which layers and bottoms need gradients, by Caffe's rules: a layer that learns, or reads what
@@ -174,55 +176,112 @@ pub(crate) fn coupling(
     (first_whole, gather)
 }
 
-/// Assigns values to buffers. With `keep_all` (backward will follow) only what is written in place
-/// shares a buffer; else a buffer is free for others after its last reader.
+/// Buffers that are given out and come back.
+#[derive(Default)]
+struct Pool {
+    /// Floats in each.
+    slots: Vec<usize>,
+    /// What is still to happen before each is free again.
+    pending: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Pool {
+    /// A free buffer of at least `count` floats if there is one, the tightest; else the largest free
+    /// one, grown; else a new one.
+    fn take(&mut self, count: usize) -> usize {
+        let (slots, free) = (&self.slots, &self.free);
+        let fits = (0..free.len())
+            .filter(|&k| slots[free[k]] >= count)
+            .min_by_key(|&k| slots[free[k]]);
+        let pick = fits.or_else(|| (0..free.len()).max_by_key(|&k| slots[free[k]]));
+        match pick {
+            Some(k) => {
+                let s = self.free.swap_remove(k);
+                self.slots[s] = self.slots[s].max(count);
+                s
+            }
+            None => {
+                self.slots.push(count);
+                self.pending.push(0);
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    fn hold(&mut self, s: usize, times: usize) {
+        self.pending[s] += times;
+    }
+
+    fn release(&mut self, s: usize) {
+        self.pending[s] -= 1;
+        if self.pending[s] == 0 {
+            self.free.push(s);
+        }
+    }
+}
+
+/// Assigns values to buffers. With `keep_all` (backward will follow) only what is written in place, or
+/// is a slice, shares a buffer; else a buffer is free for others after its last reader.
 pub(crate) fn buffers(
     graph: &Graph,
     layers: &[Option<Box<dyn Layer>>],
     counts: &[usize],
     keep_all: bool,
+    form: &Form,
 ) -> (Vec<Home>, Vec<usize>) {
-    let mut homes = vec![Home::Slot(usize::MAX); graph.values.len()];
-    let mut slots: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut readers: Vec<usize> = graph.values.iter().map(|v| v.uses.len()).collect();
+    let nowhere = Home::Slot(usize::MAX);
+    let mut homes = vec![nowhere; graph.values.len()];
+    let mut pool = Pool::default();
     let mut feeds = 0;
     for (i, node) in graph.nodes.iter().enumerate() {
-        let source = layers[i].is_none();
-        for (k, &top) in node.tops.iter().enumerate() {
-            homes[top] = if source {
+        if layers[i].is_none() {
+            for &top in &node.tops {
+                homes[top] = Home::Feed(feeds);
                 feeds += 1;
-                Home::Feed(feeds - 1)
-            } else if k == 0
+            }
+            continue;
+        }
+        // A buffer is held by the readers of its values, and until the layer that makes it has run.
+        let mut made = Vec::new();
+        for (k, &top) in node.tops.iter().enumerate() {
+            let reads = |v: ValueId| graph.values[v].uses.len();
+            let in_place = k == 0
                 && shares(graph, layers, i, keep_all)
-                && matches!(homes[node.bottoms[0]], Home::Slot(_))
-            {
-                homes[node.bottoms[0]]
+                && matches!(homes[node.bottoms[0]], Home::Slot(_));
+            if in_place {
+                homes[top] = homes[node.bottoms[0]];
+            } else if let Some((wide, _)) = form.slices[top] {
+                if homes[wide] == nowhere {
+                    let s = pool.take(counts[wide]);
+                    pool.hold(s, reads(wide) + 1);
+                    homes[wide] = Home::Slot(s);
+                }
+                homes[top] = homes[wide];
+            } else if let (Home::Slot(s), false) = (homes[top], homes[top] == nowhere) {
+                made.push(s);
+                continue;
             } else {
-                Home::Slot(take(&mut slots, &mut free, counts[top]))
-            };
+                let s = pool.take(counts[top]);
+                pool.hold(s, 1);
+                homes[top] = Home::Slot(s);
+                made.push(s);
+            }
+            if let Home::Slot(s) = homes[top] {
+                pool.hold(s, reads(top));
+            }
         }
         if keep_all {
             continue;
         }
+        made.into_iter().for_each(|s| pool.release(s));
         for &v in &node.bottoms {
-            readers[v] -= 1;
-            if let Home::Slot(s) = homes[v]
-                && readers[v] == 0
-                && !node.tops.iter().any(|&t| homes[t] == homes[v])
-            {
-                free.push(s);
-            }
-        }
-        for &t in &node.tops {
-            if let Home::Slot(s) = homes[t]
-                && graph.values[t].uses.is_empty()
-            {
-                free.push(s);
+            if let Home::Slot(s) = homes[v] {
+                pool.release(s);
             }
         }
     }
-    (homes, slots)
+    (homes, pool.slots)
 }
 
 /// Assigns gradients to buffers: a gradient lives from the backward of its last reader to that of its
@@ -233,46 +292,53 @@ pub(crate) fn diff_buffers(
     counts: &[usize],
     homes: &[Home],
     needs: &Needs,
+    form: &Form,
 ) -> (Vec<Option<usize>>, Vec<usize>) {
     let mut diff_homes: Vec<Option<usize>> = vec![None; graph.values.len()];
-    let mut slots: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
+    let mut pool = Pool::default();
     for (i, node) in graph.nodes.iter().enumerate().rev() {
         if !needs.layers[i] {
             continue;
         }
         for &t in &node.tops {
             if diff_homes[t].is_none() {
-                diff_homes[t] = Some(take(&mut slots, &mut free, counts[t]));
+                let s = pool.take(counts[t]);
+                pool.hold(s, 1);
+                diff_homes[t] = Some(s);
             }
         }
-        let mut kept = None;
         for (k, &v) in node.bottoms.iter().enumerate() {
             if !needs.bottoms[i][k] || diff_homes[v].is_some() {
                 continue;
             }
-            let in_place =
-                k == 0 && shares(graph, layers, i, true) && homes[v] == homes[node.tops[0]];
-            diff_homes[v] = if in_place {
-                kept = diff_homes[node.tops[0]];
-                kept
-            } else {
-                Some(take(&mut slots, &mut free, counts[v]))
+            let top = node.tops.first();
+            let in_place = k == 0
+                && shares(graph, layers, i, true)
+                && top.is_some_and(|&t| homes[v] == homes[t]);
+            let slice = form.slices[v].is_some_and(|(wide, _)| top == Some(&wide));
+            let shared = top.filter(|_| in_place || slice);
+            let s = match shared.and_then(|&t| diff_homes[t]) {
+                Some(s) => s,
+                None => pool.take(counts[v]),
             };
+            pool.hold(s, 1);
+            diff_homes[v] = Some(s);
         }
-        free.extend(
-            node.tops
-                .iter()
-                .filter_map(|&t| diff_homes[t])
-                .filter(|&s| Some(s) != kept),
-        );
+        for s in node.tops.iter().filter_map(|&t| diff_homes[t]) {
+            pool.release(s);
+        }
     }
-    (diff_homes, slots)
+    (diff_homes, pool.slots)
 }
 
 /// Whether node `i` may write its top 0 over its bottom 0: the prototxt says so, the layer can, nobody
 /// else reads the bottom, and (when backward follows) neither it nor the layer below needs what is lost.
-fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: bool) -> bool {
+pub(crate) fn shares(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    i: usize,
+    backward: bool,
+) -> bool {
     let node = &graph.nodes[i];
     let (Some(&top), Some(layer)) = (node.tops.first(), &layers[i]) else {
         return false;
@@ -286,24 +352,4 @@ fn shares(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, backward: 
     layer.in_place()
         && graph.values[below].uses.len() == 1
         && !(backward && (reread || layer.backward_reads_bottom()))
-}
-
-/// A free buffer of at least `count` floats if there is one, the tightest; else the largest free one,
-/// grown; else a new one.
-fn take(slots: &mut Vec<usize>, free: &mut Vec<usize>, count: usize) -> usize {
-    let fits = (0..free.len())
-        .filter(|&k| slots[free[k]] >= count)
-        .min_by_key(|&k| slots[free[k]]);
-    let pick = fits.or_else(|| (0..free.len()).max_by_key(|&k| slots[free[k]]));
-    match pick {
-        Some(k) => {
-            let s = free.swap_remove(k);
-            slots[s] = slots[s].max(count);
-            s
-        }
-        None => {
-            slots.push(count);
-            slots.len() - 1
-        }
-    }
 }

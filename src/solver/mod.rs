@@ -237,7 +237,7 @@ impl Solver {
             .net
             .params()
             .iter()
-            .zip(&self.weights)
+            .zip(self.weights.iter())
             .filter(|(p, _)| p.prunable);
         mask::density(prunable.map(|(_, w)| w))
     }

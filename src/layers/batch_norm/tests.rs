@@ -19,9 +19,10 @@ fn gradients() {
         let norm = layer(&format!(
             "type: 'BatchNorm' batch_norm_param {{ {text} {eps} }}"
         ));
-        for in_place in [false, true] {
+        for (in_place, pixels) in [(false, false), (true, false), (false, true), (true, true)] {
             let check = Check {
                 in_place,
+                pixels,
                 ..Check::default()
             };
             // The statistics have no gradients, so only the bottom's can be compared.

@@ -1,10 +1,11 @@
 //! One layer with arrays of its own, run as a net would run it.
 
 use super::Check;
+use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::kernels::noise;
-use crate::layers::{Backward, Coupling, Forward, Keep, Layer, ParamSpec};
+use crate::layers::{Backward, Coupling, Forward, Keep, Layer, ParamSpec, Prepare, Prepared};
 use crate::random::{Purpose, Random};
-use crate::tensor::{Shape, Tensor, View, ViewMut};
+use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
 use anyhow::Result;
 
 /// A layer with all its arrays.
@@ -44,13 +45,59 @@ impl<'a> Bench<'a> {
         })
     }
 
-    /// The bottoms as the layer gets them.
-    fn views(&self) -> Vec<View<'_>> {
-        let mut views: Vec<View> = self.bottoms.iter().map(Tensor::view).collect();
-        if self.check.in_place {
-            views[0].data = &[];
+    /// How an array of `shape` lies for the layer, its pixels `gap` floats farther apart than need be.
+    fn layout(&self, shape: &Shape, gap: usize) -> Layout {
+        match self.check.pixels && shape.axes() == 4 {
+            true => Layout::Pixels {
+                pitch: shape.dim(1) + gap,
+            },
+            false => Layout::Planes,
         }
-        views
+    }
+
+    /// The numbers of an array as they lie for the layer.
+    fn laid(&self, tensors: &[Tensor], gap: usize) -> Vec<(Layout, Vec<f32>)> {
+        let one = |t: &Tensor| {
+            let layout = self.layout(&t.shape, gap);
+            let Layout::Pixels { pitch } = layout else {
+                return (layout, t.data.clone());
+            };
+            let (channels, plane) = (t.shape.dim(1), t.shape.count_from(2));
+            let mut data = vec![f32::NAN; layout.extent(&t.shape)];
+            for (n, from) in t.data.chunks_exact(channels * plane).enumerate() {
+                to_nhwc(from, channels, plane, &mut data[n * plane * pitch..], pitch);
+            }
+            (layout, data)
+        };
+        tensors.iter().map(one).collect()
+    }
+
+    /// The reverse of `laid`, for one array.
+    fn taken(shape: &Shape, layout: Layout, data: &[f32]) -> Tensor {
+        let mut tensor = Tensor::zeros(shape.clone());
+        let Layout::Pixels { pitch } = layout else {
+            tensor.data.copy_from_slice(data);
+            return tensor;
+        };
+        let (channels, plane) = (shape.dim(1), shape.count_from(2));
+        for (n, to) in tensor.data.chunks_exact_mut(channels * plane).enumerate() {
+            to_nchw(&data[n * plane * pitch..], pitch, channels, plane, to);
+        }
+        tensor
+    }
+
+    fn prepared(&self, top: &Shape) -> Option<Prepared> {
+        let shapes = self.shapes();
+        let layouts: Vec<Layout> = shapes.iter().map(|s| self.layout(s, 0)).collect();
+        self.layer.prepare(Prepare {
+            params: &self.params.iter().map(Tensor::view).collect::<Vec<_>>(),
+            bottoms: &shapes,
+            layouts: &layouts,
+            top: self.layout(top, self.check.gap),
+            affine: None,
+            backward: true,
+            old: None,
+        })
     }
 
     fn shapes(&self) -> Vec<Shape> {
@@ -65,36 +112,46 @@ impl<'a> Bench<'a> {
     }
 
     pub fn forward(&mut self) -> Result<Vec<Tensor>> {
-        let mut tops: Vec<Tensor> = self
-            .layer
-            .shapes(&self.shapes())?
-            .into_iter()
-            .map(Tensor::zeros)
-            .collect();
+        let shapes = self.layer.shapes(&self.shapes())?;
+        let mut tops: Vec<Tensor> = shapes.iter().cloned().map(Tensor::zeros).collect();
         tops.iter_mut().for_each(|t| t.data.fill(f32::NAN));
         if self.check.in_place {
             tops[0].data.copy_from_slice(&self.bottoms[0].data);
         }
         let mut keep = std::mem::take(&mut self.keep);
         let params: Vec<View> = self.params.iter().map(Tensor::view).collect();
-        let mut top_views: Vec<ViewMut> = tops
-            .iter_mut()
-            .map(|t| ViewMut {
-                shape: t.shape.clone(),
-                data: &mut t.data,
+        let bottoms = self.laid(&self.bottoms, 0);
+        let mut bottom_views = views(&self.bottoms, &bottoms);
+        if self.check.in_place {
+            bottom_views[0].data = &[];
+        }
+        let mut laid = self.laid(&tops, self.check.gap);
+        let mut top_views: Vec<ViewMut> = shapes
+            .iter()
+            .zip(&mut laid)
+            .map(|(shape, (layout, data))| ViewMut {
+                shape: shape.clone(),
+                layout: *layout,
+                data,
             })
             .collect();
+        let prepared = self.prepared(&shapes[0]);
         self.layer.forward(&mut Forward {
             params: &params,
-            bottoms: &self.views(),
+            bottoms: &bottom_views,
             tops: &mut top_views,
             keep: &mut keep,
+            prepared: prepared.as_ref(),
+            relu: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
             parallel: self.parallel,
             updates: &mut Vec::new(),
         })?;
         self.keep = keep;
+        for (top, (layout, data)) in tops.iter_mut().zip(&laid) {
+            *top = Self::taken(&top.shape, *layout, data);
+        }
         if let Some(n) = self.normaliser() {
             tops[0].data.iter_mut().for_each(|v| *v /= n);
         }
@@ -107,22 +164,24 @@ impl<'a> Bench<'a> {
         tops: &[Tensor],
         top_diffs: &[Tensor],
     ) -> (Vec<Option<Tensor>>, Vec<Tensor>) {
-        let mut bottom_diffs: Vec<Option<Tensor>> = (0..self.bottoms.len())
+        let gap = self.check.gap;
+        let bottoms = self.laid(&self.bottoms, 0);
+        let (laid_tops, laid_diffs) = (self.laid(tops, gap), self.laid(top_diffs, gap));
+        let mut bottom_views = views(&self.bottoms, &bottoms);
+        let mut diff_views = views(top_diffs, &laid_diffs);
+        let mut bottom_diffs: Vec<Option<(Layout, Vec<f32>)>> = (0..self.bottoms.len())
             .map(|i| {
                 let fixed = self.check.fixed.iter().any(|(j, _)| *j == i);
-                let mut diff = Tensor::zeros(self.bottoms[i].shape.clone());
-                diff.data.fill(f32::NAN);
+                let layout = self.layout(&self.bottoms[i].shape, 0);
+                let diff = (layout, vec![f32::NAN; self.bottoms[i].data.len()]);
                 (self.layer.propagates(i) && !fixed).then_some(diff)
             })
             .collect();
-        let mut diff_views: Vec<View> = top_diffs.iter().map(Tensor::view).collect();
         if self.check.in_place {
-            bottom_diffs[0]
-                .as_mut()
-                .unwrap()
-                .data
-                .copy_from_slice(diff_views[0].data);
+            let diff = &mut bottom_diffs[0].as_mut().unwrap().1;
+            diff.copy_from_slice(diff_views[0].data);
             diff_views[0].data = &[];
+            bottom_views[0].data = &[];
         }
         // Gradients are added: start from 1.
         let mut param_diffs: Vec<Tensor> = self
@@ -135,18 +194,21 @@ impl<'a> Bench<'a> {
             .collect();
         let normaliser = self.normaliser().unwrap_or(1.0);
         let mut keep = std::mem::take(&mut self.keep);
+        let prepared = self.prepared(&tops[0].shape);
         self.layer
             .backward(&mut Backward {
                 params: &self.params.iter().map(Tensor::view).collect::<Vec<_>>(),
-                bottoms: &self.views(),
-                tops: &tops.iter().map(Tensor::view).collect::<Vec<_>>(),
+                bottoms: &bottom_views,
+                tops: &views(tops, &laid_tops),
                 top_diffs: &diff_views,
                 bottom_diffs: &mut bottom_diffs
                     .iter_mut()
-                    .map(|d| {
-                        d.as_mut().map(|d| ViewMut {
-                            shape: d.shape.clone(),
-                            data: &mut d.data,
+                    .zip(&self.bottoms)
+                    .map(|(d, b)| {
+                        d.as_mut().map(|(layout, data)| ViewMut {
+                            shape: b.shape.clone(),
+                            layout: *layout,
+                            data,
                         })
                     })
                     .collect::<Vec<_>>(),
@@ -155,6 +217,7 @@ impl<'a> Bench<'a> {
                     .map(|d| Some(&mut d.data[..]))
                     .collect::<Vec<_>>(),
                 keep: &mut keep,
+                prepared: prepared.as_ref(),
                 normaliser,
                 parallel: self.parallel,
             })
@@ -164,7 +227,9 @@ impl<'a> Bench<'a> {
             .iter_mut()
             .flat_map(|d| &mut d.data)
             .for_each(|v| *v -= 1.0);
-        (bottom_diffs, param_diffs)
+        let diffs = bottom_diffs.into_iter().zip(&self.bottoms);
+        let diffs = diffs.map(|(d, b)| d.map(|(l, data)| Self::taken(&b.shape, l, &data)));
+        (diffs.collect(), param_diffs)
     }
 
     /// The bottom (or, past the bottoms, parameter) `i`.
@@ -176,4 +241,16 @@ impl<'a> Bench<'a> {
             &mut self.params[i - n]
         }
     }
+}
+
+/// The arrays of `tensors` as they are laid.
+fn views<'a>(tensors: &[Tensor], laid: &'a [(Layout, Vec<f32>)]) -> Vec<View<'a>> {
+    let pairs = tensors.iter().zip(laid);
+    pairs
+        .map(|(t, (layout, data))| View {
+            shape: t.shape.clone(),
+            layout: *layout,
+            data,
+        })
+        .collect()
 }

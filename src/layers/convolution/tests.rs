@@ -50,6 +50,37 @@ fn gradients() {
 }
 
 #[test]
+fn gradients_channels_last() {
+    let check = Check {
+        step: 0.1,
+        pixels: true,
+        ..Check::default()
+    };
+    for gap in [0, 3] {
+        let check = Check {
+            gap,
+            ..check.clone()
+        };
+        check.run(
+            &*conv("num_output: 9 kernel_size: 3 stride: 2 pad: 1"),
+            &[&[2, 2, 7, 4]],
+        );
+        check.run(
+            &*conv("num_output: 16 kernel_h: 2 kernel_w: 3 pad_w: 2 stride_h: 2 group: 2"),
+            &[&[2, 4, 5, 3]],
+        );
+        check.run(
+            &*conv("num_output: 3 kernel_size: 1 pad: 1"),
+            &[&[2, 3, 3, 2], &[2, 3, 3, 2]],
+        );
+        check.run(
+            &*conv("num_output: 16 kernel_size: 3 pad: 1 bias_term: false"),
+            &[&[1, 16, 5, 6]],
+        );
+    }
+}
+
+#[test]
 fn shapes_parameters_and_costs() {
     let x = [Shape::new([5, 3, 227, 227])];
     let conv = conv("num_output: 96 kernel_size: 7 stride: 2");

@@ -21,21 +21,30 @@ fn gradients() {
             let n = 2 * 2 * 5 * 6;
             let x: Vec<f32> = (0..n).map(|i| (i * 37 % n) as f32 / 20.0).collect();
             let text = text(&format!("pool: {pool} {param}"));
-            for mode in [Mode::Train, Mode::Test] {
+            for (mode, pixels) in [
+                (Mode::Train, false),
+                (Mode::Test, false),
+                (Mode::Train, true),
+                (Mode::Test, true),
+            ] {
+                let check = Check {
+                    pixels,
+                    ..Check::default()
+                };
                 let layer = layer_in(&text, mode).unwrap();
                 let mut x = Tensor::new(Shape::new([2, 2, 5, 6]), x.clone()).unwrap();
-                let y = Check::default().forward(&*layer, vec![x.clone()]).unwrap();
+                let y = check.forward(&*layer, vec![x.clone()]).unwrap();
                 let dy = Tensor {
                     data: crate::kernels::noise(3, y[0].data.len()),
                     ..y[0].clone()
                 };
-                let (_, dx) = Check::default()
+                let (_, dx) = check
                     .both(&*layer, vec![x.clone()], std::slice::from_ref(&dy))
                     .unwrap();
                 for i in 0..n {
                     let mut objective = |v: f32| {
                         let old = std::mem::replace(&mut x.data[i], v);
-                        let y = Check::default().forward(&*layer, vec![x.clone()]).unwrap();
+                        let y = check.forward(&*layer, vec![x.clone()]).unwrap();
                         x.data[i] = old;
                         y[0].data
                             .iter()

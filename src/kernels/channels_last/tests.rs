@@ -1,0 +1,216 @@
+//! Every kernel and instruction set against the plain twin: products over columns, in planes.
+
+use super::*;
+use crate::kernels::im2col::Axis;
+use crate::kernels::noise;
+use crate::random::{Purpose, Random};
+
+/// Numbers in NHWC with a gap of `pitch` − channels floats after each pixel, which must stay NaN.
+fn laid(x: &[f32], samples: usize, channels: usize, pitch: usize) -> Vec<f32> {
+    let plane = x.len() / samples / channels;
+    let mut y = vec![f32::NAN; samples * plane * pitch - (pitch - channels)];
+    for (n, x) in x.chunks_exact(plane * channels).enumerate() {
+        to_nhwc(x, channels, plane, &mut y[n * plane * pitch..], pitch);
+    }
+    y
+}
+
+/// The reverse of `laid`; fails if a gap was written.
+fn planes(y: &[f32], samples: usize, channels: usize, pitch: usize) -> Vec<f32> {
+    let plane = (y.len() + pitch - channels) / samples / pitch;
+    for pixel in y.chunks(pitch) {
+        assert!(pixel[channels..].iter().all(|v| v.is_nan()), "gap written");
+    }
+    let mut x = vec![0.0; samples * plane * channels];
+    for (n, x) in x.chunks_exact_mut(plane * channels).enumerate() {
+        to_nchw(&y[n * plane * pitch..], pitch, channels, plane, x);
+    }
+    x
+}
+
+fn close(name: &str, got: &[f32], want: &[f32]) {
+    let scale = want.iter().fold(1.0f32, |m, v| m.max(v.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        // A NaN is not close.
+        let near = (g - w).abs() <= 3e-5 * scale;
+        assert!(
+            near,
+            "{name}: element {i} is {g}, should be {w} (of up to {scale})"
+        );
+    }
+    assert_eq!(got.len(), want.len(), "{name}");
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    [Isa::Portable, Isa::Avx2, Isa::Avx512]
+        .into_iter()
+        .filter(|isa| isa.is_available())
+}
+
+/// All three directions, with gaps, with and without threads.
+fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
+    let plane: usize = c.axes.iter().map(|a| a.input).product();
+    let elements: usize = c.axes.iter().map(|a| a.kernel).product();
+    let (input, output) = (c.inputs * plane, c.outputs * c.positions());
+    let x = noise(1, samples * input);
+    let w = noise(2, c.outputs * c.inputs / c.groups * elements);
+    let (b, dy) = (noise(3, c.outputs), noise(4, samples * output));
+
+    let mut scratch = vec![0.0; c.scratch(false)];
+    let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+    let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
+    for n in 0..samples {
+        let (x, dy) = (&x[n * input..][..input], &dy[n * output..][..output]);
+        let (y, dx) = (
+            &mut y[n * output..][..output],
+            &mut dx[n * input..][..input],
+        );
+        c.forward(false, x, &w, Some(&b), y, &mut scratch);
+        c.backward_weights(false, x, dy, &mut dw, &mut scratch);
+        c.backward_bias(dy, &mut db);
+        c.backward_data(false, &w, dy, dx, &mut scratch);
+    }
+
+    let pitch = [c.inputs + gaps[0], c.outputs + gaps[1]];
+    let x = match order {
+        Order::Nchw => x,
+        Order::Nhwc => laid(&x, samples, c.inputs, pitch[0]),
+    };
+    let dy_last = laid(&dy, samples, c.outputs, pitch[1]);
+    for isa in isas() {
+        let Some(kernel) = ChannelsLast::new(c, order, pitch, isa) else {
+            panic!("no kernel for {c:?}");
+        };
+        let mut packed = Packed::default();
+        kernel.pack(&w, Some(&b), true, &mut packed);
+        let run = |parallel: bool| {
+            let mut y = vec![f32::NAN; dy_last.len()];
+            kernel.forward(parallel, samples, &x, &packed, false, &mut y);
+            let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
+            kernel.weights(parallel, samples, &x, &dy_last, &mut dw);
+            kernel.bias(samples, &dy_last, &mut db);
+            let last = samples * plane * pitch[0] - gaps[0];
+            let mut dx = vec![f32::NAN; last];
+            kernel.data(parallel, samples, &packed, &dy_last, &mut dx);
+            let dx = planes(&dx, samples, c.inputs, pitch[0]);
+            (planes(&y, samples, c.outputs, pitch[1]), dw, db, dx)
+        };
+        let one = run(false);
+        let name = format!("{} {order:?} {c:?}", kernel.name());
+        close(&format!("y of {name}"), &one.0, &y);
+        close(&format!("dw of {name}"), &one.1, &dw);
+        close(&format!("db of {name}"), &one.2, &db);
+        close(&format!("dx of {name}"), &one.3, &dx);
+        assert!(run(true) == one, "threads change {name}");
+        let mut rectified = vec![f32::NAN; dy_last.len()];
+        kernel.forward(true, samples, &x, &packed, true, &mut rectified);
+        let rectified = planes(&rectified, samples, c.outputs, pitch[1]);
+        assert!(
+            rectified.iter().zip(&one.0).all(|(r, y)| *r == y.max(0.0)),
+            "ReLU of {name}"
+        );
+    }
+}
+
+fn axis(input: usize, kernel: usize, stride: usize, pad: usize, dilation: usize) -> Axis {
+    Axis::new(input, kernel, stride, pad, dilation).unwrap()
+}
+
+#[test]
+fn sizes_of_real_nets() {
+    let square = |groups, inputs, outputs, a: Axis| Convolution {
+        groups,
+        inputs,
+        outputs,
+        axes: vec![a, a],
+    };
+    let nhwc = Order::Nhwc;
+    // SqueezeNet: conv1, squeeze, both expands, conv10 with its padding.
+    check(
+        &square(1, 3, 96, axis(47, 7, 2, 0, 1)),
+        2,
+        Order::Nchw,
+        [0, 0],
+    );
+    check(&square(1, 96, 16, axis(11, 1, 1, 0, 1)), 2, nhwc, [0, 0]);
+    check(&square(1, 16, 64, axis(11, 1, 1, 0, 1)), 2, nhwc, [0, 64]);
+    check(&square(1, 16, 64, axis(11, 3, 1, 1, 1)), 2, nhwc, [0, 64]);
+    check(&square(1, 48, 100, axis(7, 1, 1, 1, 1)), 2, nhwc, [0, 0]);
+    // AlexNet: conv1, conv2, conv4.
+    check(
+        &square(1, 3, 32, axis(67, 11, 4, 0, 1)),
+        1,
+        Order::Nchw,
+        [0, 0],
+    );
+    check(&square(2, 32, 48, axis(13, 5, 1, 2, 1)), 2, nhwc, [0, 0]);
+    check(&square(2, 64, 96, axis(13, 3, 1, 1, 1)), 2, nhwc, [0, 0]);
+    // ResNet: strides.
+    check(&square(1, 32, 48, axis(14, 1, 2, 0, 1)), 2, nhwc, [0, 0]);
+    check(&square(1, 32, 48, axis(15, 3, 2, 1, 1)), 2, nhwc, [5, 7]);
+}
+
+#[test]
+fn random_sizes() {
+    let random = Random::new(7, Purpose::Layer, 0);
+    let mut next = 0u64;
+    let mut draw = |from: usize, to: usize| {
+        next += 1;
+        from + (random.unit(next) * (to - from + 1) as f32) as usize % (to - from + 1)
+    };
+    let mut done = 0;
+    while done < 120 {
+        let kind = draw(0, 2);
+        let groups = if draw(0, 3) == 0 { 2 } else { 1 };
+        // A third is for Winograd's kernel.
+        let (channels, outputs, kernel, stride, dilation) = if kind == 0 {
+            (16 * draw(1, 3), 16 * draw(1, 5), 3, 1, 1)
+        } else {
+            (draw(1, 20), draw(8, 40), draw(1, 5), draw(1, 3), draw(1, 2))
+        };
+        let pad = draw(0, 2).min(dilation * (kernel - 1));
+        let pad = if kernel == 1 { draw(0, 1) } else { pad };
+        let sizes = [draw(1, 19), draw(1, 19)];
+        let axes = sizes.map(|n| Axis::new(n, kernel, stride, pad, dilation));
+        let [Some(h), Some(w)] = axes else { continue };
+        let c = Convolution {
+            groups,
+            inputs: groups * channels,
+            outputs: groups * outputs,
+            axes: vec![h, w],
+        };
+        let order = if draw(0, 3) == 0 {
+            Order::Nchw
+        } else {
+            Order::Nhwc
+        };
+        if ChannelsLast::new(&c, order, [c.inputs, c.outputs], Isa::Portable).is_none() {
+            continue;
+        }
+        check(&c, draw(1, 3), order, [draw(0, 3), draw(0, 20)]);
+        done += 1;
+    }
+}
+
+#[test]
+fn a_nan_is_not_hidden() {
+    let a = axis(9, 3, 1, 1, 1);
+    let c = Convolution {
+        groups: 1,
+        inputs: 16,
+        outputs: 16,
+        axes: vec![a, a],
+    };
+    for isa in isas() {
+        for order in [Order::Nchw, Order::Nhwc] {
+            let kernel = ChannelsLast::new(&c, order, [16, 16], isa).unwrap();
+            let mut packed = Packed::default();
+            kernel.pack(&noise(1, 16 * 16 * 9), None, false, &mut packed);
+            let mut x = noise(2, 16 * 81);
+            x[700] = f32::NAN;
+            let mut y = vec![0.0; 16 * 81];
+            kernel.forward(false, 1, &x, &packed, true, &mut y);
+            assert!(y.iter().any(|v| v.is_nan()));
+        }
+    }
+}

@@ -1,0 +1,548 @@
+//! Direct convolution over NHWC (channels last), by register tiles of some pixels × 16 outputs.
+//!
+//! No column matrix is made: for one pixel, the elements under the kernel are `kernel height` runs of
+//! kernel width · channels floats in a zero-padded strip of the input. Weights are packed as
+//! [group][outputs/16][kernel height][kernel width][channels][16], zeros past the last output.
+
+#![allow(unsafe_code)]
+
+use super::convolution::Convolution;
+use super::im2col::{Axis, picture};
+use super::scratch::{self, Shared};
+use super::simd::Lanes;
+use super::simd::{Isa, dispatch};
+use super::tile::{Out, Rows, outer, panel};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
+const STRIP: usize = 192 << 10;
+
+/// How the pixels of an input follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Channel planes, as files and feeds have them.
+    Nchw,
+    /// Channels last.
+    Nhwc,
+}
+
+/// The sizes of a convolution as this kernel wants them. All of one group's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Direct {
+    groups: usize,
+    /// Channels and outputs of one group.
+    channels: usize,
+    outputs: usize,
+    /// Floats from one pixel to the next, of X (where it is NHWC) and Y.
+    x_pitch: usize,
+    y_pitch: usize,
+    h: Axis,
+    w: Axis,
+    /// The border of the output that sees only padding (of a 1 × 1 kernel with padding).
+    border: [usize; 2],
+    /// The border of the input that is passed over (of its transpose).
+    crop: [usize; 2],
+}
+
+impl Direct {
+    /// `None` where the kernel is not made for it. Pixels of X and Y are `pitch` floats apart.
+    pub fn new(c: &Convolution, pitch: [usize; 2]) -> Option<Self> {
+        let [mut h, mut w] = picture(&c.axes)?;
+        let (channels, outputs) = (c.inputs / c.groups, c.outputs / c.groups);
+        let mut border = [0, 0];
+        for (axis, border) in [&mut h, &mut w].into_iter().zip(&mut border) {
+            if axis.kernel == 1 && axis.stride == 1 {
+                *border = axis.pad;
+                (axis.pad, axis.output) = (0, axis.input);
+            }
+            if axis.pad > axis.dilation * (axis.kernel - 1) {
+                return None;
+            }
+        }
+        // Thin groups would leave most of a register empty.
+        (outputs >= 8 || c.groups == 1).then_some(Self {
+            groups: c.groups,
+            channels,
+            outputs,
+            x_pitch: pitch[0],
+            y_pitch: pitch[1],
+            h,
+            w,
+            border,
+            crop: [0, 0],
+        })
+    }
+
+    /// The convolution that takes the gradient of the output to that of the input; `None` for strides.
+    pub fn transposed(&self) -> Option<Self> {
+        let turn = |a: Axis| {
+            (a.stride == 1).then_some(Axis {
+                input: a.output,
+                output: a.input,
+                pad: a.dilation * (a.kernel - 1) - a.pad,
+                ..a
+            })
+        };
+        let (h, w) = (turn(self.h)?, turn(self.w)?);
+        Some(Self {
+            channels: self.outputs,
+            outputs: self.channels,
+            x_pitch: self.y_pitch,
+            y_pitch: self.x_pitch,
+            h,
+            w,
+            border: [0, 0],
+            crop: self.border,
+            groups: self.groups,
+        })
+    }
+
+    fn taps(&self) -> usize {
+        self.h.kernel * self.w.kernel * self.channels
+    }
+
+    fn blocks(&self) -> usize {
+        self.outputs.div_ceil(16)
+    }
+
+    /// Floats of packed weights.
+    pub fn packed(&self) -> usize {
+        self.groups * self.blocks() * self.taps() * 16
+    }
+
+    /// Packs w[outputs][channels][kernel height][kernel width] of each group; with `turned` w is that of
+    /// the transposed convolution.
+    pub fn pack(&self, w: &[f32], turned: bool, packed: &mut Vec<f32>) {
+        packed.resize(self.packed(), 0.0);
+        let (elements, c) = (self.h.kernel * self.w.kernel, self.channels);
+        assert_eq!(w.len(), self.groups * self.outputs * c * elements);
+        let group = (self.outputs * c * elements).max(1);
+        for (b, block) in packed.chunks_exact_mut(self.taps() * 16).enumerate() {
+            let (g, first) = (b / self.blocks(), b % self.blocks() * 16);
+            let w = &w[g * group..][..group];
+            for lane in 0..16.min(self.outputs - first) {
+                let o = first + lane;
+                for k in 0..c {
+                    let at = if turned {
+                        k * self.outputs + o
+                    } else {
+                        o * c + k
+                    };
+                    for (e, v) in w[at * elements..][..elements].iter().enumerate() {
+                        let e = if turned { elements - 1 - e } else { e };
+                        block[(e * c + k) * 16 + lane] = *v;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Floats from pixel to pixel of a strip.
+    fn pixel(&self, order: Order) -> usize {
+        match self.is_padded(order) {
+            true => self.groups * self.channels,
+            false => self.x_pitch,
+        }
+    }
+
+    /// Floats of a row of a strip, whose pixels are `pixel` floats apart.
+    fn strip_row(&self, pixel: usize) -> usize {
+        (self.w.input + 2 * self.w.pad) * pixel
+    }
+
+    fn is_padded(&self, order: Order) -> bool {
+        order == Order::Nchw || self.h.pad + self.w.pad > 0 || self.crop != [0, 0]
+    }
+
+    /// Input rows under output rows `rows`, counted from the top of the padding.
+    fn under(&self, rows: &Range<usize>) -> Range<usize> {
+        let extent = self.h.dilation * (self.h.kernel - 1) + 1;
+        rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
+    }
+
+    /// The output rows cut into strips: of cache size, and if `parallel` one for each thread at least.
+    fn strips(&self, parallel: bool) -> Vec<Range<usize>> {
+        let bytes = 4 * self.strip_row(self.groups * self.channels) * self.h.stride;
+        let mut each = (STRIP / bytes.max(1)).max(1);
+        if parallel {
+            each = each.min(self.h.output.div_ceil(rayon::current_num_threads()));
+        }
+        let n = self.h.output.div_ceil(each.max(1)).max(1);
+        (0..n)
+            .map(|i| self.h.output * i / n..self.h.output * (i + 1) / n)
+            .filter(|r| !r.is_empty())
+            .collect()
+    }
+
+    /// Copies the padded input rows `rows` of one sample to `to`, channels last.
+    fn pad(&self, x: &[f32], order: Order, rows: Range<usize>, to: &mut [f32]) {
+        let (c, w) = (self.groups * self.channels, self.w.input);
+        for (row, to) in rows.zip(to.chunks_exact_mut(self.strip_row(c))) {
+            let Some(y) = row.checked_sub(self.h.pad).filter(|y| *y < self.h.input) else {
+                to.fill(0.0);
+                continue;
+            };
+            let (left, rest) = to.split_at_mut(self.w.pad * c);
+            let (inside, right) = rest.split_at_mut(w * c);
+            left.fill(0.0);
+            right.fill(0.0);
+            match order {
+                Order::Nhwc => {
+                    let pitch = w + 2 * self.crop[1]; // pixels of a row
+                    let at = ((y + self.crop[0]) * pitch + self.crop[1]) * self.x_pitch;
+                    if self.x_pitch == c {
+                        inside.copy_from_slice(&x[at..][..w * c]);
+                    } else {
+                        let from = x[at..].chunks(self.x_pitch);
+                        for (to, from) in inside.chunks_exact_mut(c).zip(from) {
+                            to.copy_from_slice(&from[..c]);
+                        }
+                    }
+                }
+                Order::Nchw => {
+                    for k in 0..c {
+                        let from = &x[(k * self.h.input + y) * w..][..w];
+                        for (to, v) in inside[k..].iter_mut().step_by(c).zip(from) {
+                            *to = *v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls `f` with the padded input of output rows `rows`.
+    fn with_strip(&self, x: &[f32], order: Order, rows: &Range<usize>, f: impl FnOnce(&[f32])) {
+        let under = self.under(rows);
+        let row = self.strip_row(self.pixel(order));
+        if self.is_padded(order) {
+            scratch::with(under.len() * row, |strip| {
+                self.pad(x, order, under, strip);
+                f(strip);
+            });
+        } else {
+            f(&x[under.start * row..(under.end * row).min(x.len())]);
+        }
+    }
+
+    /// Y = W·X + b for each of `samples` samples, then negative numbers to 0 if `relu`. `bias` has a
+    /// multiple of 16 elements a group. X is in `order`, Y is NHWC.
+    pub fn forward(
+        &self,
+        isa: Isa,
+        parallel: bool,
+        (x, order): (&[f32], Order),
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        samples: usize,
+        y: &mut [f32],
+    ) {
+        let (input, whole) = (self.input(order), self.output());
+        assert_eq!(packed.len(), self.packed());
+        assert!(bias.is_none_or(|b| b.len() == self.groups * self.blocks() * 16));
+        self.check(x.len(), order, y.len(), samples);
+        if samples == 0 {
+            return;
+        }
+        if self.border != [0, 0] {
+            self.fill_border(bias, relu, y);
+        }
+        let strips = self.strips(parallel);
+        let out = Shared::new(y);
+        let task = |n: usize, rows: &Range<usize>| {
+            self.with_strip(&x[n * input..], order, rows, |strip| {
+                // SAFETY: the strip holds all rows under `rows`, the weights and biases their blocks
+                // (asserted above), and each task writes its own rows of its own sample.
+                unsafe {
+                    let y = out.get().add(n * whole + self.row_at(rows.start));
+                    let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
+                    let strip = (strip.as_ptr(), self.pixel(order));
+                    forward(isa, self, strip, packed.as_ptr(), bias, relu, y, rows.len());
+                }
+            });
+        };
+        if parallel {
+            let tasks: Vec<_> = (0..samples)
+                .flat_map(|n| strips.iter().map(move |s| (n, s)))
+                .collect();
+            tasks.into_par_iter().for_each(|(n, rows)| task(n, rows));
+        } else {
+            (0..samples).for_each(|n| strips.iter().for_each(|rows| task(n, rows)));
+        }
+    }
+
+    /// dW += dY·X over `samples` samples; dW in the order of the file. X is in `order`, dY is NHWC.
+    pub fn weights(
+        &self,
+        isa: Isa,
+        parallel: bool,
+        (x, order): (&[f32], Order),
+        samples: usize,
+        dy: &[f32],
+        dw: &mut [f32],
+    ) {
+        let (input, whole) = (self.input(order), self.output());
+        self.check(x.len(), order, dy.len(), samples);
+        let (taps, c) = (self.taps(), self.channels);
+        let elements = self.h.kernel * self.w.kernel;
+        assert_eq!(dw.len(), self.groups * self.outputs * taps);
+        let strips = self.strips(false);
+        let parts = if parallel {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
+        let each = self.blocks().div_ceil(parts);
+        let task = |g: usize, first: usize, dw: &mut [f32]| {
+            let blocks = first..first + (dw.len() / taps).div_ceil(16);
+            scratch::with(blocks.len() * taps * 16, |sum| {
+                sum.fill(0.0);
+                for n in 0..samples {
+                    for rows in &strips {
+                        self.with_strip(&x[n * input..], order, rows, |strip| {
+                            // SAFETY: as in `forward`; `sum` holds the blocks.
+                            unsafe {
+                                let dy = dy.as_ptr().add(n * whole + self.row_at(rows.start));
+                                let at = (g, blocks.start, blocks.end);
+                                let strip = (strip.as_ptr(), self.pixel(order));
+                                weights(isa, self, strip, dy, sum.as_mut_ptr(), rows.len(), at);
+                            }
+                        });
+                    }
+                }
+                for (o, dw) in dw.chunks_exact_mut(taps).enumerate() {
+                    let from = &sum[o / 16 * taps * 16 + o % 16..];
+                    for k in 0..c {
+                        for e in 0..elements {
+                            dw[k * elements + e] += from[(e * c + k) * 16];
+                        }
+                    }
+                }
+            });
+        };
+        for (g, dw) in dw.chunks_exact_mut(self.outputs * taps).enumerate() {
+            let parts = each * 16 * taps;
+            if parallel {
+                dw.par_chunks_mut(parts)
+                    .enumerate()
+                    .for_each(|(i, dw)| task(g, i * each, dw));
+            } else {
+                task(g, 0, dw);
+            }
+        }
+    }
+
+    /// From sample to sample of X.
+    fn input(&self, order: Order) -> usize {
+        let [h, w] = self.crop;
+        let pixel = match order {
+            Order::Nchw => self.groups * self.channels,
+            Order::Nhwc => self.x_pitch,
+        };
+        (self.h.input + 2 * h) * (self.w.input + 2 * w) * pixel
+    }
+
+    fn out_row(&self) -> usize {
+        (self.w.output + 2 * self.border[1]) * self.y_pitch
+    }
+
+    /// Asserts that X and Y hold so many samples; the last pixel of a slice of channels ends early.
+    fn check(&self, x: usize, order: Order, y: usize, samples: usize) {
+        let short = |pitch: usize, channels: usize| pitch - self.groups * channels;
+        let cut = match order {
+            Order::Nchw => 0,
+            Order::Nhwc => short(self.x_pitch, self.channels),
+        };
+        assert!(x + cut >= samples * self.input(order));
+        assert!(y + short(self.y_pitch, self.outputs) >= samples * self.output());
+    }
+
+    fn output(&self) -> usize {
+        (self.h.output + 2 * self.border[0]) * self.out_row()
+    }
+
+    /// Where in a sample's output row `y` within the border starts.
+    fn row_at(&self, y: usize) -> usize {
+        (y + self.border[0]) * self.out_row() + self.border[1] * self.y_pitch
+    }
+
+    fn fill_border(&self, bias: Option<&[f32]>, relu: bool, y: &mut [f32]) {
+        let height = self.h.output + 2 * self.border[0];
+        let width = self.w.output + 2 * self.border[1];
+        for (i, pixel) in y.chunks_mut(self.y_pitch).enumerate() {
+            let (r, c) = (i / width % height, i % width);
+            let inside =
+                |at: usize, border: usize, size: usize| (border..border + size).contains(&at);
+            if inside(r, self.border[0], self.h.output) && inside(c, self.border[1], self.w.output)
+            {
+                continue;
+            }
+            for (o, y) in pixel
+                .iter_mut()
+                .take(self.groups * self.outputs)
+                .enumerate()
+            {
+                let at = o / self.outputs * self.blocks() * 16 + o % self.outputs;
+                let b = bias.map_or(0.0, |b| b[at]);
+                *y = if relu && b < 0.0 { 0.0 } else { b };
+            }
+        }
+    }
+
+    /// The biases of each group, padded to whole blocks.
+    pub fn pack_bias(&self, bias: &[f32]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.groups * self.blocks() * 16];
+        for (to, from) in packed
+            .chunks_exact_mut(self.blocks() * 16)
+            .zip(bias.chunks_exact(self.outputs))
+        {
+            to[..from.len()].copy_from_slice(from);
+        }
+        packed
+    }
+
+    /// The runs under one output pixel, from the first channel of a group, where the pixels of the strip
+    /// are `pixel` floats apart.
+    fn runs(&self, pixel: usize) -> ([(usize, usize); 2], usize) {
+        let rows = (self.h.kernel, self.h.dilation * self.strip_row(pixel));
+        if pixel == self.channels && self.w.dilation == 1 {
+            ([rows, (1, 0)], self.w.kernel * self.channels)
+        } else {
+            (
+                [rows, (self.w.kernel, self.w.dilation * pixel)],
+                self.channels,
+            )
+        }
+    }
+
+    /// Whether all rows of a strip are one row of pixels.
+    fn is_flat(&self) -> bool {
+        let one = |a: Axis| a.kernel == 1 && a.stride == 1;
+        one(self.h) && one(self.w) && self.border == [0, 0]
+    }
+
+    /// Rows and pixels a row of `rows` output rows.
+    fn extent(&self, rows: usize) -> (usize, usize) {
+        match self.is_flat() {
+            true => (1, rows * self.w.output),
+            false => (rows, self.w.output),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forward_body<L: Lanes, const M: usize>(
+    d: &Direct,
+    (strip, pixel): (*const f32, usize),
+    packed: *const f32,
+    bias: *const f32,
+    relu: bool,
+    y: *mut f32,
+    rows: usize,
+) {
+    let (runs, len) = d.runs(pixel);
+    let (rows, width) = d.extent(rows);
+    for b in 0..d.groups * d.blocks() {
+        let (g, first) = (b / d.blocks(), b % d.blocks() * 16);
+        for row in 0..rows {
+            // SAFETY: as the caller says.
+            unsafe {
+                let a = Rows {
+                    start: strip.add(row * d.h.stride * d.strip_row(pixel) + g * d.channels),
+                    row: d.w.stride * pixel,
+                    runs,
+                    len,
+                };
+                let out = Out {
+                    start: y.add(row * d.out_row() + g * d.outputs + first),
+                    row: d.y_pitch,
+                    lanes: (d.outputs - first).min(16),
+                    bias: if bias.is_null() {
+                        bias
+                    } else {
+                        bias.add(b * 16)
+                    },
+                    relu,
+                    add: false,
+                };
+                panel::<L, M>(a, packed.add(b * d.taps() * 16), out, width);
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Some output rows of one sample.
+    unsafe fn forward(
+        d: &Direct, strip: (*const f32, usize), packed: *const f32, bias: *const f32, relu: bool,
+        y: *mut f32, rows: usize,
+    ) = forward_body
+}
+
+/// Pixels of a flat row that are worked on at a time, and the widest row of a partial block.
+const PIXELS: usize = 128;
+
+#[inline(always)]
+unsafe fn weights_body<L: Lanes, const M: usize>(
+    d: &Direct,
+    (strip, pixel): (*const f32, usize),
+    dy: *const f32,
+    sum: *mut f32,
+    rows: usize,
+    at: (usize, usize, usize),
+) {
+    let ([(outer_runs, outer_step), (inner_runs, inner_step)], len) = d.runs(pixel);
+    let (rows, width) = d.extent(rows);
+    let (g, from, to) = at;
+    let mut part = [0.0f32; 16 * PIXELS];
+    for row in 0..rows {
+        for x in (0..width).step_by(PIXELS) {
+            let n = PIXELS.min(width - x);
+            for b in from..to {
+                // SAFETY: as the caller says; `part` holds the lanes of at most PIXELS pixels.
+                unsafe {
+                    let mut dy = dy.add(row * d.out_row() + x * d.y_pitch + g * d.outputs + b * 16);
+                    let mut step = d.y_pitch;
+                    let lanes = (d.outputs - b * 16).min(16);
+                    if lanes < 16 {
+                        for r in 0..n {
+                            let to = part.as_mut_ptr().add(16 * r);
+                            std::ptr::copy_nonoverlapping(dy.add(r * step), to, lanes);
+                        }
+                        (dy, step) = (part.as_ptr(), 16);
+                    }
+                    let start = strip.add(
+                        row * d.h.stride * d.strip_row(pixel)
+                            + x * d.w.stride * pixel
+                            + g * d.channels,
+                    );
+                    for i in 0..outer_runs {
+                        for j in 0..inner_runs {
+                            let a = start.add(i * outer_step + j * inner_step);
+                            let run = (b - from) * d.taps() + (i * inner_runs + j) * len;
+                            outer::<L, M>(
+                                a,
+                                d.w.stride * pixel,
+                                len,
+                                dy,
+                                step,
+                                n,
+                                sum.add(run * 16),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The share of some output rows in the weight gradient of blocks at.1..at.2 of group at.0.
+    unsafe fn weights(
+        d: &Direct, strip: (*const f32, usize), dy: *const f32, sum: *mut f32, rows: usize,
+        at: (usize, usize, usize),
+    ) = weights_body
+}

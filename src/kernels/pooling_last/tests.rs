@@ -1,0 +1,173 @@
+//! Tests of the kernel against the planar one, which has naive twins of its own.
+
+use super::*;
+use crate::kernels::{noise, pooling};
+
+/// Windows with and without overlap, padding, gaps and parts beyond the padding.
+fn axes() -> Vec<Axis> {
+    [
+        (7, 3, 2, 0, 3),
+        (8, 3, 2, 0, 4),
+        (6, 2, 2, 1, 4),
+        (10, 5, 4, 2, 4),
+        (5, 5, 1, 0, 1),
+        (5, 1, 3, 0, 3),
+        (4, 3, 1, 1, 4),
+        (29, 3, 2, 0, 14),
+    ]
+    .map(|(input, kernel, stride, pad, output)| Axis {
+        input,
+        kernel,
+        stride,
+        pad,
+        dilation: 1,
+        output,
+    })
+    .to_vec()
+}
+
+const SAMPLES: usize = 2;
+
+/// Each sample's [rows][channels] of [channels][rows].
+fn last(x: &[f32], channels: usize) -> Vec<f32> {
+    turned(x, channels)
+}
+
+/// Each sample's [channels][rows] of [rows][channels].
+fn planar(x: &[f32], channels: usize) -> Vec<f32> {
+    turned(x, x.len() / SAMPLES / channels)
+}
+
+fn turned(x: &[f32], rows: usize) -> Vec<f32> {
+    let sample = x.len() / SAMPLES;
+    let turn = |x: &[f32]| {
+        let columns = (0..sample / rows).flat_map(|c| (0..rows).map(move |r| (r, c)));
+        let values = columns.map(|(r, c)| x[r * (sample / rows) + c]);
+        values.collect::<Vec<_>>()
+    };
+    x.chunks_exact(sample).flat_map(turn).collect()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    let all = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    all.into_iter().filter(|isa| isa.is_available())
+}
+
+fn close(got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len());
+    for (got, want) in got.iter().zip(want) {
+        assert!((got - want).abs() < 2e-6, "{got} {want}");
+    }
+}
+
+/// Runs `f` with and without `parallel` under every instruction set: its results must be the same bits.
+fn same<const N: usize>(
+    x: usize,
+    y: usize,
+    channels: usize,
+    axes: [Axis; 2],
+    f: impl Fn(&Windows, bool) -> [Vec<u32>; N],
+) {
+    let want = f(&Windows::new(Isa::Portable, channels, axes, x, y), false);
+    for isa in isas() {
+        let g = Windows::new(isa, channels, axes, x, y);
+        for parallel in [false, true] {
+            assert!(f(&g, parallel) == want, "{isa:?} {parallel} {axes:?}");
+        }
+    }
+}
+
+#[test]
+fn equal_the_planar_kernels() {
+    for (channels, h, w) in [1, 3, 8, 20, 33, 96]
+        .into_iter()
+        .flat_map(|c| axes().into_iter().map(move |h| (c, h)))
+        .flat_map(|(c, h)| axes().into_iter().map(move |w| (c, h, w)))
+    {
+        let planes = [h.input * w.input, h.output * w.output];
+        let [input, output] = planes.map(|n| SAMPLES * channels * n);
+        // Few values, so that equal maxima occur; and some that never win.
+        let mut x: Vec<f32> = noise(1, input).iter().map(|v| (v * 3.0).round()).collect();
+        x[0] = f32::NAN;
+        x[input / 2..][..planes[0]].fill(f32::NEG_INFINITY);
+        let dy = noise(2, output);
+        let (mut y, mut at) = (vec![0.0; output], vec![0; output]);
+        let mut dx = vec![f32::NAN; input];
+        pooling::max_indices(false, &x, [h, w], &mut y, &mut at);
+        pooling::max_backward(false, &dy, &at, planes, &mut dx);
+
+        let (x_last, dy_last) = (last(&x, channels), last(&dy, channels));
+        let (mut y_last, mut at_last) = (vec![f32::NAN; output], vec![0; output]);
+        max(true, &x_last, channels, [h, w], &mut y_last, None);
+        assert_eq!(planar(&y_last, channels), y, "{channels} {h:?} {w:?}");
+        y_last.fill(f32::NAN);
+        let places = Some(&mut at_last[..]);
+        max(true, &x_last, channels, [h, w], &mut y_last, places);
+        assert_eq!(planar(&y_last, channels), y, "{channels} {h:?} {w:?}");
+        let at_float: Vec<f32> = at_last.iter().map(|i| f32::from_bits(*i)).collect();
+        assert_eq!(bits(&planar(&at_float, channels)), at);
+        let mut dx_last = vec![f32::NAN; input];
+        max_backward(true, &dy_last, &at_last, channels, [h, w], &mut dx_last);
+        assert_eq!(planar(&dx_last, channels), dx, "{channels} {h:?} {w:?}");
+
+        let x = noise(3, input);
+        pooling::average(false, &x, [h, w], &mut y);
+        pooling::average_backward(false, &dy, [h, w], &mut dx);
+        average(true, &last(&x, channels), channels, [h, w], &mut y_last);
+        average_backward(true, &dy_last, channels, [h, w], &mut dx_last);
+        close(&planar(&y_last, channels), &y);
+        close(&planar(&dx_last, channels), &dx);
+    }
+}
+
+#[test]
+fn same_bits_for_all_instruction_sets_and_cuts() {
+    let square = |input, kernel, stride, pad, output| {
+        [Axis {
+            input,
+            kernel,
+            stride,
+            pad,
+            dilation: 1,
+            output,
+        }; 2]
+    };
+    for (channels, axes) in [
+        (96, square(27, 3, 2, 0, 13)),
+        (20, square(24, 2, 2, 0, 12)),
+        (333, square(13, 13, 1, 0, 1)),
+        (7, square(40, 3, 2, 1, 21)),
+    ] {
+        let [h, w] = axes;
+        let input = SAMPLES * channels * h.input * w.input;
+        let output = SAMPLES * channels * h.output * w.output;
+        let (x, dy) = (noise(1, input), noise(2, output));
+        same(input, output, channels, axes, |g, parallel| {
+            let (mut y, mut at) = (vec![0.0; output], vec![0; output]);
+            let (mut plain, mut mean) = (y.clone(), y.clone());
+            let (mut dx, mut spread) = (vec![f32::NAN; input], vec![f32::NAN; input]);
+            g.max(parallel, &x, &mut plain, None);
+            g.max(parallel, &x, &mut y, Some(&mut at));
+            g.max_backward(parallel, &dy, &at, &mut dx);
+            g.average(parallel, &x, &mut mean);
+            g.average_backward(parallel, &dy, &mut spread);
+            assert_eq!(plain, y);
+            [bits(&y), at, bits(&dx), bits(&mean), bits(&spread)]
+        });
+    }
+}
+
+#[test]
+fn nothing_is_pooled_to_nothing() {
+    let axes = axes();
+    let axes = [axes[0], axes[1]];
+    max(false, &[], 3, axes, &mut [], Some(&mut []));
+    max(true, &[], 0, axes, &mut [], Some(&mut []));
+    max_backward(true, &[], &[], 0, axes, &mut []);
+    average(true, &[], 0, axes, &mut []);
+    average_backward(true, &[], 0, axes, &mut []);
+}

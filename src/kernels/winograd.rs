@@ -1,0 +1,620 @@
+//! Winograd's F(4 × 4, 3 × 3) over NHWC (Lavin and Gray 2015): 3 × 3 convolutions at stride 1, an output
+//! tile of 4 × 4 from an input tile of 6 × 6 by 36 products instead of 144.
+//!
+//! Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for each tile, summed over channels before A is applied. The same three
+//! transforms give the gradients: of the input as the convolution with turned weights, of the weights as
+//! Gᵀ[Σ over tiles (Bᵀ d B) ⊙ (A dY Aᵀ)]G, summed in the transformed domain.
+
+#![allow(unsafe_code)]
+
+use super::convolution::Convolution;
+use super::im2col::picture;
+use super::scratch::{self, Shared};
+use super::simd::{Isa, Lanes, dispatch};
+use super::tile::{Out, Rows, outer, panel};
+use rayon::prelude::*;
+
+/// The sizes of a convolution that these kernels can do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Winograd {
+    groups: usize,
+    /// Channels and outputs of one group.
+    channels: usize,
+    outputs: usize,
+    /// Floats from one pixel to the next, of X and Y.
+    x_pitch: usize,
+    y_pitch: usize,
+    pad: [usize; 2],
+    size: [usize; 2],
+    out: [usize; 2],
+}
+
+/// Outputs worked on at a time.
+const OUT_BLOCK: usize = 64;
+
+/// Bytes of transformed input worked on at a time.
+const BLOCK: usize = 224 << 10;
+
+const G: [[f32; 3]; 6] = [
+    [0.25, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+impl Winograd {
+    /// `None` where the kernels are not made for it. Pixels of X and Y are `pitch` floats apart.
+    pub fn new(c: &Convolution, pitch: [usize; 2]) -> Option<Self> {
+        let axes = picture(&c.axes)?;
+        let fits = axes
+            .iter()
+            .all(|a| a.kernel == 3 && a.stride == 1 && a.dilation == 1 && a.pad <= 2);
+        let (channels, outputs) = (c.inputs / c.groups, c.outputs / c.groups);
+        let whole = channels.is_multiple_of(16) && outputs.is_multiple_of(16);
+        (fits && whole).then_some(Self {
+            groups: c.groups,
+            channels,
+            outputs,
+            x_pitch: pitch[0],
+            y_pitch: pitch[1],
+            pad: axes.map(|a| a.pad),
+            size: axes.map(|a| a.input),
+            out: axes.map(|a| a.output),
+        })
+    }
+
+    /// The convolution that takes the gradient of the output to that of the input.
+    pub fn transposed(&self) -> Self {
+        Self {
+            groups: self.groups,
+            channels: self.outputs,
+            outputs: self.channels,
+            x_pitch: self.y_pitch,
+            y_pitch: self.x_pitch,
+            pad: self.pad.map(|p| 2 - p),
+            size: self.out,
+            out: self.size,
+        }
+    }
+
+    fn tiles(&self) -> [usize; 2] {
+        self.out.map(|n| n.div_ceil(4))
+    }
+
+    fn total(&self) -> usize {
+        self.tiles().iter().product()
+    }
+
+    /// Tiles worked on at a time: blocks of equal size, at least as many as `parts`.
+    fn block(&self, parts: usize) -> usize {
+        let fit = (BLOCK / 4 / 36 / self.channels).clamp(12, 96) / 6 * 6;
+        let blocks = self.total().div_ceil(fit).max(parts);
+        self.total().div_ceil(blocks).next_multiple_of(6)
+    }
+
+    fn scratch(&self, block: usize) -> usize {
+        36 * block * (self.channels + OUT_BLOCK.min(self.outputs))
+    }
+
+    /// Floats of the transformed weights of one group.
+    fn one(&self) -> usize {
+        36 * self.outputs * self.channels
+    }
+
+    /// Floats of the transformed weights.
+    pub fn packed(&self) -> usize {
+        self.groups * self.one()
+    }
+
+    /// Asserts that X and Y hold so many samples; the last pixel of a slice of channels ends early.
+    fn check(&self, x: usize, y: usize, samples: usize) {
+        let short = |pitch: usize, channels: usize| pitch - self.groups * channels;
+        assert!(x + short(self.x_pitch, self.channels) >= samples * self.input());
+        assert!(y + short(self.y_pitch, self.outputs) >= samples * self.output());
+    }
+
+    /// From sample to sample of X.
+    fn input(&self) -> usize {
+        self.size[0] * self.size[1] * self.x_pitch
+    }
+
+    /// From sample to sample of Y.
+    fn output(&self) -> usize {
+        self.out[0] * self.out[1] * self.y_pitch
+    }
+
+    /// [group] U[36][outputs/16][channels][16] = G g Gᵀ of w[outputs][channels][9], or with `turned` of
+    /// the weights of the transposed convolution, whose file this is.
+    pub fn pack(&self, isa: Isa, w: &[f32], turned: bool, packed: &mut Vec<f32>) {
+        let (channels, plane) = (self.channels, self.outputs * self.channels);
+        assert_eq!(w.len(), self.groups * plane * 9);
+        packed.resize(self.packed(), 0.0);
+        for (u, w) in packed
+            .chunks_exact_mut(self.one())
+            .zip(w.chunks_exact(plane * 9))
+        {
+            for first in (0..self.outputs).step_by(16) {
+                for c in 0..channels {
+                    let mut g = [0.0f32; 9 * 16];
+                    for lane in 0..16 {
+                        let o = first + lane;
+                        let at = if turned {
+                            c * self.outputs + o
+                        } else {
+                            o * channels + c
+                        };
+                        for (e, v) in w[at * 9..][..9].iter().enumerate() {
+                            g[16 * if turned { 8 - e } else { e } + lane] = *v;
+                        }
+                    }
+                    let at = (first / 16 * channels + c) * 16;
+                    // SAFETY: the last element is 16 lanes before the end of the 36 planes.
+                    unsafe { pack_one(isa, g.as_ptr(), u.as_mut_ptr().add(at), plane) };
+                }
+            }
+        }
+    }
+
+    /// Y = W·X + b for each of `samples` samples, then negative numbers to 0 if `relu`.
+    pub fn forward(
+        &self,
+        isa: Isa,
+        parallel: bool,
+        x: &[f32],
+        packed: &[f32],
+        bias: Option<&[f32]>,
+        relu: bool,
+        samples: usize,
+        y: &mut [f32],
+    ) {
+        self.check(x.len(), y.len(), samples);
+        assert!(packed.len() == self.packed());
+        assert!(bias.is_none_or(|b| b.len() == self.groups * self.outputs));
+        let parts = if parallel {
+            rayon::current_num_threads()
+        } else {
+            1
+        };
+        let block = self.block(parts);
+        let out = Shared::new(y);
+        let task = |(n, g, first): (usize, usize, usize)| {
+            let tiles = (first, block.min(self.total() - first));
+            scratch::with(self.scratch(block), |scratch| {
+                let bias = bias.map_or(std::ptr::null(), |b| b[g * self.outputs..].as_ptr());
+                let u = packed[g * self.one()..].as_ptr();
+                // SAFETY: sizes asserted above; each task writes its own tiles of its own sample.
+                unsafe {
+                    let y = out.get().add(n * self.output() + g * self.outputs);
+                    let x = x.as_ptr().add(n * self.input() + g * self.channels);
+                    forward(isa, self, x, u, bias, relu, y, tiles, scratch.as_mut_ptr());
+                }
+            });
+        };
+        let tasks = (0..samples).flat_map(|n| {
+            (0..self.groups).flat_map(move |g| {
+                (0..self.total())
+                    .step_by(block)
+                    .map(move |first| (n, g, first))
+            })
+        });
+        if parallel {
+            let tasks: Vec<_> = tasks.collect();
+            tasks.into_par_iter().for_each(task);
+        } else {
+            tasks.for_each(task);
+        }
+    }
+
+    /// dW += the gradient over `samples` samples; dW[outputs][channels][3][3].
+    pub fn weights(
+        &self,
+        isa: Isa,
+        parallel: bool,
+        x: &[f32],
+        samples: usize,
+        dy: &[f32],
+        dw: &mut [f32],
+    ) {
+        self.check(x.len(), dy.len(), samples);
+        let each = self.channels * 9;
+        assert_eq!(dw.len(), self.groups * self.outputs * each);
+        let block = self.block(1);
+        let task = |g: usize, first: usize, dw: &mut [f32]| {
+            let outputs = (first, dw.len() / each);
+            let sums = 36 * outputs.1 * self.channels;
+            scratch::with(sums + self.scratch(block), |scratch| {
+                let (du, scratch) = scratch.split_at_mut(sums);
+                du.fill(0.0);
+                for n in 0..samples {
+                    // SAFETY: sizes asserted above.
+                    unsafe {
+                        let x = x.as_ptr().add(n * self.input() + g * self.channels);
+                        let dy = dy.as_ptr().add(n * self.output() + g * self.outputs);
+                        let (du, scratch) = (du.as_mut_ptr(), scratch.as_mut_ptr());
+                        weights(isa, self, x, dy, du, outputs, block, scratch);
+                    }
+                }
+                // SAFETY: du holds the outputs of dw, which are whole blocks of 16.
+                unsafe { unpack(isa, self.channels, outputs.1, du.as_ptr(), dw.as_mut_ptr()) };
+            });
+        };
+        for (g, dw) in dw.chunks_exact_mut(self.outputs * each).enumerate() {
+            if parallel {
+                let parts = rayon::current_num_threads();
+                let outputs = self.outputs.div_ceil(parts).next_multiple_of(16);
+                dw.par_chunks_mut(outputs * each)
+                    .enumerate()
+                    .for_each(|(i, dw)| task(g, i * outputs, dw));
+            } else {
+                task(g, 0, dw);
+            }
+        }
+    }
+}
+
+/// U[36] of 16 outputs and one channel: G g Gᵀ, planes `plane` floats apart.
+#[inline(always)]
+unsafe fn pack_one_body<L: Lanes, const M: usize>(g: *const f32, u: *mut f32, plane: usize) {
+    // SAFETY: as the caller says.
+    unsafe {
+        let mut t = [[L::zero(); 3]; 6];
+        for (i, row) in t.iter_mut().enumerate() {
+            for (x, sum) in row.iter_mut().enumerate() {
+                for y in 0..3 {
+                    let v = L::load(g.add((y * 3 + x) * 16));
+                    *sum = sum.mul_add(v, L::splat(G[i][y]));
+                }
+            }
+        }
+        for (i, row) in t.iter().enumerate() {
+            for j in 0..6 {
+                let mut sum = L::zero();
+                for x in 0..3 {
+                    sum = sum.mul_add(row[x], L::splat(G[j][x]));
+                }
+                sum.store(u.add((i * 6 + j) * plane));
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Transforms the weights of 16 outputs and one channel.
+    unsafe fn pack_one(g: *const f32, u: *mut f32, plane: usize) = pack_one_body
+}
+
+/// dw[outputs][channels][9] += Gᵀ dU G.
+#[inline(always)]
+unsafe fn unpack_body<L: Lanes, const M: usize>(
+    channels: usize,
+    outputs: usize,
+    du: *const f32,
+    dw: *mut f32,
+) {
+    let plane = outputs * channels;
+    for b in 0..outputs / 16 {
+        for c in 0..channels {
+            // SAFETY: as the caller says.
+            unsafe {
+                let from = du.add((b * channels + c) * 16);
+                let mut t = [[L::zero(); 6]; 3];
+                for j in 0..6 {
+                    for (y, t) in t.iter_mut().enumerate() {
+                        for i in 0..6 {
+                            let u = L::load(from.add((i * 6 + j) * plane));
+                            t[j] = t[j].mul_add(u, L::splat(G[i][y]));
+                        }
+                    }
+                }
+                for (y, t) in t.iter().enumerate() {
+                    for x in 0..3 {
+                        let mut sum = L::zero();
+                        for j in 0..6 {
+                            sum = sum.mul_add(t[j], L::splat(G[j][x]));
+                        }
+                        let mut lanes = [0.0f32; 16];
+                        sum.store(lanes.as_mut_ptr());
+                        for (o, v) in lanes.iter().enumerate() {
+                            *dw.add(((b * 16 + o) * channels + c) * 9 + y * 3 + x) += v;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Adds the transformed sums to the gradient.
+    unsafe fn unpack(channels: usize, outputs: usize, du: *const f32, dw: *mut f32) = unpack_body
+}
+
+#[inline(always)]
+unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {
+    unsafe {
+        let four = L::splat(4.0);
+        let five = L::splat(-5.0);
+        let two = L::splat(2.0);
+        let m4 = L::splat(-4.0);
+        let t0 = d[4].mul_add(d[0], four).mul_add(d[2], five);
+        let a = d[4].mul_add(d[2], m4); // d4 - 4 d2
+        let b = d[3].mul_add(d[1], m4); // d3 - 4 d1
+        let c = d[4].sub(d[2]);
+        let e = d[3].sub(d[1]).mul(two);
+        let t5 = d[5].mul_add(d[1], four).mul_add(d[3], five);
+        [t0, a.add(b), a.sub(b), c.add(e), c.sub(e), t5]
+    }
+}
+
+#[inline(always)]
+unsafe fn output_row<L: Lanes>(m: [L; 6]) -> [L; 4] {
+    unsafe {
+        let p = m[1].add(m[2]);
+        let q = m[1].sub(m[2]);
+        let r = m[3].add(m[4]);
+        let s = m[3].sub(m[4]);
+        [
+            m[0].add(p).add(r),
+            q.mul_add(s, L::splat(2.0)),
+            p.mul_add(r, L::splat(4.0)),
+            q.mul_add(s, L::splat(8.0)).add(m[5]),
+        ]
+    }
+}
+
+/// A: 4 → 6, the transpose of `output_row`.
+#[inline(always)]
+unsafe fn output_row_transposed<L: Lanes>(y: [L; 4]) -> [L; 6] {
+    unsafe {
+        let two = L::splat(2.0);
+        let four = L::splat(4.0);
+        let eight = L::splat(8.0);
+        let a = y[0].add(y[2]);
+        let b = y[1].add(y[3]);
+        let c = y[0].mul_add(y[2], four);
+        let d = y[1].mul(two).mul_add(y[3], eight);
+        [y[0], a.add(b), a.sub(b), c.add(d), c.sub(d), y[3]]
+    }
+}
+
+/// V[36][block][C] of tiles `first..first+n`.
+#[inline(always)]
+unsafe fn transform_input<L: Lanes>(
+    g: &Winograd,
+    input: *const f32,
+    first: usize,
+    n: usize,
+    v: *mut f32,
+    block: usize,
+) {
+    unsafe {
+        let across = g.tiles()[1];
+        let plane = block * g.channels;
+        let (in_pixel, in_row) = (g.x_pitch, g.size[1] * g.x_pitch);
+        for t in 0..n {
+            let ty = (first + t) / across * 4;
+            let tx = (first + t) % across * 4;
+            let inside = ty >= g.pad[0]
+                && tx >= g.pad[1]
+                && ty + 6 <= g.size[0] + g.pad[0]
+                && tx + 6 <= g.size[1] + g.pad[1];
+            let mut c = 0;
+            while c < g.channels {
+                let mut d = [[L::zero(); 6]; 6];
+                if inside {
+                    let p = input.add((ty - g.pad[0]) * in_row + (tx - g.pad[1]) * in_pixel + c);
+                    for y in 0..6 {
+                        for x in 0..6 {
+                            d[y][x] = L::load(p.add(y * in_row + x * in_pixel));
+                        }
+                    }
+                } else {
+                    for y in 0..6 {
+                        let yy = (ty + y).wrapping_sub(g.pad[0]);
+                        if yy >= g.size[0] {
+                            continue;
+                        }
+                        for x in 0..6 {
+                            let xx = (tx + x).wrapping_sub(g.pad[1]);
+                            if xx < g.size[1] {
+                                d[y][x] = L::load(input.add(yy * in_row + xx * in_pixel + c));
+                            }
+                        }
+                    }
+                }
+                for x in 0..6 {
+                    let col = input_row([d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]]);
+                    for y in 0..6 {
+                        d[y][x] = col[y];
+                    }
+                }
+                let out = v.add(t * g.channels + c);
+                for y in 0..6 {
+                    let row = input_row(d[y]);
+                    for x in 0..6 {
+                        row[x].store(out.add((y * 6 + x) * plane));
+                    }
+                }
+                c += 16;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn forward_body<L: Lanes, const M: usize>(
+    g: &Winograd,
+    input: *const f32,
+    u: *const f32,
+    bias: *const f32,
+    relu: bool,
+    out: *mut f32,
+    tiles: (usize, usize),
+    scratch: *mut f32,
+) {
+    unsafe {
+        let (first, n) = tiles;
+        let block = n;
+        let across = g.tiles()[1];
+        let v = scratch;
+        let m = scratch.add(36 * block * g.channels);
+        let blocks16 = g.outputs / 16;
+        let upanel = blocks16 * g.channels * 16;
+        {
+            transform_input::<L>(g, input, first, n, v, block);
+            let mut ob = 0;
+            while ob < g.outputs {
+                let width = OUT_BLOCK.min(g.outputs - ob);
+                let mplane = block * width;
+                for e in 0..36 {
+                    for b in 0..width / 16 {
+                        let a = Rows {
+                            start: v.add(e * block * g.channels),
+                            row: g.channels,
+                            runs: [(1, 0); 2],
+                            len: g.channels,
+                        };
+                        let w = u.add(e * upanel + (ob / 16 + b) * g.channels * 16);
+                        let o = Out {
+                            start: m.add(e * mplane + b * 16),
+                            row: width,
+                            lanes: 16,
+                            bias: std::ptr::null(),
+                            relu: false,
+                            add: false,
+                        };
+                        panel::<L, M>(a, w, o, n);
+                    }
+                }
+                for t in 0..n {
+                    let ty = (first + t) / across * 4;
+                    let tx = (first + t) % across * 4;
+                    let h = (g.out[0] - ty).min(4);
+                    let w = (g.out[1] - tx).min(4);
+                    let mut c = 0;
+                    while c < width {
+                        let p = m.add(t * width + c);
+                        let mut s = [[L::zero(); 6]; 4];
+                        for x in 0..6 {
+                            let mut col = [L::zero(); 6];
+                            for y in 0..6 {
+                                col[y] = L::load(p.add((y * 6 + x) * mplane));
+                            }
+                            let r = output_row(col);
+                            for y in 0..4 {
+                                s[y][x] = r[y];
+                            }
+                        }
+                        let bv = if bias.is_null() {
+                            L::zero()
+                        } else {
+                            L::load(bias.add(ob + c))
+                        };
+                        for y in 0..h {
+                            let r = output_row(s[y]);
+                            let o = out.add(((ty + y) * g.out[1] + tx) * g.y_pitch + ob + c);
+                            for x in 0..w {
+                                let mut z = r[x].add(bv);
+                                if relu {
+                                    z = z.relu();
+                                }
+                                z.store(o.add(x * g.y_pitch));
+                            }
+                        }
+                        c += 16;
+                    }
+                }
+                ob += width;
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// Some tiles of one sample.
+    unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, relu: bool, out: *mut f32,
+        tiles: (usize, usize), scratch: *mut f32) = forward_body
+}
+
+/// dU[36][O/16][C][16] += Σ tiles V ⊗ (A dY Aᵀ).
+#[inline(always)]
+unsafe fn weights_body<L: Lanes, const M: usize>(
+    g: &Winograd,
+    input: *const f32,
+    dy: *const f32,
+    du: *mut f32,
+    outputs: (usize, usize),
+    block: usize,
+    scratch: *mut f32,
+) {
+    unsafe {
+        let [down, across] = g.tiles();
+        let total = down * across;
+        let v = scratch;
+        let m = scratch.add(36 * block * g.channels);
+        let upanel = outputs.1 * g.channels;
+        let mut first = 0;
+        while first < total {
+            let n = block.min(total - first);
+            transform_input::<L>(g, input, first, n, v, block);
+            let mut ob = 0;
+            while ob < outputs.1 {
+                let width = OUT_BLOCK.min(outputs.1 - ob);
+                let mplane = block * width;
+                for t in 0..n {
+                    let ty = (first + t) / across * 4;
+                    let tx = (first + t) % across * 4;
+                    let h = (g.out[0] - ty).min(4);
+                    let w = (g.out[1] - tx).min(4);
+                    let mut c = 0;
+                    while c < width {
+                        let mut s = [[L::zero(); 4]; 6];
+                        for x in 0..w {
+                            let mut col = [L::zero(); 4];
+                            for y in 0..h {
+                                col[y] = L::load(dy.add(
+                                    ((ty + y) * g.out[1] + tx + x) * g.y_pitch + outputs.0 + ob + c,
+                                ));
+                            }
+                            let r = output_row_transposed(col);
+                            for y in 0..6 {
+                                s[y][x] = r[y];
+                            }
+                        }
+                        let p = m.add(t * width + c);
+                        for y in 0..6 {
+                            let r = output_row_transposed(s[y]);
+                            for x in 0..6 {
+                                r[x].store(p.add((y * 6 + x) * mplane));
+                            }
+                        }
+                        c += 16;
+                    }
+                }
+                for e in 0..36 {
+                    for b in 0..width / 16 {
+                        let o = du.add(e * upanel + (ob / 16 + b) * g.channels * 16);
+                        outer::<L, M>(
+                            v.add(e * block * g.channels),
+                            g.channels,
+                            g.channels,
+                            m.add(e * mplane + b * 16),
+                            width,
+                            n,
+                            o,
+                        );
+                    }
+                }
+                ob += width;
+            }
+            first += n;
+        }
+    }
+}
+
+dispatch! {
+    /// One sample's share of dU for outputs.1 outputs from outputs.0 on.
+    unsafe fn weights(g: &Winograd, input: *const f32, dy: *const f32, du: *mut f32, outputs: (usize, usize), block: usize, scratch: *mut f32) = weights_body
+}

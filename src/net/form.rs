@@ -1,0 +1,180 @@
+//! How the values of a net lie in memory, and which layers need not run: layouts, fused layers, and
+//! Concats whose bottoms are written straight into their top. All of it follows from shapes.
+
+use super::graph::{Graph, ValueId};
+use super::plan::shares;
+use crate::layers::{Layer, Layouts};
+use crate::tensor::{Layout, Shape};
+
+/// What is decided about every layer and value.
+#[derive(Debug, Default)]
+pub(crate) struct Form {
+    /// For every layer: whether it runs channels last.
+    pub pixels: Vec<bool>,
+    /// For every layer and bottom: whether it must be turned into the layer's layout first.
+    pub turns: Vec<Vec<bool>>,
+    /// How each value lies.
+    pub layouts: Vec<Layout>,
+    /// The value of whose channels a value is a part, and its first channel there.
+    pub slices: Vec<Option<(ValueId, usize)>>,
+    /// For every layer: the one that does its work.
+    pub absorbed: Vec<Option<usize>>,
+    /// For every layer: those whose work it does, in order.
+    pub chains: Vec<Vec<usize>>,
+    /// Layers whose top is there when its bottoms are.
+    pub free: Vec<bool>,
+}
+
+impl Form {
+    /// Where in its buffer value `v` starts.
+    pub fn first(&self, v: ValueId) -> usize {
+        self.slices[v].map_or(0, |(_, first)| first)
+    }
+}
+
+/// Whether both layouts of a shape are the same bytes.
+fn is_trivial(shape: &Shape) -> bool {
+    shape.axes() != 4 || shape.dim(1) == 1 || shape.count_from(2) == 1
+}
+
+/// Decides for a net; `backward` will follow, or not.
+pub(crate) fn form(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    shapes: &[Shape],
+    backward: bool,
+) -> Form {
+    let (nodes, values) = (graph.nodes.len(), graph.values.len());
+    let mut form = Form {
+        pixels: vec![false; nodes],
+        turns: vec![Vec::new(); nodes],
+        layouts: vec![Layout::Planes; values],
+        slices: vec![None; values],
+        absorbed: vec![None; nodes],
+        chains: vec![Vec::new(); nodes],
+        free: vec![false; nodes],
+    };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let Some(layer) = &layers[i] else {
+            continue;
+        };
+        let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
+        let pixels = match layer.layouts(&bottoms) {
+            Layouts::Planes => false,
+            Layouts::Pixels => true,
+            Layouts::Either => node
+                .bottoms
+                .first()
+                .is_some_and(|&v| form.layouts[v].is_pixels()),
+        };
+        form.pixels[i] = pixels;
+        for &t in node.tops.iter().filter(|_| pixels) {
+            form.layouts[t] = Layout::pixels(&shapes[t]);
+        }
+        let turns = |&v: &ValueId| {
+            form.layouts[v].is_pixels() != pixels
+                && !is_trivial(&shapes[v])
+                && !(pixels && layer.takes_planes())
+        };
+        form.turns[i] = node.bottoms.iter().map(turns).collect();
+    }
+    for i in 0..nodes {
+        absorb(graph, layers, shapes, backward, i, &mut form);
+    }
+    for i in 0..nodes {
+        slice(graph, layers, shapes, i, &mut form);
+    }
+    form
+}
+
+/// Lets layer `i` do the work of the in-place layers behind it, as far as it can.
+fn absorb(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    shapes: &[Shape],
+    backward: bool,
+    i: usize,
+    form: &mut Form,
+) {
+    let node = &graph.nodes[i];
+    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+        return;
+    };
+    if !form.pixels[i] || !layer.fuses() || node.bottoms.len() != 1 {
+        return;
+    }
+    let mut last = *top;
+    while let [(next, 0)] = graph.values[last].uses.as_slice() {
+        let (j, reader) = (*next, &graph.nodes[*next]);
+        let (Some(layer), [_], [top]) = (
+            &layers[j],
+            reader.bottoms.as_slice(),
+            reader.tops.as_slice(),
+        ) else {
+            return;
+        };
+        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, j, backward) {
+            return;
+        }
+        let affine = !backward && layer.is_affine(std::slice::from_ref(&shapes[last]));
+        if !affine && !layer.is_relu() {
+            return;
+        }
+        form.absorbed[j] = Some(i);
+        form.chains[i].push(j);
+        if !affine {
+            return;
+        }
+        last = *top;
+    }
+}
+
+/// Makes the bottoms of a Concat slices of its top, where their layers can write them so.
+fn slice(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    shapes: &[Shape],
+    i: usize,
+    form: &mut Form,
+) {
+    let node = &graph.nodes[i];
+    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+        return;
+    };
+    let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
+    if !form.pixels[i] || !layer.joins_channels(&bottoms) {
+        return;
+    }
+    let pitch = shapes[*top].dim(1);
+    let mut first = 0;
+    form.free[i] = true;
+    for &v in &node.bottoms {
+        let values = writer(graph, layers, form, v);
+        form.free[i] &= values.is_some();
+        for v in values.unwrap_or_default() {
+            form.slices[v] = Some((*top, first));
+            form.layouts[v] = Layout::Pixels { pitch };
+        }
+        first += shapes[v].dim(1);
+    }
+}
+
+/// The values in the buffer of `v`, itself included, if one layer writes them and can write a slice, and
+/// nobody but a Concat reads `v`.
+fn writer(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    form: &Form,
+    v: ValueId,
+) -> Option<Vec<ValueId>> {
+    let producer = graph.values[v].producer;
+    let base = form.absorbed[producer].unwrap_or(producer);
+    let layer = layers[base].as_ref()?;
+    let one = graph.values[v].uses.len() == 1 && graph.nodes[base].tops.len() == 1;
+    let fits = one && form.slices[v].is_none() && form.pixels[base] && layer.takes_slices();
+    let chain = form.chains[base].iter().map(|&j| graph.nodes[j].tops[0]);
+    let values: Vec<ValueId> = std::iter::once(graph.nodes[base].tops[0])
+        .chain(chain)
+        .collect();
+    (fits && values.last() == Some(&v)).then_some(values)
+}

@@ -1,0 +1,78 @@
+//! What the layers have made of the weights for their kernels: packed once, not at every call.
+
+use super::{Net, Weights};
+use crate::layers::{Prepare, Prepared};
+use crate::tensor::{Shape, View};
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex};
+
+/// The prepared weights of every layer.
+pub(crate) type Set = Vec<Option<Prepared>>;
+
+/// The last prepared set, with the stamp of the weights that it is of.
+#[derive(Default)]
+pub(crate) struct Ready(Mutex<(u64, Arc<Set>)>);
+
+impl Net {
+    /// The layers' prepared weights; made now if `weights` are not those of the last call.
+    pub(crate) fn ready(&self, weights: &Weights) -> Arc<Set> {
+        let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
+        if last.0 != weights.stamp() {
+            // The memory of the last set serves again, unless a pass still reads it.
+            let old = std::mem::take(&mut last.1);
+            let mut old = Arc::try_unwrap(old).unwrap_or_default();
+            old.resize_with(self.layers.len(), || None);
+            let set = old
+                .into_par_iter()
+                .enumerate()
+                .map(|(i, old)| self.prepare(i, weights, old))
+                .collect();
+            *last = (weights.stamp(), Arc::new(set));
+        }
+        last.1.clone()
+    }
+
+    fn prepare(&self, i: usize, weights: &Weights, old: Option<Prepared>) -> Option<Prepared> {
+        let layer = self.layers[i].as_ref()?;
+        let form = &self.plan.form;
+        if form.absorbed[i].is_some() {
+            return None;
+        }
+        let node = &self.graph.nodes[i];
+        let (bottoms, layouts) = self.seen(i);
+        layer.prepare(Prepare {
+            params: &self.param_views(i, weights, &[]),
+            bottoms: &bottoms,
+            layouts: &layouts,
+            top: form.layouts[*node.tops.first()?],
+            affine: self.affine(i, weights),
+            backward: self.backward && self.plan.needs.bottoms[i].contains(&true),
+            old,
+        })
+    }
+
+    /// The scales and shifts that layer `i` shall apply for those whose work it does.
+    fn affine(&self, i: usize, weights: &Weights) -> Option<(Vec<f32>, Vec<f32>)> {
+        let mut sum: Option<(Vec<f32>, Vec<f32>)> = None;
+        for &j in &self.plan.form.chains[i] {
+            let layer = self.layers[j].as_ref()?;
+            let shape: &Shape = &self.shapes[self.graph.nodes[j].bottoms[0]];
+            if !layer.is_affine(std::slice::from_ref(shape)) {
+                continue;
+            }
+            let params: Vec<View> = self.param_views(j, weights, &[]);
+            let (scale, shift) = layer.affine(&params);
+            sum = Some(match sum {
+                None => (scale, shift),
+                Some((mut a, mut b)) => {
+                    for (((a, b), scale), shift) in a.iter_mut().zip(&mut b).zip(scale).zip(shift) {
+                        *b = *b * scale + shift;
+                        *a *= scale;
+                    }
+                    (a, b)
+                }
+            });
+        }
+        sum
+    }
+}
