@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use dsd::cli::{self, Cli};
 use dsd::commands;
 use dsd::files;
+use dsd::kernels::team;
 use dsd::report::output;
 
 fn main() -> ExitCode {
@@ -22,9 +23,14 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     files::outlive_size_limit()?;
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(cli.global.threads.unwrap_or(0))
-        .build_global()
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cli.global.threads.filter(|n| *n > 0).unwrap_or(all);
+    let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    if threads == all {
+        // Fewer may share the machine with another process, and must be free to go where it is not.
+        pool = pool.start_handler(team::pin);
+    }
+    pool.build_global()
         .context("cannot start the threads; try a smaller --threads")?;
     commands::run(cli)
 }

@@ -215,6 +215,30 @@ impl<'a> ViewMut<'a> {
         }
     }
 
+    /// The numbers, without what lies between the parts of a slice.
+    pub fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        let (run, step) = self.runs();
+        self.data
+            .chunks(step)
+            .flat_map(move |r| r[..run.min(r.len())].iter().copied())
+    }
+
+    /// The stretches without gaps: all numbers, or the pixels of a slice.
+    pub fn rows_mut(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (run, step) = self.runs();
+        self.data
+            .chunks_mut(step)
+            .map(move |r| r.split_at_mut(run.min(r.len())).0)
+    }
+
+    /// The length of a stretch without gaps, and the distance to the next.
+    fn runs(&self) -> (usize, usize) {
+        match self.layout {
+            Layout::Pixels { pitch } if pitch != self.shape.dim(1) => (self.shape.dim(1), pitch),
+            _ => (self.data.len().max(1), self.data.len().max(1)),
+        }
+    }
+
     /// Floats from one pixel to the next, channels last.
     pub fn pitch(&self) -> usize {
         pitch(self.layout, &self.shape)

@@ -85,6 +85,57 @@ fn caffes_device_query_describes_the_processor() {
 }
 
 #[test]
+fn dsd_isa_chooses_the_kernels_or_is_refused_before_any_work() {
+    let out = dsd()
+        .env("DSD_ISA", "portable")
+        .arg("device_query")
+        .assert();
+    let forced = is_match("(?m)^Kernels: +portable \\(DSD_ISA asks for it").unwrap();
+    out.success().stdout(forced);
+    for command in [&["device_query"][..], &["inspect", "no/such.net"]] {
+        dsd()
+            .env("DSD_ISA", "nonsense")
+            .args(command)
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(is_match("^error: [^\n]*nonsense[^\n]*portable, avx2 or avx512\n$").unwrap());
+    }
+}
+
+#[test]
+fn time_prints_caffes_lines_and_a_table_or_json() {
+    let time = |more: &[&str]| {
+        let mut command = dsd();
+        command.args([
+            "time",
+            "-model",
+            "digits",
+            "-iterations",
+            "2",
+            "-threads",
+            "2",
+        ]);
+        command.args(more).assert().success()
+    };
+    let peak = r"Peak: [0-9.]+ GFLOP/s on one thread, [0-9.]+ on 2 \((portable|avx2|avx512)\)\n";
+    let lines = contains("Average Forward pass: ").and(contains("*** Benchmark ends ***"));
+    let head = is_match("^layer +type +forward ms +backward ms .* kernel\n").unwrap();
+    time(&[])
+        .stderr(lines.and(is_match(peak).unwrap()))
+        .stdout(head.and(is_match("\ntotal +[0-9.]+ .*\n$").unwrap()));
+    let out = time(&["-phase", "TEST", "-json"]).get_output().clone();
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    for key in ["forward_ms", "backward_ms", "batch", "layers", "isa"] {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+    assert_eq!(json["threads"], 2);
+    assert!(json["peak_gflops"].as_f64().unwrap() > 0.0);
+    let layers = json["layers"].as_array().unwrap();
+    assert!(layers.iter().any(|l| l["percent_of_peak"].is_number()));
+}
+
+#[test]
 fn a_failure_exits_with_1_and_is_one_line_that_names_the_file() {
     dsd()
         .args(["inspect", "no/such.net"])

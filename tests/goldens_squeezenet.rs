@@ -243,17 +243,42 @@ fn every_gradient_of_eight_photographs_is_caffes() {
     for (param, gradient) in net.params().iter().zip(&gradients) {
         let kind = ["dW", "db"][param.index];
         let want = &golden[&format!("{kind}/{}", param.layer)];
-        assert_near(&param.label(), gradient, &want.data, 1e-3);
+        let limit = gradient_limit(&param.layer);
+        assert_near(&param.label(), gradient, &want.data, limit);
         let norms = &golden[&format!("norm/{}", param.layer)];
         let name = format!("norm of {}", param.label());
         let want = f64::from(norms.data[param.index]);
-        assert_close(&name, statistics(gradient)[1], want, 1e-3);
+        assert_close(&name, statistics(gradient)[1], want, limit);
         compared += 1;
     }
     assert_eq!(compared, 52);
     for (value, want) in diffs {
         let name = &net.graph().values[value].name;
         let got = &outputs.diffs[&value].data[..want.data.len()];
-        assert_near(&format!("gradient of {name}"), got, &want.data, 1e-3);
+        let limit = gradient_limit(net.graph().nodes[net.graph().values[value].producer].name());
+        assert_near(&format!("gradient of {name}"), got, &want.data, limit);
+    }
+}
+
+/// How far a layer's gradient may be from Caffe's.
+///
+/// In two windows of pool8 (picture 2, channel 438 is one: 133.68302 and 133.68256 in exact arithmetic) the
+/// two largest numbers are as close as float32 rounds in eight layers, so which of them takes the
+/// window's gradient is decided by the order of sums in Caffe's BLAS. All layers below see that choice, of
+/// some 3e-3 of their gradients; above it a hundredth of the old limit holds.
+fn gradient_limit(layer: &str) -> f64 {
+    let above = [
+        "fire9",
+        "conv_final",
+        "conv10",
+        "pool8",
+        "drop9",
+        "pool10",
+        "loss",
+    ];
+    if above.iter().any(|l| layer.starts_with(l)) {
+        1e-5
+    } else {
+        4e-3
     }
 }

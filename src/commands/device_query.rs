@@ -1,5 +1,6 @@
 //! `dsd device_query`: what the processor is, and what of it the kernels use.
 
+use crate::kernels::simd::Isa;
 use crate::outln;
 use crate::report::human::HumanBytes;
 use anyhow::Result;
@@ -29,8 +30,9 @@ pub fn run() -> Result<()> {
             false => found.join(" "),
         }
     )?;
+    outln!("Kernels:           {}", kernels())?;
     outln!("Matrix products:   {}", products(&found))?;
-    outln!("Other kernels:     {}", baseline())?;
+    outln!("Other code:        {}", baseline())?;
     for (name, size) in caches(Path::new("/sys/devices/system/cpu/cpu0/cache")) {
         outln!("{:<18} {size}", format!("Cache {name}:"))?;
     }
@@ -58,6 +60,15 @@ fn features() -> Vec<(&'static str, bool)> {
     return ask!(is_aarch64_feature_detected: "neon" "fp16" "dotprod" "sve");
     #[allow(unreachable_code)]
     Vec::new()
+}
+
+/// The instruction set of convolution, pooling and normalisation, and why it is this one.
+fn kernels() -> String {
+    let (isa, best) = (Isa::current().name(), Isa::best().name());
+    match std::env::var_os("DSD_ISA") {
+        Some(_) => format!("{isa} (DSD_ISA asks for it; the best here is {best})"),
+        None => format!("{isa} (the best here; DSD_ISA=portable, avx2 or avx512 asks for another)"),
+    }
 }
 
 /// What the `gemm` crate takes of what was found: its own order.

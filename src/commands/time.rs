@@ -1,9 +1,14 @@
-//! `dsd time`: times every layer, with Caffe's lines.
+//! `dsd time`: times every layer, with Caffe's lines, and says how much of the machine's peak it gets.
+
+mod speed;
+mod times;
 
 use super::feed::{Opener, Synthetic};
 use super::nets::{self, Model};
 use crate::cli;
 use crate::info;
+use crate::kernels::peak::Peak;
+use crate::kernels::simd::Isa;
 use crate::layers::Mode;
 use crate::net::graph::Graph;
 use crate::net::{Net, Options, Pass, Timer};
@@ -14,15 +19,9 @@ use crate::report::{output, progress};
 use crate::solver::{DEFAULT_SEED, OpenData};
 use crate::tensor::Tensor;
 use anyhow::Result;
-use serde_json::json;
+use speed::Speeds;
 use std::time::Instant;
-
-/// The times of one layer, iteration by iteration, in milliseconds.
-#[derive(Clone, Debug, Default)]
-struct Times {
-    forward: Vec<f64>,
-    backward: Vec<f64>,
-}
+use times::{Measured, mean};
 
 /// Runs the command. In the TEST phase only forward is timed, on the net as `dsd test` runs it.
 pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
@@ -64,6 +63,8 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
         "Memory required: {}",
         HumanBytes(net.workspace_bytes(threads) as u64)
     );
+    let peak = Peak::measure(Isa::current());
+    info!("Peak: {peak}");
     let weights = nets::weights(&net, &args.weights, seed)?;
     let timer = Timer::new(&net);
     let batch = batches.next_batch()?;
@@ -91,75 +92,39 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
     info!("*** Benchmark begins ***");
     info!("Testing for {} iterations.", args.iterations);
     let bar = progress::bar("time", 0, args.iterations as u64);
-    let count = net.graph().nodes.len();
-    let mut layers = vec![Times::default(); count];
-    let mut whole = Times::default();
-    let mut totals = Vec::new();
+    let mut measured = Measured::new(net.graph().nodes.len());
     for i in 0..args.iterations {
         let started = Instant::now();
         once(&batch, i as u64 + 1, Some(&timer))?;
         let ms = started.elapsed().as_secs_f64() * 1e3;
-        totals.push(ms);
-        // Groups run side by side: what the threads spent together is scaled to the time that passed.
-        let spent: Vec<(f64, f64)> = (0..count).map(|k| timer.take(k)).collect();
-        let sum: f64 = spent.iter().map(|(f, b)| f + b).sum();
-        let scale = if sum > 0.0 { ms / sum } else { 0.0 };
-        for (times, (f, b)) in layers.iter_mut().zip(&spent) {
-            times.forward.push(f * scale);
-            times.backward.push(b * scale);
-        }
-        whole
-            .forward
-            .push(spent.iter().map(|s| s.0).sum::<f64>() * scale);
-        whole
-            .backward
-            .push(spent.iter().map(|s| s.1).sum::<f64>() * scale);
+        measured.add(ms, &timer);
         info!("Iteration: {} forward-backward time: {} ms.", i + 1, G(ms));
         bar.inc(1);
     }
     bar.finish_and_clear();
-    info!("Average time per layer: ");
-    for (node, times) in net.graph().nodes.iter().zip(&layers) {
-        info!(
-            "{:>10}\tforward: {} ms.",
-            node.name(),
-            G(mean(&times.forward))
-        );
-        info!(
-            "{:>10}\tbackward: {} ms.",
-            node.name(),
-            G(mean(&times.backward))
-        );
-    }
-    info!("Average Forward pass: {} ms.", G(mean(&whole.forward)));
-    info!("Average Backward pass: {} ms.", G(mean(&whole.backward)));
-    info!("Average Forward-Backward: {} ms.", G(mean(&totals)));
-    info!("Total Time: {} ms.", G(totals.iter().sum::<f64>()));
-    info!("*** Benchmark ends ***");
-    if args.json {
-        let rows: Vec<_> = net
-            .graph()
-            .nodes
-            .iter()
-            .zip(&layers)
-            .enumerate()
-            .map(|(i, (node, t))| {
-                json!({
-                    "name": node.name(),
-                    "forward_ms": median(&t.forward),
-                    "backward_ms": median(&t.backward),
-                    "kernel": net.kernel(i),
-                })
-            })
-            .collect();
-        output::json(&json!({
-            "forward_ms": median(&whole.forward),
-            "backward_ms": median(&whole.backward),
-            "batch": net.batch(),
-            "layers": rows,
-        }))?;
+    log(&net, &measured);
+    let speeds = Speeds::new(&net, &measured, options.backward, peak);
+    match args.json {
+        true => output::json(&speeds.json())?,
+        false => output::text(format_args!("{}", speeds.table()))?,
     }
     Ok(())
+}
+
+/// Caffe's lines.
+fn log(net: &Net, measured: &Measured) {
+    info!("Average time per layer: ");
+    for (node, times) in net.graph().nodes.iter().zip(&measured.layers) {
+        for (direction, ms) in [("forward", &times.forward), ("backward", &times.backward)] {
+            info!("{:>10}\t{direction}: {} ms.", node.name(), G(mean(ms)));
+        }
+    }
+    let (whole, totals) = (&measured.whole, &measured.totals);
+    info!("Average Forward pass: {} ms.", G(mean(&whole.forward)));
+    info!("Average Backward pass: {} ms.", G(mean(&whole.backward)));
+    info!("Average Forward-Backward: {} ms.", G(mean(totals)));
+    info!("Total Time: {} ms.", G(totals.iter().sum::<f64>()));
+    info!("*** Benchmark ends ***");
 }
 
 /// Another batch size for every data and Input layer.
@@ -173,19 +138,5 @@ fn set_batch(net: &mut NetParameter, batch: usize) {
                 *first = batch as i64;
             }
         }
-    }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]),
     }
 }

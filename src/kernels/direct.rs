@@ -7,12 +7,13 @@
 #![allow(unsafe_code)]
 
 use super::convolution::Convolution;
+use super::each_chunk;
 use super::im2col::{Axis, picture};
 use super::scratch::{self, Shared};
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
-use super::tile::{Out, Rows, outer, panel};
-use rayon::prelude::*;
+use super::team::for_each;
+use super::tile::{Lines, Out, Rows, outer, panel};
 use std::ops::Range;
 
 /// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
@@ -59,6 +60,12 @@ impl Direct {
             if axis.pad > axis.dilation * (axis.kernel - 1) {
                 return None;
             }
+        }
+        let flat = |a: &Axis| a.kernel == 1 && a.stride == 1;
+        if border == [0, 0] && flat(&h) && flat(&w) {
+            // One column: threads share it more evenly than rows.
+            (h.input, h.output) = (h.input * w.input, h.output * w.output);
+            w = Axis::ONE;
         }
         // Thin groups would leave most of a register empty.
         (outputs >= 8 || c.groups == 1).then_some(Self {
@@ -161,14 +168,14 @@ impl Direct {
         rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
     }
 
-    /// The output rows cut into strips: of cache size, and if `parallel` one for each thread at least.
+    /// The output rows cut into strips: of cache size, and if `parallel` equally many for each thread.
     fn strips(&self, parallel: bool) -> Vec<Range<usize>> {
         let bytes = 4 * self.strip_row(self.groups * self.channels) * self.h.stride;
-        let mut each = (STRIP / bytes.max(1)).max(1);
+        let each = (STRIP / bytes.max(1)).max(1);
+        let mut n = self.h.output.div_ceil(each);
         if parallel {
-            each = each.min(self.h.output.div_ceil(rayon::current_num_threads()));
+            n = n.next_multiple_of(rayon::current_num_threads());
         }
-        let n = self.h.output.div_ceil(each.max(1)).max(1);
         (0..n)
             .map(|i| self.h.output * i / n..self.h.output * (i + 1) / n)
             .filter(|r| !r.is_empty())
@@ -263,14 +270,9 @@ impl Direct {
                 }
             });
         };
-        if parallel {
-            let tasks: Vec<_> = (0..samples)
-                .flat_map(|n| strips.iter().map(move |s| (n, s)))
-                .collect();
-            tasks.into_par_iter().for_each(|(n, rows)| task(n, rows));
-        } else {
-            (0..samples).for_each(|n| strips.iter().for_each(|rows| task(n, rows)));
-        }
+        for_each(parallel, samples * strips.len(), |i| {
+            task(i / strips.len(), &strips[i % strips.len()]);
+        });
     }
 
     /// dW += dY·X over `samples` samples; dW in the order of the file. X is in `order`, dY is NHWC.
@@ -324,13 +326,9 @@ impl Direct {
         };
         for (g, dw) in dw.chunks_exact_mut(self.outputs * taps).enumerate() {
             let parts = each * 16 * taps;
-            if parallel {
-                dw.par_chunks_mut(parts)
-                    .enumerate()
-                    .for_each(|(i, dw)| task(g, i * each, dw));
-            } else {
-                task(g, 0, dw);
-            }
+            each_chunk(parallel, parts, dw, |start, dw| {
+                task(g, start / parts * each, dw);
+            });
         }
     }
 
@@ -523,13 +521,15 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                             let a = start.add(i * outer_step + j * inner_step);
                             let run = (b - from) * d.taps() + (i * inner_runs + j) * len;
                             outer::<L, M>(
-                                a,
-                                d.w.stride * pixel,
+                                (a, d.w.stride * pixel),
                                 len,
-                                dy,
-                                step,
-                                n,
+                                Lines {
+                                    start: dy,
+                                    step,
+                                    rows: n,
+                                },
                                 sum.add(run * 16),
+                                false,
                             );
                         }
                     }

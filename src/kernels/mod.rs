@@ -13,15 +13,16 @@ pub mod gemm;
 pub mod im2col;
 pub mod layout;
 pub mod lrn;
+pub mod matvec;
+pub mod peak;
 pub mod pooling;
 pub mod pooling_last;
 mod scratch;
 pub mod simd;
 pub mod stochastic;
+pub mod team;
 mod tile;
 mod winograd;
-
-use rayon::prelude::*;
 
 /// Elements of a slice that one task works on: large enough to pay for the task.
 pub const CHUNK: usize = 1 << 14;
@@ -34,15 +35,49 @@ pub fn each_chunk<T: Send>(
     out: &mut [T],
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
-    let chunk = chunk.max(1);
-    if parallel && out.len() > chunk {
-        out.par_chunks_mut(chunk)
-            .enumerate()
-            .for_each(|(i, part)| f(i * chunk, part));
-    } else {
-        out.chunks_mut(chunk)
-            .enumerate()
-            .for_each(|(i, part)| f(i * chunk, part));
+    let mut nothing = vec![(); out.len()];
+    each_pair_of_chunks(parallel, chunk, out, &mut nothing, |start, out, _| {
+        f(start, out)
+    });
+}
+
+/// [`each_chunk`] of two slices of equal length.
+pub fn each_pair_of_chunks<T: Send, U: Send>(
+    parallel: bool,
+    chunk: usize,
+    one: &mut [T],
+    two: &mut [U],
+    f: impl Fn(usize, &mut [T], &mut [U]) + Sync,
+) {
+    assert_eq!(one.len(), two.len());
+    let (chunk, n) = (chunk.max(1), one.len());
+    let (one, two) = (Start(one.as_mut_ptr()), Start(two.as_mut_ptr()));
+    team::for_each(parallel, n.div_ceil(chunk), |i| {
+        let start = i * chunk;
+        let len = chunk.min(n - start);
+        // SAFETY: piece i has the elements from i·chunk up to the next piece for itself, of slices that
+        // are borrowed until all pieces are done; their elements may go to other threads (`Send`).
+        #[allow(unsafe_code)]
+        let (one, two) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(one.get().add(start), len),
+                std::slice::from_raw_parts_mut(two.get().add(start), len),
+            )
+        };
+        f(start, one, two);
+    });
+}
+
+/// The start of a slice that pieces of work share.
+struct Start<T>(*mut T);
+
+// SAFETY: only `each_pair_of_chunks` uses the pointer, each thread for elements of its own.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Start<T> {}
+
+impl<T> Start<T> {
+    fn get(&self) -> *mut T {
+        self.0
     }
 }
 

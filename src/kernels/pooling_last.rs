@@ -9,11 +9,10 @@
 // The bodies are plain loops: the instruction set is that of the function they are inlined into.
 #![allow(clippy::extra_unused_type_parameters)]
 
-use super::each_chunk;
 use super::im2col::Axis;
 use super::pooling::{NONE, span};
 use super::simd::{Isa, Lanes, dispatch};
-use rayon::prelude::*;
+use super::{each_chunk, each_pair_of_chunks};
 use windows::{Segment, Windows, block, blocks, covering};
 
 /// The maximum of each window: `x` is [N, h.input, w.input, `channels`], `y` [N, h.output, w.output,
@@ -71,16 +70,9 @@ impl Windows {
             });
         };
         assert_eq!(y.len(), indices.len());
-        let part = |(i, (y, at)): (usize, (&mut [f32], &mut [u32]))| unsafe {
-            maxima_indices(self.isa, self, i * chunk, x, y, at)
-        };
-        if parallel && y.len() > chunk {
-            let parts = y.par_chunks_mut(chunk).zip(indices.par_chunks_mut(chunk));
-            parts.enumerate().for_each(part);
-        } else {
-            let parts = y.chunks_mut(chunk).zip(indices.chunks_mut(chunk));
-            parts.enumerate().for_each(part);
-        }
+        each_pair_of_chunks(parallel, chunk, y, indices, |start, y, at| unsafe {
+            maxima_indices(self.isa, self, start, x, y, at)
+        });
     }
 
     fn max_backward(&self, parallel: bool, dy: &[f32], indices: &[u32], dx: &mut [f32]) {

@@ -19,11 +19,7 @@ pub(super) struct Rows {
 
 /// acc[r] += Σ a[r, k] · b[k, 0..16] over all runs.
 #[inline(always)]
-pub(super) unsafe fn multiply<L: Lanes, const M: usize>(
-    a: Rows,
-    mut b: *const f32,
-    acc: &mut [L; M],
-) {
+unsafe fn multiply<L: Lanes, const M: usize>(a: Rows, mut b: *const f32, acc: &mut [L; M]) {
     unsafe {
         for (i, j) in (0..a.runs[0].0).flat_map(|i| (0..a.runs[1].0).map(move |j| (i, j))) {
             let p = a.start.add(i * a.runs[0].1 + j * a.runs[1].1);
@@ -56,7 +52,7 @@ pub(super) struct Out {
 }
 
 #[inline(always)]
-pub(super) unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
+unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
     unsafe {
         for r in 0..M {
             let mut v = acc[r];
@@ -97,55 +93,81 @@ unsafe fn one<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out) {
     }
 }
 
-/// `rows` rows of one panel of 16 columns.
+/// Calls `$f::<L, n>($args)` for `$n` of 1 to M; what is above M is not compiled.
+macro_rules! sized {
+    ($M:ident, $n:expr, $f:ident::<$L:ident>($($arg:expr),*)) => {
+        match $n {
+            1 => $f::<$L, 1>($($arg),*),
+            2 => $f::<$L, 2>($($arg),*),
+            3 => $f::<$L, 3>($($arg),*),
+            4 => $f::<$L, 4>($($arg),*),
+            5 if $M >= 5 => $f::<$L, 5>($($arg),*),
+            6 if $M >= 6 => $f::<$L, 6>($($arg),*),
+            7 if $M >= 7 => $f::<$L, 7>($($arg),*),
+            8 if $M >= 8 => $f::<$L, 8>($($arg),*),
+            9 if $M >= 9 => $f::<$L, 9>($($arg),*),
+            10 if $M >= 10 => $f::<$L, 10>($($arg),*),
+            11 if $M >= 11 => $f::<$L, 11>($($arg),*),
+            12 if $M >= 12 => $f::<$L, 12>($($arg),*),
+            n => unreachable!("a tile of {n} rows"),
+        }
+    };
+}
+
+/// `rows` rows of one panel of 16 columns, in tiles of nearly equal height: a thin last tile would leave
+/// the multipliers waiting for each other.
 #[inline(always)]
 pub(super) unsafe fn panel<L: Lanes, const M: usize>(
-    mut a: Rows,
+    a: Rows,
     b: *const f32,
-    mut out: Out,
+    out: Out,
     rows: usize,
 ) {
-    unsafe {
-        let mut left = rows;
-        while left >= M {
-            one::<L, M>(a, b, out);
-            a.start = a.start.add(M * a.row);
-            out.start = out.start.add(M * out.row);
-            left -= M;
-        }
-        while left >= 4 {
-            one::<L, 4>(a, b, out);
-            a.start = a.start.add(4 * a.row);
-            out.start = out.start.add(4 * out.row);
-            left -= 4;
-        }
-        match left {
-            3 => one::<L, 3>(a, b, out),
-            2 => one::<L, 2>(a, b, out),
-            1 => one::<L, 1>(a, b, out),
-            _ => {}
+    let tiles = rows.div_ceil(M);
+    for t in 0..tiles {
+        let (from, to) = (rows * t / tiles, rows * (t + 1) / tiles);
+        // SAFETY: as the caller says.
+        unsafe {
+            let a = Rows {
+                start: a.start.add(from * a.row),
+                ..a
+            };
+            let out = Out {
+                start: out.start.add(from * out.row),
+                ..out
+            };
+            sized!(M, to - from, one::<L>(a, b, out));
         }
     }
 }
 
-/// acc[i][0..16] += Σ over rows of a[row][i] · d[row][0..16], for M consecutive i.
+/// The right operand of an outer product: rows of 16 lanes, `step` floats apart.
+#[derive(Clone, Copy)]
+pub(super) struct Lines {
+    pub start: *const f32,
+    pub step: usize,
+    pub rows: usize,
+}
+
 #[inline(always)]
 unsafe fn outer_one<L: Lanes, const M: usize>(
     a: *const f32,
-    a_row: usize,
-    d: *const f32,
-    d_row: usize,
-    rows: usize,
+    a_step: usize,
+    d: Lines,
     out: *mut f32,
+    fresh: bool,
 ) {
+    // SAFETY: as the caller of `outer` says.
     unsafe {
         let mut acc = [L::zero(); M];
-        for i in 0..M {
-            acc[i] = L::load(out.add(16 * i));
+        if !fresh {
+            for i in 0..M {
+                acc[i] = L::load(out.add(16 * i));
+            }
         }
-        for r in 0..rows {
-            let v = L::load(d.add(r * d_row));
-            let p = a.add(r * a_row);
+        for r in 0..d.rows {
+            let v = L::load(d.start.add(r * d.step));
+            let p = a.add(r * a_step);
             for i in 0..M {
                 acc[i] = acc[i].mul_add(L::splat(*p.add(i)), v);
             }
@@ -156,32 +178,25 @@ unsafe fn outer_one<L: Lanes, const M: usize>(
     }
 }
 
-/// out[i][0..16] += Σ over rows of a[row][i]·d[row][0..16] for i in 0..n.
+/// out[i][0..16] += Σ over rows of a[row][i]·d[row][0..16] for i in 0..n; `fresh`: out holds nothing yet.
+///
+/// # Safety
+/// `a` has n floats in each row, `d` 16, `out` n·16; L's instruction set is there.
 #[inline(always)]
 pub(super) unsafe fn outer<L: Lanes, const M: usize>(
-    a: *const f32,
-    a_row: usize,
+    (a, a_step): (*const f32, usize),
     n: usize,
-    d: *const f32,
-    d_row: usize,
-    rows: usize,
+    d: Lines,
     out: *mut f32,
+    fresh: bool,
 ) {
-    unsafe {
-        let mut i = 0;
-        while i + M <= n {
-            outer_one::<L, M>(a.add(i), a_row, d, d_row, rows, out.add(16 * i));
-            i += M;
-        }
-        while i + 4 <= n {
-            outer_one::<L, 4>(a.add(i), a_row, d, d_row, rows, out.add(16 * i));
-            i += 4;
-        }
-        match n - i {
-            3 => outer_one::<L, 3>(a.add(i), a_row, d, d_row, rows, out.add(16 * i)),
-            2 => outer_one::<L, 2>(a.add(i), a_row, d, d_row, rows, out.add(16 * i)),
-            1 => outer_one::<L, 1>(a.add(i), a_row, d, d_row, rows, out.add(16 * i)),
-            _ => {}
+    let tiles = n.div_ceil(M);
+    for t in 0..tiles {
+        let (from, to) = (n * t / tiles, n * (t + 1) / tiles);
+        // SAFETY: as the caller says.
+        unsafe {
+            let (a, out) = (a.add(from), out.add(16 * from));
+            sized!(M, to - from, outer_one::<L>(a, a_step, d, out, fresh));
         }
     }
 }

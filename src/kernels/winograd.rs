@@ -8,11 +8,12 @@
 #![allow(unsafe_code)]
 
 use super::convolution::Convolution;
+use super::each_chunk;
 use super::im2col::picture;
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
-use super::tile::{Out, Rows, outer, panel};
-use rayon::prelude::*;
+use super::team::for_each;
+use super::tile::{Lines, Out, Rows, outer, panel};
 
 /// The sizes of a convolution that these kernels can do.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,9 @@ const OUT_BLOCK: usize = 64;
 
 /// Bytes of transformed input worked on at a time.
 const BLOCK: usize = 224 << 10;
+
+/// So few tiles are not shared out among the threads.
+const FEW_TILES: usize = 24;
 
 const G: [[f32; 3]; 6] = [
     [0.25, 0.0, 0.0],
@@ -87,11 +91,11 @@ impl Winograd {
         self.tiles().iter().product()
     }
 
-    /// Tiles worked on at a time: blocks of equal size, at least as many as `parts`.
+    /// Tiles worked on at a time: blocks of nearly equal size, equally many for each of `parts`.
     fn block(&self, parts: usize) -> usize {
-        let fit = (BLOCK / 4 / 36 / self.channels).clamp(12, 96) / 6 * 6;
-        let blocks = self.total().div_ceil(fit).max(parts);
-        self.total().div_ceil(blocks).next_multiple_of(6)
+        let fit = (BLOCK / 4 / 36 / self.channels).clamp(12, 96);
+        let blocks = self.total().div_ceil(fit).next_multiple_of(parts);
+        self.total().div_ceil(blocks)
     }
 
     fn scratch(&self, block: usize) -> usize {
@@ -172,39 +176,44 @@ impl Winograd {
         self.check(x.len(), y.len(), samples);
         assert!(packed.len() == self.packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.outputs));
-        let parts = if parallel {
+        // Few tiles: each thread takes some of the outputs, so that it reads only their weights.
+        let threads = if parallel {
             rayon::current_num_threads()
         } else {
             1
         };
+        let (parts, split) = match self.total() <= FEW_TILES {
+            true => (1, self.outputs.div_ceil(threads).next_multiple_of(16)),
+            false => (threads, self.outputs),
+        };
         let block = self.block(parts);
         let out = Shared::new(y);
-        let task = |(n, g, first): (usize, usize, usize)| {
+        let task = |(n, g, first, from): (usize, usize, usize, usize)| {
             let tiles = (first, block.min(self.total() - first));
+            let outputs = (from, (from + split).min(self.outputs));
             scratch::with(self.scratch(block), |scratch| {
                 let bias = bias.map_or(std::ptr::null(), |b| b[g * self.outputs..].as_ptr());
                 let u = packed[g * self.one()..].as_ptr();
-                // SAFETY: sizes asserted above; each task writes its own tiles of its own sample.
+                // SAFETY: sizes asserted above; each task writes its own outputs of its own tiles.
                 unsafe {
                     let y = out.get().add(n * self.output() + g * self.outputs);
                     let x = x.as_ptr().add(n * self.input() + g * self.channels);
-                    forward(isa, self, x, u, bias, relu, y, tiles, scratch.as_mut_ptr());
+                    let scratch = scratch.as_mut_ptr();
+                    forward(isa, self, x, u, bias, relu, y, tiles, outputs, scratch);
                 }
             });
         };
-        let tasks = (0..samples).flat_map(|n| {
-            (0..self.groups).flat_map(move |g| {
-                (0..self.total())
-                    .step_by(block)
-                    .map(move |first| (n, g, first))
+        let tasks: Vec<_> = (0..samples)
+            .flat_map(|n| {
+                (0..self.groups).flat_map(move |g| {
+                    (0..self.total()).step_by(block).flat_map(move |first| {
+                        let from = (0..self.outputs).step_by(split);
+                        from.map(move |from| (n, g, first, from))
+                    })
+                })
             })
-        });
-        if parallel {
-            let tasks: Vec<_> = tasks.collect();
-            tasks.into_par_iter().for_each(task);
-        } else {
-            tasks.for_each(task);
-        }
+            .collect();
+        for_each(parallel, tasks.len(), |i| task(tasks[i]));
     }
 
     /// dW += the gradient over `samples` samples; dW[outputs][channels][3][3].
@@ -220,20 +229,22 @@ impl Winograd {
         self.check(x.len(), dy.len(), samples);
         let each = self.channels * 9;
         assert_eq!(dw.len(), self.groups * self.outputs * each);
+        if samples == 0 {
+            return;
+        }
         let block = self.block(1);
         let task = |g: usize, first: usize, dw: &mut [f32]| {
             let outputs = (first, dw.len() / each);
             let sums = 36 * outputs.1 * self.channels;
             scratch::with(sums + self.scratch(block), |scratch| {
                 let (du, scratch) = scratch.split_at_mut(sums);
-                du.fill(0.0);
                 for n in 0..samples {
                     // SAFETY: sizes asserted above.
                     unsafe {
                         let x = x.as_ptr().add(n * self.input() + g * self.channels);
                         let dy = dy.as_ptr().add(n * self.output() + g * self.outputs);
                         let (du, scratch) = (du.as_mut_ptr(), scratch.as_mut_ptr());
-                        weights(isa, self, x, dy, du, outputs, block, scratch);
+                        weights(isa, self, x, dy, du, outputs, block, scratch, n == 0);
                     }
                 }
                 // SAFETY: du holds the outputs of dw, which are whole blocks of 16.
@@ -241,15 +252,15 @@ impl Winograd {
             });
         };
         for (g, dw) in dw.chunks_exact_mut(self.outputs * each).enumerate() {
-            if parallel {
-                let parts = rayon::current_num_threads();
-                let outputs = self.outputs.div_ceil(parts).next_multiple_of(16);
-                dw.par_chunks_mut(outputs * each)
-                    .enumerate()
-                    .for_each(|(i, dw)| task(g, i * outputs, dw));
+            let parts = if parallel {
+                rayon::current_num_threads()
             } else {
-                task(g, 0, dw);
-            }
+                1
+            };
+            let outputs = self.outputs.div_ceil(parts).next_multiple_of(16);
+            each_chunk(parallel, outputs * each, dw, |start, dw| {
+                task(g, start / each, dw);
+            });
         }
     }
 }
@@ -452,6 +463,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
     relu: bool,
     out: *mut f32,
     tiles: (usize, usize),
+    outputs: (usize, usize),
     scratch: *mut f32,
 ) {
     unsafe {
@@ -464,9 +476,9 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
         let upanel = blocks16 * g.channels * 16;
         {
             transform_input::<L>(g, input, first, n, v, block);
-            let mut ob = 0;
-            while ob < g.outputs {
-                let width = OUT_BLOCK.min(g.outputs - ob);
+            let mut ob = outputs.0;
+            while ob < outputs.1 {
+                let width = OUT_BLOCK.min(outputs.1 - ob);
                 let mplane = block * width;
                 for e in 0..36 {
                     for b in 0..width / 16 {
@@ -535,7 +547,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
 dispatch! {
     /// Some tiles of one sample.
     unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, relu: bool, out: *mut f32,
-        tiles: (usize, usize), scratch: *mut f32) = forward_body
+        tiles: (usize, usize), outputs: (usize, usize), scratch: *mut f32) = forward_body
 }
 
 /// dU[36][O/16][C][16] += Σ tiles V ⊗ (A dY Aᵀ).
@@ -548,6 +560,7 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
     outputs: (usize, usize),
     block: usize,
     scratch: *mut f32,
+    fresh: bool,
 ) {
     unsafe {
         let [down, across] = g.tiles();
@@ -597,13 +610,15 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                     for b in 0..width / 16 {
                         let o = du.add(e * upanel + (ob / 16 + b) * g.channels * 16);
                         outer::<L, M>(
-                            v.add(e * block * g.channels),
+                            (v.add(e * block * g.channels), g.channels),
                             g.channels,
-                            g.channels,
-                            m.add(e * mplane + b * 16),
-                            width,
-                            n,
+                            Lines {
+                                start: m.add(e * mplane + b * 16),
+                                step: width,
+                                rows: n,
+                            },
                             o,
+                            fresh && first == 0,
                         );
                     }
                 }
@@ -616,5 +631,5 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
 
 dispatch! {
     /// One sample's share of dU for outputs.1 outputs from outputs.0 on.
-    unsafe fn weights(g: &Winograd, input: *const f32, dy: *const f32, du: *mut f32, outputs: (usize, usize), block: usize, scratch: *mut f32) = weights_body
+    unsafe fn weights(g: &Winograd, input: *const f32, dy: *const f32, du: *mut f32, outputs: (usize, usize), block: usize, scratch: *mut f32, fresh: bool) = weights_body
 }

@@ -3,6 +3,7 @@
 
 use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if, take};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
+use crate::kernels::matvec;
 use crate::proto::caffe::{InnerProductParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -90,10 +91,15 @@ impl Layer for InnerProduct {
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (m, n, k) = self.sizes(&f.bottoms[0].shape)?;
-        let x = Mat::new(f.bottoms[0].data, m, k);
-        let w = self.weights(f.params[0].data, n, k);
         let y = &mut *f.tops[0].data;
         let bias = f.params.get(1);
+        if m <= matvec::MOST && !self.param.transpose() {
+            let (x, w) = (f.bottoms[0].data, f.params[0].data);
+            matvec::inner_products(f.parallel, m, x, w, bias.map(|b| b.data), y);
+            return Ok(());
+        }
+        let x = Mat::new(f.bottoms[0].data, m, k);
+        let w = self.weights(f.params[0].data, n, k);
         if let Some(b) = bias {
             y.chunks_exact_mut(n)
                 .for_each(|row| row.copy_from_slice(b.data));

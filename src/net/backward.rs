@@ -240,15 +240,9 @@ impl Net {
             return;
         };
         let shape = self.group_shape(t, rows.len(), &work.actual);
-        let diff = self.part_mut(t, shape.clone(), &mut work.diffs[s]);
-        let (pitch, channels) = (diff.pitch().max(1), diff.shape.dim(1));
+        let mut diff = self.part_mut(t, shape.clone(), &mut work.diffs[s]);
         if !work.written[t] {
-            if diff.data.len() == shape.count() {
-                diff.data.fill(0.0);
-            } else {
-                let pixels = diff.data.chunks_mut(pitch);
-                pixels.for_each(|p| p[..channels].fill(0.0));
-            }
+            diff.rows_mut().for_each(|row| row.fill(0.0));
             work.written[t] = true;
         }
         let weight = self.loss_weights[t];

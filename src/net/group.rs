@@ -349,6 +349,9 @@ impl Net {
             if parallel && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
+            let relu = form.chains[i]
+                .iter()
+                .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu()));
             let mut updates = Vec::new();
             let result = {
                 let mut tops: Vec<ViewMut> = node
@@ -367,9 +370,7 @@ impl Net {
                     tops: &mut tops,
                     keep: &mut keeps[i],
                     prepared: ready[i].as_ref(),
-                    relu: form.chains[i]
-                        .iter()
-                        .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu())),
+                    relu: relu && !pass.check_finite,
                     random: pass.random.branch(i as u64),
                     first: rows.start,
                     parallel,
@@ -388,12 +389,14 @@ impl Net {
                     tops[0].data.iter_mut().for_each(|v| *v /= normalisers[i]);
                 }
                 if result.is_ok() && pass.check_finite {
-                    let bad = tops
-                        .iter()
-                        .position(|t| t.data.iter().any(|v| !v.is_finite()));
+                    let bad = tops.iter().position(|t| t.values().any(|v| !v.is_finite()));
                     if let Some(k) = bad {
                         let name = &self.graph.values[node.tops[k]].name;
                         bail!("{}: its output '{name}' is not finite", self.graph.place(i));
+                    }
+                    // Only now: an infinite number below 0 would have become 0.
+                    for row in tops[0].rows_mut().filter(|_| relu) {
+                        crate::kernels::elementwise::relu(false, 0.0, row);
                     }
                 }
                 result

@@ -180,7 +180,8 @@ impl Net {
         };
         let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
-        let groups = plan::groups(rows, whole.is_some());
+        let values = registry.params.iter().map(|p| p.shape.count()).sum();
+        let groups = plan::groups(rows, values, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
         let form = form::form(&graph, &layers, &shapes, backward);
         let counts: Vec<usize> = (0..shapes.len())

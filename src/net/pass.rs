@@ -5,6 +5,7 @@ use super::group::{Captured, Grads, Piece, Work, zero_grads};
 use super::plan::Gather;
 use super::ready::Set;
 use super::{Net, Weights};
+use crate::kernels::team;
 use crate::random::{Purpose, Random};
 use crate::tensor::Tensor;
 use anyhow::{Result, bail};
@@ -164,7 +165,11 @@ impl Net {
             captured: &captured,
             backward,
         };
-        let grads = run.tree(0, self.plan.groups.len())?;
+        let grads = match self.plan.groups.len() {
+            // The threads share the work inside each layer.
+            1 => team::with(|| run.leaf(0))?,
+            n => run.tree(0, n)?,
+        };
         let mut outputs = Outputs::default();
         let mut parts: Vec<Captured> = captured
             .into_iter()

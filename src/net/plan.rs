@@ -12,6 +12,13 @@ use std::ops::Range;
 /// decides the order in which gradients are added.
 const MAX_GROUPS: usize = 16;
 
+/// So many where the parameters are more than [`HEAVY`]: each group reads them all, and has a gradient
+/// of their size.
+const MAX_HEAVY_GROUPS: usize = 4;
+
+/// Parameters that no cache holds.
+const HEAVY: usize = 8 << 20;
+
 /// Where a value's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
@@ -119,12 +126,17 @@ pub(crate) fn needs(
     needs
 }
 
-/// The groups of a batch of `rows`.
-pub(crate) fn groups(rows: usize, whole: bool) -> Vec<Range<usize>> {
+/// The groups of a batch of `rows` in a net of so many `params`.
+pub(crate) fn groups(rows: usize, params: usize, whole: bool) -> Vec<Range<usize>> {
     if whole {
         return std::iter::once(0..rows).collect();
     }
-    let size = rows.div_ceil(MAX_GROUPS).max(1);
+    let most = if params > HEAVY {
+        MAX_HEAVY_GROUPS
+    } else {
+        MAX_GROUPS
+    };
+    let size = rows.div_ceil(most).max(1);
     (0..rows)
         .step_by(size)
         .map(|a| a..(a + size).min(rows))

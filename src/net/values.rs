@@ -42,6 +42,24 @@ impl FromIterator<Tensor> for Weights {
     }
 }
 
+impl<'a> IntoIterator for &'a Weights {
+    type Item = &'a Tensor;
+    type IntoIter = std::slice::Iter<'a, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.tensors.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Weights {
+    type Item = &'a mut Tensor;
+    type IntoIter = std::slice::IterMut<'a, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
 impl Deref for Weights {
     type Target = Vec<Tensor>;
 
