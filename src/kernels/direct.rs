@@ -452,6 +452,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     row: d.w.stride * pixel,
                     runs,
                     len,
+                    far: b % d.blocks() == 0,
                 };
                 let out = Out {
                     start: y.add(row * d.out_row() + g * d.outputs + first),
@@ -465,7 +466,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     relu,
                     add: false,
                 };
-                panel::<L, M>(a, packed.add(b * d.taps() * 16), out, width);
+                panel::<L, M>(a, packed.add(b * d.taps() * 16), out, width, row == 0);
             }
         }
     }

@@ -34,6 +34,12 @@ pub unsafe trait Lanes: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// max(self, 0), with NaN kept.
     unsafe fn relu(self) -> Self;
+    /// Asks the first-level cache for the line at `p`, which may be anywhere.
+    #[inline(always)]
+    fn prefetch(_p: *const f32) {}
+    /// Asks the second-level cache for it.
+    #[inline(always)]
+    fn prefetch_far(_p: *const f32) {}
 }
 
 /// Plain Rust.
@@ -111,6 +117,16 @@ mod x86 {
     unsafe impl Lanes for Avx2 {
         const ROWS: usize = 6;
         #[inline(always)]
+        fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_far(p: *const f32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
+        #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
         }
@@ -170,6 +186,16 @@ mod x86 {
     // SAFETY: the caller has AVX-512F, as the trait demands; loads and stores are unaligned.
     unsafe impl Lanes for Avx512 {
         const ROWS: usize = 12;
+        #[inline(always)]
+        fn prefetch(p: *const f32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+        #[inline(always)]
+        fn prefetch_far(p: *const f32) {
+            // SAFETY: a prefetch of any address is harmless.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
         #[inline(always)]
         unsafe fn zero() -> Self {
             unsafe { Self(_mm512_setzero_ps()) }

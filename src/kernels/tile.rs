@@ -15,16 +15,35 @@ pub(super) struct Rows {
     pub runs: [(usize, usize); 2],
     /// Elements of a run.
     pub len: usize,
+    /// Whether the rows come from far, so that the cache shall be asked for the next ones.
+    pub far: bool,
 }
 
-/// acc[r] += Σ a[r, k] · b[k, 0..16] over all runs.
+/// acc[r] += Σ a[r, k] · b[k, 0..16] over all runs. With AHEAD the cache is asked for the panel behind b
+/// meanwhile, and for the rows behind a's if those are far.
 #[inline(always)]
-unsafe fn multiply<L: Lanes, const M: usize>(a: Rows, mut b: *const f32, acc: &mut [L; M]) {
+unsafe fn multiply<L: Lanes, const M: usize, const AHEAD: bool>(
+    a: Rows,
+    mut b: *const f32,
+    acc: &mut [L; M],
+) {
+    // SAFETY: as the caller says.
     unsafe {
+        let panel = 16 * a.runs[0].0 * a.runs[1].0 * a.len;
         for (i, j) in (0..a.runs[0].0).flat_map(|i| (0..a.runs[1].0).map(move |j| (i, j))) {
             let p = a.start.add(i * a.runs[0].1 + j * a.runs[1].1);
+            if a.far && i == 0 && j == 0 {
+                for r in M..2 * M {
+                    for k in (0..a.len).step_by(16) {
+                        L::prefetch(p.wrapping_add(r * a.row + k));
+                    }
+                }
+            }
             for k in 0..a.len {
                 let v = L::load(b);
+                if AHEAD {
+                    L::prefetch_far(b.wrapping_add(panel));
+                }
                 b = b.add(16);
                 for r in 0..M {
                     acc[r] = acc[r].mul_add(L::splat(*p.add(r * a.row + k)), v);
@@ -85,10 +104,13 @@ unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
 }
 
 #[inline(always)]
-unsafe fn one<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out) {
+unsafe fn one<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out, ahead: bool) {
     unsafe {
         let mut acc = [L::zero(); M];
-        multiply::<L, M>(a, b, &mut acc);
+        match ahead {
+            true => multiply::<L, M, true>(a, b, &mut acc),
+            false => multiply::<L, M, false>(a, b, &mut acc),
+        }
         finish::<L, M>(&acc, out);
     }
 }
@@ -115,13 +137,14 @@ macro_rules! sized {
 }
 
 /// `rows` rows of one panel of 16 columns, in tiles of nearly equal height: a thin last tile would leave
-/// the multipliers waiting for each other.
+/// the multipliers waiting for each other. `ahead`: the panel behind `b` is the next to be used.
 #[inline(always)]
 pub(super) unsafe fn panel<L: Lanes, const M: usize>(
     a: Rows,
     b: *const f32,
     out: Out,
     rows: usize,
+    ahead: bool,
 ) {
     let tiles = rows.div_ceil(M);
     for t in 0..tiles {
@@ -136,7 +159,7 @@ pub(super) unsafe fn panel<L: Lanes, const M: usize>(
                 start: out.start.add(from * out.row),
                 ..out
             };
-            sized!(M, to - from, one::<L>(a, b, out));
+            sized!(M, to - from, one::<L>(a, b, out, ahead && t == 0));
         }
     }
 }

@@ -129,7 +129,8 @@ impl Winograd {
         self.out[0] * self.out[1] * self.y_pitch
     }
 
-    /// [group] U[36][outputs/16][channels][16] = G g Gᵀ of w[outputs][channels][9], or with `turned` of
+    /// [group][outputs/64] U[36][4][channels][16] = G g Gᵀ of w[outputs][channels][9], in the order in which
+    /// `forward` reads it (the last block of outputs may be narrower); or with `turned` of
     /// the weights of the transposed convolution, whose file this is.
     pub fn pack(&self, isa: Isa, w: &[f32], turned: bool, packed: &mut Vec<f32>) {
         let (channels, plane) = (self.channels, self.outputs * self.channels);
@@ -153,8 +154,11 @@ impl Winograd {
                             g[16 * if turned { 8 - e } else { e } + lane] = *v;
                         }
                     }
-                    let at = (first / 16 * channels + c) * 16;
-                    // SAFETY: the last element is 16 lanes before the end of the 36 planes.
+                    let block = first / OUT_BLOCK * OUT_BLOCK;
+                    let width = OUT_BLOCK.min(self.outputs - block);
+                    let at = 36 * block * channels + ((first - block) / 16 * channels + c) * 16;
+                    let plane = width * channels;
+                    // SAFETY: the last element is 16 lanes before the end of the block's 36 planes.
                     unsafe { pack_one(isa, g.as_ptr(), u.as_mut_ptr().add(at), plane) };
                 }
             }
@@ -183,7 +187,10 @@ impl Winograd {
             1
         };
         let (parts, split) = match self.total() <= FEW_TILES {
-            true => (1, self.outputs.div_ceil(threads).next_multiple_of(16)),
+            true => (
+                1,
+                self.outputs.div_ceil(threads).next_multiple_of(OUT_BLOCK),
+            ),
             false => (threads, self.outputs),
         };
         let block = self.block(parts);
@@ -472,8 +479,6 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
         let across = g.tiles()[1];
         let v = scratch;
         let m = scratch.add(36 * block * g.channels);
-        let blocks16 = g.outputs / 16;
-        let upanel = blocks16 * g.channels * 16;
         {
             transform_input::<L>(g, input, first, n, v, block);
             let mut ob = outputs.0;
@@ -487,8 +492,9 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                             row: g.channels,
                             runs: [(1, 0); 2],
                             len: g.channels,
+                            far: false,
                         };
-                        let w = u.add(e * upanel + (ob / 16 + b) * g.channels * 16);
+                        let w = u.add((36 * ob + e * width + b * 16) * g.channels);
                         let o = Out {
                             start: m.add(e * mplane + b * 16),
                             row: width,
@@ -497,7 +503,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                             relu: false,
                             add: false,
                         };
-                        panel::<L, M>(a, w, o, n);
+                        panel::<L, M>(a, w, o, n, true);
                     }
                 }
                 for t in 0..n {
