@@ -1,5 +1,6 @@
 //! Loops over single elements and rows.
 
+use super::simd::{Isa, Lanes, dispatch};
 use super::{CHUNK, each_chunk};
 
 /// x ← max(x, 0) + `slope`·min(x, 0).
@@ -25,6 +26,35 @@ pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]
             *d *= if *v > 0.0 { 1.0 } else { slope };
         }
     });
+}
+
+/// [`relu_backward`] with slope 0 for `channels` values at the start of every `pitch`.
+#[allow(unsafe_code)]
+pub fn relu_backward_slices(pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) {
+    assert!(value.len() == diff.len() && channels <= pitch);
+    // SAFETY: the instruction set is there; the code is safe otherwise.
+    unsafe { mask(Isa::current(), pitch, channels, value, diff) }
+}
+
+#[inline(always)]
+#[allow(unsafe_code, clippy::extra_unused_type_parameters)]
+unsafe fn mask_body<L: Lanes, const M: usize>(
+    pitch: usize,
+    channels: usize,
+    value: &[f32],
+    diff: &mut [f32],
+) {
+    for (v, d) in value.chunks(pitch).zip(diff.chunks_mut(pitch)) {
+        for (d, v) in d[..channels].iter_mut().zip(&v[..channels]) {
+            *d *= if *v > 0.0 { 1.0 } else { 0.0 };
+        }
+    }
+}
+
+dispatch! {
+    /// The loop of [`relu_backward_slices`].
+    #[allow(unsafe_code)]
+    unsafe fn mask(pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) = mask_body
 }
 
 /// y ← `a`·x.

@@ -4,7 +4,7 @@ use super::group::{Captured, Grads, Piece, Work, add, copy, turn};
 use super::pass::{Pass, Timer};
 use super::ready::Set;
 use super::{Net, Weights};
-use crate::kernels::elementwise::relu_backward;
+use crate::kernels::elementwise::{relu_backward, relu_backward_slices};
 use crate::layers::Backward;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Tensor, View, ViewMut};
@@ -51,6 +51,11 @@ impl Net {
             let started = pass.timer.map(|_| Instant::now());
             for &t in &node.tops {
                 self.start_diff(pass, t, &rows, work);
+            }
+            if form.absorbed[i].is_none() {
+                self.mask_by_relu(i, parallel, &rows, work);
+            }
+            for &t in &node.tops {
                 self.capture_diff(pass, t, &rows, work, captured);
             }
             for (k, &v) in node.bottoms.iter().enumerate() {
@@ -63,7 +68,6 @@ impl Net {
             if form.absorbed[i].is_some() || form.free[i] {
                 continue;
             }
-            self.mask_by_relu(i, parallel, &rows, work);
             let Work {
                 slots,
                 diffs,
@@ -82,7 +86,7 @@ impl Net {
                     continue;
                 };
                 let count = self.group_shape(v, rows.len(), actual).count();
-                let (turned, add) = (form.turns[i][k], written[v]);
+                let (turned, add) = (form.turns_diff[i][k], written[v]);
                 let mut buffer = if turned {
                     turned_diffs.pop().unwrap_or_default()
                 } else if add {
@@ -228,9 +232,7 @@ impl Net {
             return;
         }
         let (pitch, channels) = (y.pitch(), y.shape.dim(1));
-        for (y, d) in y.data.chunks(pitch).zip(diff.data.chunks_mut(pitch)) {
-            relu_backward(false, 0.0, &y[..channels], &mut d[..channels]);
-        }
+        relu_backward_slices(pitch, channels, y.data, diff.data);
     }
 
     /// Makes the gradient of top `t` complete: the loss weight, what was put on it from outside, or

@@ -13,6 +13,8 @@ pub(crate) struct Form {
     pub pixels: Vec<bool>,
     /// For every layer and bottom: whether it must be turned into the layer's layout first.
     pub turns: Vec<Vec<bool>>,
+    /// For every layer and bottom: whether its gradient, which comes in the layer's layout, must be turned.
+    pub turns_diff: Vec<Vec<bool>>,
     /// How each value lies.
     pub layouts: Vec<Layout>,
     /// The value of whose channels a value is a part, and its first channel there.
@@ -48,6 +50,7 @@ pub(crate) fn form(
     let mut form = Form {
         pixels: vec![false; nodes],
         turns: vec![Vec::new(); nodes],
+        turns_diff: vec![Vec::new(); nodes],
         layouts: vec![Layout::Planes; values],
         slices: vec![None; values],
         absorbed: vec![None; nodes],
@@ -71,12 +74,11 @@ pub(crate) fn form(
         for &t in node.tops.iter().filter(|_| pixels) {
             form.layouts[t] = Layout::pixels(&shapes[t]);
         }
-        let turns = |&v: &ValueId| {
-            form.layouts[v].is_pixels() != pixels
-                && !is_trivial(&shapes[v])
-                && !(pixels && layer.takes_planes())
-        };
-        form.turns[i] = node.bottoms.iter().map(turns).collect();
+        let other = |&v: &ValueId| form.layouts[v].is_pixels() != pixels && !is_trivial(&shapes[v]);
+        let others: Vec<bool> = node.bottoms.iter().map(other).collect();
+        let takes = pixels && layer.takes_planes();
+        form.turns[i] = others.iter().map(|other| *other && !takes).collect();
+        form.turns_diff[i] = others;
     }
     for i in 0..nodes {
         absorb(graph, layers, shapes, backward, i, &mut form);
