@@ -10,7 +10,7 @@ mod common;
 use common::{Around, best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
-use dsd::kernels::channels_last::{ChannelsLast, Order, Packed};
+use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use dsd::kernels::convolution::Convolution;
 use dsd::kernels::im2col::Axis;
 use dsd::kernels::peak::Peak;
@@ -99,7 +99,11 @@ fn convolution(
     };
     let mut y = vec![0.0; dy.len()];
     measure(0, "forward", &mut || {
-        kernel.forward(false, 1, &x, &packed, true, &mut y);
+        let relu = Then {
+            relu: true,
+            add: false,
+        };
+        kernel.forward(false, 1, &x, &packed, relu, &mut y);
     });
     let mut dw = vec![0.0; w.len()];
     measure(1, "gradient of weights", &mut || {

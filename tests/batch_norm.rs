@@ -25,6 +25,7 @@ fn net(layers: &str) -> Result<Net> {
     let options = Options {
         backward: true,
         force_backward: true,
+        every_blob: true,
         gradient_targets: Vec::new(),
     };
     Net::new(graph, &[shape()], &options)

@@ -155,5 +155,7 @@ fn fusion_happens() {
     assert_eq!(kernel("left_bn"), "in left");
     assert_eq!(kernel("right_scale"), "in right");
     assert_eq!(kernel("right_relu"), "in right");
+    assert_eq!(kernel("sum"), "in right2");
+    assert_eq!(kernel("sum_relu"), "in right2");
     assert!(kernel("right2").starts_with("direct"));
 }

@@ -113,6 +113,7 @@ fn check(prototxt: &Path, train: bool) -> Result<Vec<f64>> {
     let options = Options {
         backward,
         force_backward: true,
+        every_blob: true,
         gradient_targets: part("topdiff/").map(|(k, _)| k).collect(),
     };
     let net = Net::new(graph, &shapes, &options)?;

@@ -37,7 +37,11 @@ pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
         shapes,
         mut batches,
     } = opener.open(&graph, 0)?;
-    let net = Net::new(graph, &shapes, &Options::default())?;
+    let options = Options {
+        every_blob: true,
+        ..Default::default()
+    };
+    let net = Net::new(graph, &shapes, &options)?;
     let wanted = wanted(&net, &args.blobs)?;
     // Opened before the work begins: what cannot be written shows at once.
     let mut store = Store::open(args, &wanted, &net)?;

@@ -52,6 +52,7 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
     let options = Options {
         backward,
         force_backward: backward,
+        every_blob: true,
         gradient_targets: top_diffs.keys().cloned().collect(),
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();

@@ -12,6 +12,7 @@ pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
 use super::scratch;
 use super::simd::Isa;
+pub use super::tile::Then;
 use super::winograd::Winograd;
 
 /// A convolution that runs channels last.
@@ -91,23 +92,23 @@ impl ChannelsLast {
         }
     }
 
-    /// Y = W·X + b for `samples` samples, then negative numbers to 0 if `relu`.
+    /// Y = W·X + b for `samples` samples, and what `then` says.
     pub fn forward(
         &self,
         parallel: bool,
         samples: usize,
         x: &[f32],
         packed: &Packed,
-        relu: bool,
+        then: Then,
         y: &mut [f32],
     ) {
         let (isa, w, bias) = (self.isa, &packed.forward, packed.bias.as_deref());
         match &self.winograd {
-            Some(kernel) => kernel.forward(isa, parallel, x, w, bias, relu, samples, y),
+            Some(kernel) => kernel.forward(isa, parallel, x, w, bias, then, samples, y),
             None => {
                 let x = (x, self.order);
                 self.direct
-                    .forward(isa, parallel, x, w, bias, relu, samples, y);
+                    .forward(isa, parallel, x, w, bias, then, samples, y);
             }
         }
     }
@@ -152,11 +153,11 @@ impl ChannelsLast {
         let (isa, w) = (self.isa, &packed.backward);
         if let Some(kernel) = &self.winograd {
             let kernel = kernel.transposed();
-            return kernel.forward(isa, parallel, dy, w, None, false, samples, dx);
+            return kernel.forward(isa, parallel, dy, w, None, Then::default(), samples, dx);
         }
         if let Some(direct) = self.direct.transposed() {
             let dy = (dy, Order::Nhwc);
-            return direct.forward(isa, parallel, dy, w, None, false, samples, dx);
+            return direct.forward(isa, parallel, dy, w, None, Then::default(), samples, dx);
         }
         // Strided windows: by columns, in planes.
         let c = &self.sizes;

@@ -13,7 +13,7 @@ use super::scratch::{self, Shared};
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
 use super::team::for_each;
-use super::tile::{Lines, Out, Rows, outer, panel};
+use super::tile::{Lines, Out, Rows, Then, outer, panel};
 use std::ops::Range;
 
 /// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
@@ -233,8 +233,8 @@ impl Direct {
         }
     }
 
-    /// Y = W·X + b for each of `samples` samples, then negative numbers to 0 if `relu`. `bias` has a
-    /// multiple of 16 elements a group. X is in `order`, Y is NHWC.
+    /// Y = W·X + b for each of `samples` samples, and what `then` says. `bias` has a multiple of 16 elements
+    /// a group. X is in `order`, Y is NHWC.
     pub fn forward(
         &self,
         isa: Isa,
@@ -242,7 +242,7 @@ impl Direct {
         (x, order): (&[f32], Order),
         packed: &[f32],
         bias: Option<&[f32]>,
-        relu: bool,
+        then: Then,
         samples: usize,
         y: &mut [f32],
     ) {
@@ -254,7 +254,7 @@ impl Direct {
             return;
         }
         if self.border != [0, 0] {
-            self.fill_border(bias, relu, y);
+            self.fill_border(bias, then, y);
         }
         let strips = self.strips(parallel);
         let out = Shared::new(y);
@@ -266,7 +266,7 @@ impl Direct {
                     let y = out.get().add(n * whole + self.row_at(rows.start));
                     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
                     let strip = (strip.as_ptr(), self.pixel(order));
-                    forward(isa, self, strip, packed.as_ptr(), bias, relu, y, rows.len());
+                    forward(isa, self, strip, packed.as_ptr(), bias, then, y, rows.len());
                 }
             });
         };
@@ -366,7 +366,7 @@ impl Direct {
         (y + self.border[0]) * self.out_row() + self.border[1] * self.y_pitch
     }
 
-    fn fill_border(&self, bias: Option<&[f32]>, relu: bool, y: &mut [f32]) {
+    fn fill_border(&self, bias: Option<&[f32]>, then: Then, y: &mut [f32]) {
         let height = self.h.output + 2 * self.border[0];
         let width = self.w.output + 2 * self.border[1];
         for (i, pixel) in y.chunks_mut(self.y_pitch).enumerate() {
@@ -384,7 +384,8 @@ impl Direct {
             {
                 let at = o / self.outputs * self.blocks() * 16 + o % self.outputs;
                 let b = bias.map_or(0.0, |b| b[at]);
-                *y = if relu && b < 0.0 { 0.0 } else { b };
+                let sum = if then.add { *y + b } else { b };
+                *y = if then.relu && sum < 0.0 { 0.0 } else { sum };
             }
         }
     }
@@ -436,7 +437,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
     (strip, pixel): (*const f32, usize),
     packed: *const f32,
     bias: *const f32,
-    relu: bool,
+    then: Then,
     y: *mut f32,
     rows: usize,
 ) {
@@ -463,8 +464,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     } else {
                         bias.add(b * 16)
                     },
-                    relu,
-                    add: false,
+                    then,
                 };
                 panel::<L, M>(a, packed.add(b * d.taps() * 16), out, width, row == 0);
             }
@@ -475,7 +475,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
 dispatch! {
     /// Some output rows of one sample.
     unsafe fn forward(
-        d: &Direct, strip: (*const f32, usize), packed: *const f32, bias: *const f32, relu: bool,
+        d: &Direct, strip: (*const f32, usize), packed: *const f32, bias: *const f32, then: Then,
         y: *mut f32, rows: usize,
     ) = forward_body
 }

@@ -64,10 +64,16 @@ pub(super) struct Out {
     pub lanes: usize,
     /// 16 biases, or null.
     pub bias: *const f32,
-    /// Negative sums become 0.
-    pub relu: bool,
-    /// Add to what is there.
+    pub then: Then,
+}
+
+/// What else is done with results before they are stored: first `add`, then `relu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Then {
+    /// They are added to what is there.
     pub add: bool,
+    /// Negative ones become 0.
+    pub relu: bool,
 }
 
 #[inline(always)]
@@ -80,20 +86,20 @@ unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
             }
             let p = out.start.add(r * out.row);
             if out.lanes == 16 {
-                if out.add {
+                if out.then.add {
                     v = v.add(L::load(p));
                 }
-                if out.relu {
+                if out.then.relu {
                     v = v.relu();
                 }
                 v.store(p);
             } else {
                 let mut t = [0.0f32; 16];
-                if out.add {
+                if out.then.add {
                     std::ptr::copy_nonoverlapping(p, t.as_mut_ptr(), out.lanes);
                     v = v.add(L::load(t.as_ptr()));
                 }
-                if out.relu {
+                if out.then.relu {
                     v = v.relu();
                 }
                 v.store(t.as_mut_ptr());

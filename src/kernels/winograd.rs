@@ -13,7 +13,7 @@ use super::im2col::picture;
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
 use super::team::for_each;
-use super::tile::{Lines, Out, Rows, outer, panel};
+use super::tile::{Lines, Out, Rows, Then, outer, panel};
 
 /// The sizes of a convolution that these kernels can do.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl Winograd {
         }
     }
 
-    /// Y = W·X + b for each of `samples` samples, then negative numbers to 0 if `relu`.
+    /// Y = W·X + b for each of `samples` samples, and what `then` says.
     pub fn forward(
         &self,
         isa: Isa,
@@ -173,7 +173,7 @@ impl Winograd {
         x: &[f32],
         packed: &[f32],
         bias: Option<&[f32]>,
-        relu: bool,
+        then: Then,
         samples: usize,
         y: &mut [f32],
     ) {
@@ -206,7 +206,7 @@ impl Winograd {
                     let y = out.get().add(n * self.output() + g * self.outputs);
                     let x = x.as_ptr().add(n * self.input() + g * self.channels);
                     let scratch = scratch.as_mut_ptr();
-                    forward(isa, self, x, u, bias, relu, y, tiles, outputs, scratch);
+                    forward(isa, self, x, u, bias, then, y, tiles, outputs, scratch);
                 }
             });
         };
@@ -467,7 +467,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
     input: *const f32,
     u: *const f32,
     bias: *const f32,
-    relu: bool,
+    then: Then,
     out: *mut f32,
     tiles: (usize, usize),
     outputs: (usize, usize),
@@ -500,8 +500,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                             row: width,
                             lanes: 16,
                             bias: std::ptr::null(),
-                            relu: false,
-                            add: false,
+                            then: Then::default(),
                         };
                         panel::<L, M>(a, w, o, n, true);
                     }
@@ -535,7 +534,10 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                             let o = out.add(((ty + y) * g.out[1] + tx) * g.y_pitch + ob + c);
                             for x in 0..w {
                                 let mut z = r[x].add(bv);
-                                if relu {
+                                if then.add {
+                                    z = z.add(L::load(o.add(x * g.y_pitch)));
+                                }
+                                if then.relu {
                                     z = z.relu();
                                 }
                                 z.store(o.add(x * g.y_pitch));
@@ -552,7 +554,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
 
 dispatch! {
     /// Some tiles of one sample.
-    unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, relu: bool, out: *mut f32,
+    unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, then: Then, out: *mut f32,
         tiles: (usize, usize), outputs: (usize, usize), scratch: *mut f32) = forward_body
 }
 

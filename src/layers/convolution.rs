@@ -6,7 +6,7 @@ use super::{
     Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, Prepare, Prepared, free_if,
     windows,
 };
-use crate::kernels::channels_last::{ChannelsLast, Order, Packed};
+use crate::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::convolution::Convolution as Kernel;
 use crate::kernels::simd::Isa;
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
@@ -185,9 +185,13 @@ impl Layer for Convolution {
         if let Some(ready) = f.prepared.and_then(|p| p.downcast_ref::<Ready>()) {
             for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
                 let samples = x.shape.dim(0);
+                let then = Then {
+                    add: f.add,
+                    relu: f.relu,
+                };
                 ready
                     .kernel
-                    .forward(f.parallel, samples, x.data, &ready.packed, f.relu, y.data);
+                    .forward(f.parallel, samples, x.data, &ready.packed, then, y.data);
             }
             return Ok(());
         }

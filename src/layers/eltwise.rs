@@ -73,6 +73,11 @@ impl Layer for Eltwise {
         Layouts::Either
     }
 
+    fn is_sum(&self, bottoms: usize) -> bool {
+        let plain = (0..bottoms).all(|i| self.coeff(i) == 1.0);
+        bottoms == 2 && plain && self.param.operation() == EltwiseOp::Sum
+    }
+
     fn backward_reads_tops(&self) -> bool {
         self.param.operation() == EltwiseOp::Prod && !self.param.stable_prod_grad()
     }

@@ -206,6 +206,8 @@ pub struct Forward<'a, 'b> {
     pub prepared: Option<&'b Prepared>,
     /// Negative results shall become 0 (of a layer that [`Layer::fuses`]).
     pub relu: bool,
+    /// The results shall be added to what is in top 0 (of such a layer).
+    pub add: bool,
     /// Random numbers of this layer and iteration.
     pub random: Random,
     /// The number within the batch of the group's first sample: random indices count from it.
@@ -344,9 +346,14 @@ pub trait Layer: Send + Sync {
         false
     }
 
-    /// Whether the layer can do a ReLU, or what [`Layer::affine`] of another layer says, on its results
-    /// before it stores them.
+    /// Whether the layer can do on its results, before it stores them, what [`Layer::affine`] of another
+    /// layer says, then a sum with what is there, then a ReLU.
     fn fuses(&self) -> bool {
+        false
+    }
+
+    /// Whether the layer is y = x₀ + x₁.
+    fn is_sum(&self, _bottoms: usize) -> bool {
         false
     }
 

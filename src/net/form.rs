@@ -19,6 +19,8 @@ pub(crate) struct Form {
     pub layouts: Vec<Layout>,
     /// The value of whose channels a value is a part, and its first channel there.
     pub slices: Vec<Option<(ValueId, usize)>>,
+    /// The value onto which a value is added, so that both share a buffer.
+    pub onto: Vec<Option<ValueId>>,
     /// For every layer: the one that does its work.
     pub absorbed: Vec<Option<usize>>,
     /// For every layer: those whose work it does, in order.
@@ -39,12 +41,14 @@ fn is_trivial(shape: &Shape) -> bool {
     shape.axes() != 4 || shape.dim(1) == 1 || shape.count_from(2) == 1
 }
 
-/// Decides for a net; `backward` will follow, or not.
+/// Decides for a net; `backward` will follow, or not. With `every_blob` no value disappears that somebody
+/// could ask for by its name.
 pub(crate) fn form(
     graph: &Graph,
     layers: &[Option<Box<dyn Layer>>],
     shapes: &[Shape],
     backward: bool,
+    every_blob: bool,
 ) -> Form {
     let (nodes, values) = (graph.nodes.len(), graph.values.len());
     let mut form = Form {
@@ -53,6 +57,7 @@ pub(crate) fn form(
         turns_diff: vec![Vec::new(); nodes],
         layouts: vec![Layout::Planes; values],
         slices: vec![None; values],
+        onto: vec![None; values],
         absorbed: vec![None; nodes],
         chains: vec![Vec::new(); nodes],
         free: vec![false; nodes],
@@ -82,6 +87,9 @@ pub(crate) fn form(
     }
     for i in 0..nodes {
         absorb(graph, layers, shapes, backward, i, &mut form);
+        if !backward && !every_blob {
+            add_onto(graph, layers, i, &mut form);
+        }
     }
     for i in 0..nodes {
         slice(graph, layers, shapes, i, &mut form);
@@ -128,6 +136,61 @@ fn absorb(
             return;
         }
         last = *top;
+    }
+}
+
+/// Lets layer `i` add its results onto the other bottom of a sum that nobody else will read any more: the
+/// end of a residual block, in testing. A ReLU in place behind the sum goes with it.
+fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &mut Form) {
+    let node = &graph.nodes[i];
+    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+        return;
+    };
+    if !form.pixels[i] || !layer.fuses() || node.bottoms.len() != 1 {
+        return;
+    }
+    let own: Vec<ValueId> = std::iter::once(*top)
+        .chain(form.chains[i].iter().map(|&j| graph.nodes[j].tops[0]))
+        .collect();
+    let rectified = form.chains[i]
+        .iter()
+        .any(|&j| layers[j].as_ref().is_some_and(|l| l.is_relu()));
+    let last = own[own.len() - 1];
+    let [(j, k)] = graph.values[last].uses.as_slice() else {
+        return;
+    };
+    let (j, sum) = (*j, &graph.nodes[*j]);
+    let is_sum = |l: &Box<dyn Layer>| l.is_sum(sum.bottoms.len());
+    if rectified || !layers[j].as_ref().is_some_and(is_sum) {
+        return;
+    }
+    let other = sum.bottoms[1 - k];
+    let producer = graph.values[other].producer;
+    let readers = &graph.values[other].uses;
+    let earlier = |&(n, _): &(usize, usize)| n == j || n < i;
+    let fits = producer < i
+        && layers[producer].is_some()
+        && form.layouts[other] == form.layouts[last]
+        && form.slices[other].is_none()
+        && form.onto[other].is_none_or(|_| form.pixels[producer])
+        && readers.iter().filter(|(n, _)| *n == j).count() == 1
+        && readers.iter().all(earlier);
+    if !fits {
+        return;
+    }
+    form.absorbed[j] = Some(i);
+    form.chains[i].push(j);
+    for v in own.into_iter().chain([sum.tops[0]]) {
+        form.onto[v] = Some(other);
+    }
+    if let [(r, 0)] = graph.values[sum.tops[0]].uses.as_slice()
+        && let [top] = graph.nodes[*r].tops.as_slice()
+        && layers[*r].as_ref().is_some_and(|l| l.is_relu())
+        && graph.values[*top].overwrites == Some(sum.tops[0])
+        && shares(graph, layers, *r, false)
+    {
+        form.absorbed[*r] = Some(i);
+        form.chains[i].push(*r);
     }
 }
 

@@ -371,6 +371,7 @@ impl Net {
                     keep: &mut keeps[i],
                     prepared: ready[i].as_ref(),
                     relu: relu && !pass.check_finite,
+                    add: node.tops.iter().any(|&t| form.onto[t].is_some()),
                     random: pass.random.branch(i as u64),
                     first: rows.start,
                     parallel,

@@ -72,6 +72,8 @@ pub struct Options {
     pub backward: bool,
     /// Every gradient that can be computed is wanted (also by the net's `force_backward`).
     pub force_backward: bool,
+    /// Any blob may be asked for, not only outputs: nothing is fused that would leave one without numbers.
+    pub every_blob: bool,
     /// Blobs on which gradients will be put from outside.
     pub gradient_targets: Vec<String>,
 }
@@ -183,7 +185,7 @@ impl Net {
         let values = registry.params.iter().map(|p| p.shape.count()).sum();
         let groups = plan::groups(rows, values, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
-        let form = form::form(&graph, &layers, &shapes, backward);
+        let form = form::form(&graph, &layers, &shapes, backward, options.every_blob);
         let counts: Vec<usize> = (0..shapes.len())
             .map(|v| {
                 if whole.is_some() || gather[v] == plan::Gather::Mean {

@@ -142,6 +142,18 @@ impl Net {
         backward: bool,
     ) -> Result<(Outputs, Option<Grads>)> {
         self.check_feed(weights, feed, backward)?;
+        let asked_for = pass.wanted.iter().chain(&pass.wanted_diffs);
+        let mut gone = asked_for.filter(|v| {
+            let sum = self.graph.values[**v].producer;
+            let form = &self.plan.form;
+            form.onto[**v].is_some() && !self.layers[sum].as_ref().is_some_and(|l| l.is_sum(2))
+        });
+        if let Some(&v) = gone.next() {
+            bail!(
+                "blob '{}' is only part of a sum here: the net was not built for every blob",
+                self.graph.values[v].name
+            );
+        }
         let mut pass = pass.clone();
         let mut losses: Vec<ValueId> = Vec::new();
         for (v, &weight) in self.loss_weights.iter().enumerate() {

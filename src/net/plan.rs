@@ -261,7 +261,9 @@ pub(crate) fn buffers(
             let in_place = k == 0
                 && shares(graph, layers, i, keep_all)
                 && matches!(homes[node.bottoms[0]], Home::Slot(_));
-            if in_place {
+            if let Some(other) = form.onto[top] {
+                homes[top] = homes[other];
+            } else if in_place {
                 homes[top] = homes[node.bottoms[0]];
             } else if let Some((wide, _)) = form.slices[top] {
                 if homes[wide] == nowhere {

@@ -85,7 +85,7 @@ fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
         kernel.pack(&w, Some(&b), true, &mut packed);
         let run = |parallel: bool| {
             let mut y = vec![f32::NAN; dy_last.len()];
-            kernel.forward(parallel, samples, &x, &packed, false, &mut y);
+            kernel.forward(parallel, samples, &x, &packed, Then::default(), &mut y);
             let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
             kernel.weights(parallel, samples, &x, &dy_last, &mut dw);
             kernel.bias(samples, &dy_last, &mut db);
@@ -102,12 +102,30 @@ fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
         close(&format!("db of {name}"), &one.2, &db);
         close(&format!("dx of {name}"), &one.3, &dx);
         assert!(run(true) == one, "threads change {name}");
+        let relu = Then {
+            relu: true,
+            add: false,
+        };
         let mut rectified = vec![f32::NAN; dy_last.len()];
-        kernel.forward(true, samples, &x, &packed, true, &mut rectified);
+        kernel.forward(true, samples, &x, &packed, relu, &mut rectified);
         let rectified = planes(&rectified, samples, c.outputs, pitch[1]);
         assert!(
             rectified.iter().zip(&one.0).all(|(r, y)| *r == y.max(0.0)),
             "ReLU of {name}"
+        );
+        let both = Then {
+            relu: true,
+            add: true,
+        };
+        let mut sum = dy_last.clone();
+        kernel.forward(true, samples, &x, &packed, both, &mut sum);
+        let sum = planes(&sum, samples, c.outputs, pitch[1]);
+        let terms = one.0.iter().zip(&dy);
+        assert!(
+            sum.iter()
+                .zip(terms)
+                .all(|(s, (y, d))| (s - (y + d).max(0.0)).abs() < 1e-4),
+            "sum of {name}"
         );
     }
 }
@@ -209,7 +227,11 @@ fn a_nan_is_not_hidden() {
             let mut x = noise(2, 16 * 81);
             x[700] = f32::NAN;
             let mut y = vec![0.0; 16 * 81];
-            kernel.forward(false, 1, &x, &packed, true, &mut y);
+            let relu = Then {
+                relu: true,
+                add: false,
+            };
+            kernel.forward(false, 1, &x, &packed, relu, &mut y);
             assert!(y.iter().any(|v| v.is_nan()));
         }
     }

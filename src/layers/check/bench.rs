@@ -143,6 +143,7 @@ impl<'a> Bench<'a> {
             keep: &mut keep,
             prepared: prepared.as_ref(),
             relu: false,
+            add: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
             parallel: self.parallel,
