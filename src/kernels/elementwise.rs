@@ -22,7 +22,12 @@ pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
 pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]) {
     assert_eq!(value.len(), diff.len());
     each_chunk(parallel, CHUNK, diff, |start, part| {
-        for (d, v) in part.iter_mut().zip(&value[start..]) {
+        let value = &value[start..][..part.len()];
+        if slope == 0.0 {
+            // Signs are as good as random: no branches.
+            return relu_backward_slices(part.len(), part.len(), value, part);
+        }
+        for (d, v) in part.iter_mut().zip(value) {
             *d *= if *v > 0.0 { 1.0 } else { slope };
         }
     });
