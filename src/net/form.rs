@@ -160,8 +160,10 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
         return;
     };
     let (j, sum) = (*j, &graph.nodes[*j]);
-    let is_sum = |l: &Box<dyn Layer>| l.is_sum(sum.bottoms.len());
-    if rectified || !layers[j].as_ref().is_some_and(is_sum) {
+    let is_sum = layers[j]
+        .as_ref()
+        .is_some_and(|l| l.is_sum(sum.bottoms.len()));
+    if rectified || !is_sum {
         return;
     }
     let other = sum.bottoms[1 - k];
