@@ -19,6 +19,9 @@ use std::ops::Range;
 /// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
 const STRIP: usize = 192 << 10;
 
+/// Fewer pixels are no strip of their own only to keep the threads busy.
+const FEW_PIXELS: usize = 96;
+
 /// How the pixels of an input follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -174,7 +177,11 @@ impl Direct {
         let each = (STRIP / bytes.max(1)).max(1);
         let mut n = self.h.output.div_ceil(each);
         if parallel {
-            n = n.next_multiple_of(rayon::current_num_threads());
+            // Several for each thread, since one may be slower, but none so small that the weights are
+            // read for little.
+            let threads = rayon::current_num_threads();
+            let fine = self.h.output * self.w.output / FEW_PIXELS;
+            n = n.max(fine.min(4 * threads)).next_multiple_of(threads);
         }
         (0..n)
             .map(|i| self.h.output * i / n..self.h.output * (i + 1) / n)
