@@ -52,9 +52,7 @@ impl Net {
             for &t in &node.tops {
                 self.start_diff(pass, t, &rows, work);
             }
-            if form.absorbed[i].is_none() {
-                self.mask_by_relu(i, parallel, &rows, work);
-            }
+            self.mask_by_relu(i, parallel, &rows, work);
             for &t in &node.tops {
                 self.capture_diff(pass, t, &rows, work, captured);
             }

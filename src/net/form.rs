@@ -174,7 +174,6 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
         && layers[producer].is_some()
         && form.layouts[other] == form.layouts[last]
         && form.slices[other].is_none()
-        && form.onto[other].is_none_or(|_| form.pixels[producer])
         && readers.iter().filter(|(n, _)| *n == j).count() == 1
         && readers.iter().all(earlier);
     if !fits {

@@ -16,20 +16,26 @@ pub(crate) struct Ready(Mutex<(u64, Arc<Set>)>);
 impl Net {
     /// The layers' prepared weights; made now if `weights` are not those of the last call.
     pub(crate) fn ready(&self, weights: &Weights) -> Arc<Set> {
+        let mut old = {
+            let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
+            if last.0 == weights.stamp() {
+                return last.1.clone();
+            }
+            // The memory of the last set serves again, unless a pass still reads it. Stamps start at 1.
+            last.0 = 0;
+            Arc::try_unwrap(std::mem::take(&mut last.1)).unwrap_or_default()
+        };
+        // Not under the lock: a thread of the pool that waits here may be given another pass of this net.
+        old.resize_with(self.layers.len(), || None);
+        let set: Set = old
+            .into_par_iter()
+            .enumerate()
+            .map(|(i, old)| self.prepare(i, weights, old))
+            .collect();
+        let set = Arc::new(set);
         let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
-        if last.0 != weights.stamp() {
-            // The memory of the last set serves again, unless a pass still reads it.
-            let old = std::mem::take(&mut last.1);
-            let mut old = Arc::try_unwrap(old).unwrap_or_default();
-            old.resize_with(self.layers.len(), || None);
-            let set = old
-                .into_par_iter()
-                .enumerate()
-                .map(|(i, old)| self.prepare(i, weights, old))
-                .collect();
-            *last = (weights.stamp(), Arc::new(set));
-        }
-        last.1.clone()
+        *last = (weights.stamp(), set.clone());
+        set
     }
 
     fn prepare(&self, i: usize, weights: &Weights, old: Option<Prepared>) -> Option<Prepared> {
