@@ -1,3 +1,4 @@
 //! Compressed weights: Deep Compression's files.
 
+pub mod codebook;
 pub mod net_file;

@@ -1,0 +1,232 @@
+//! Codebooks: the few values that a layer's weights share (Han, Mao, Dally 2015, section 3).
+
+/// The most bits of a code.
+pub const MOST_BITS: u32 = 8;
+
+/// Rounds of k-means at most; it settles long before.
+const ROUNDS: usize = 300;
+
+/// The values that the codes of a layer's weights stand for. Code 0 is the value 0, that of pruned weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codebook {
+    bits: u32,
+    values: Vec<f32>,
+}
+
+impl Codebook {
+    /// A codebook of `values`, of which there are 2^`bits` and the first is 0; `None` where this does not hold
+    /// or a value is not finite.
+    pub fn new(bits: u32, values: Vec<f32>) -> Option<Self> {
+        let fits = (1..=MOST_BITS).contains(&bits) && values.len() == 1 << bits;
+        let sound = values.first() == Some(&0.0) && values.iter().all(|v| v.is_finite());
+        (fits && sound).then_some(Self { bits, values })
+    }
+
+    /// Bits of a code, 1 to 8.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
+    /// The 2^bits values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The values, for training; entry 0 has to stay 0.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// The codebook of exactly the values that `weights` take, ascending, with as few bits as hold them (not
+    /// fewer than `least`); `None` if they are more than 8 bits hold, or one is not finite.
+    pub fn of_values(weights: &[f32], least: u32) -> Option<Self> {
+        let mut distinct = std::collections::HashSet::new();
+        for w in weights.iter().filter(|w| **w != 0.0) {
+            distinct.insert(w.to_bits());
+            if distinct.len() >= 1 << MOST_BITS {
+                return None;
+            }
+        }
+        let mut values: Vec<f32> = distinct.into_iter().map(f32::from_bits).collect();
+        values.push(0.0);
+        values.sort_unstable_by(|a, b| (*a != 0.0).cmp(&(*b != 0.0)).then(a.total_cmp(b)));
+        let bits = (values.len().next_power_of_two().trailing_zeros()).max(least.max(1));
+        values.resize(1 << bits, 0.0);
+        Self::new(bits, values)
+    }
+
+    /// k-means over the values of `weights` that are not 0, from 2^`bits` − 1 centroids evenly between the
+    /// smallest and the largest: of the initialisations in the paper the one that keeps the few large weights
+    /// best. Zeros stay code 0.
+    pub fn k_means(weights: &[f32], bits: u32) -> Self {
+        assert!((1..=MOST_BITS).contains(&bits));
+        let mut sorted: Vec<f32> = weights.iter().copied().filter(|w| *w != 0.0).collect();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let k = (1usize << bits) - 1;
+        let mut values = vec![0.0; k + 1];
+        let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else {
+            return Self { bits, values };
+        };
+        let sums: Vec<f64> = std::iter::once(0.0)
+            .chain(sorted.iter().scan(0.0, |sum, w| {
+                *sum += f64::from(*w);
+                Some(*sum)
+            }))
+            .collect();
+        let step = (f64::from(high) - f64::from(low)) / (k.max(2) - 1) as f64;
+        let mut centroids: Vec<f64> = (0..k).map(|i| f64::from(low) + step * i as f64).collect();
+        let mut cuts = Vec::new();
+        for _ in 0..ROUNDS {
+            // In one dimension a cluster is a run of the sorted weights, cut halfway between centroids.
+            let halves = centroids.windows(2).map(|c| 0.5 * (c[0] + c[1]));
+            let inner = halves.map(|h| sorted.partition_point(|w| f64::from(*w) < h));
+            let next: Vec<usize> = std::iter::once(0)
+                .chain(inner)
+                .chain([sorted.len()])
+                .collect();
+            if next == cuts {
+                break;
+            }
+            cuts = next;
+            for (c, cut) in centroids.iter_mut().zip(cuts.windows(2)) {
+                let n = cut[1].saturating_sub(cut[0]);
+                if n > 0 {
+                    *c = (sums[cut[1]] - sums[cut[0]]) / n as f64;
+                }
+            }
+        }
+        for (v, c) in values[1..].iter_mut().zip(&centroids) {
+            *v = *c as f32;
+        }
+        Self { bits, values }
+    }
+
+    /// The code of every weight: 0 for zeros, else that of the nearest value other than entry 0 (of two, the
+    /// smaller value's). A value that the codebook holds gets the first entry that holds it.
+    pub fn assign(&self, weights: &[f32]) -> Vec<u8> {
+        let mut order: Vec<(f32, u8)> = (1..self.values.len())
+            .map(|i| (self.values[i], i as u8))
+            .collect();
+        order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        order.dedup_by(|b, a| a.0 == b.0);
+        let nearest = |w: f32| {
+            let at = order.partition_point(|(v, _)| *v < w);
+            match (at.checked_sub(1).map(|i| order[i]), order.get(at)) {
+                (Some(below), Some(above)) => {
+                    let down = f64::from(w) - f64::from(below.0);
+                    let up = f64::from(above.0) - f64::from(w);
+                    if down <= up { below.1 } else { above.1 }
+                }
+                (Some(one), None) => one.1,
+                (None, Some(one)) => one.1,
+                (None, None) => 0,
+            }
+        };
+        let code = |w: &f32| if *w == 0.0 { 0 } else { nearest(*w) };
+        weights.iter().map(code).collect()
+    }
+
+    /// The values of `codes`.
+    pub fn decode(&self, codes: &[u8], to: &mut [f32]) {
+        for (to, code) in to.iter_mut().zip(codes) {
+            *to = self.values[usize::from(*code)];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::noise;
+
+    /// The k-means loop as the textbook has it.
+    fn plain(weights: &[f32], k: usize) -> Vec<f64> {
+        let alive: Vec<f64> = weights
+            .iter()
+            .filter(|w| **w != 0.0)
+            .map(|w| f64::from(*w))
+            .collect();
+        let low = alive.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = alive.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let step = (high - low) / (k - 1) as f64;
+        let mut c: Vec<f64> = (0..k).map(|i| low + step * i as f64).collect();
+        for _ in 0..ROUNDS {
+            let mut sums = vec![(0.0, 0usize); k];
+            for w in &alive {
+                let distance = |i: &usize| (w - c[*i]).abs();
+                let near = (0..k)
+                    .rev()
+                    .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+                let sum = &mut sums[near.unwrap()];
+                *sum = (sum.0 + w, sum.1 + 1);
+            }
+            for (c, (sum, n)) in c.iter_mut().zip(sums) {
+                if n > 0 {
+                    *c = sum / n as f64;
+                }
+            }
+        }
+        c
+    }
+
+    #[test]
+    fn k_means_is_the_textbooks() {
+        let mut weights = noise(3, 4000);
+        weights.iter_mut().for_each(|w| *w = *w * *w * *w);
+        weights.iter_mut().step_by(3).for_each(|w| *w = 0.0);
+        for bits in [2, 3, 5] {
+            let book = Codebook::k_means(&weights, bits);
+            let want = plain(&weights, (1 << bits) - 1);
+            assert_eq!(book.values()[0], 0.0);
+            for (v, c) in book.values()[1..].iter().zip(want) {
+                assert!((f64::from(*v) - c).abs() < 1e-5, "{bits} bits: {v} {c}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_weight_gets_its_nearest_value_and_zeros_stay() {
+        let mut weights = noise(5, 1000);
+        weights.iter_mut().step_by(4).for_each(|w| *w = 0.0);
+        let book = Codebook::k_means(&weights, 4);
+        let codes = book.assign(&weights);
+        for (w, code) in weights.iter().zip(&codes) {
+            let own = (w - book.values()[usize::from(*code)]).abs();
+            match *w == 0.0 {
+                true => assert_eq!(*code, 0),
+                false => {
+                    assert!(*code != 0 && book.values()[1..].iter().all(|v| own <= (w - v).abs()))
+                }
+            }
+        }
+        let mut decoded = vec![0.0; weights.len()];
+        book.decode(&codes, &mut decoded);
+        assert_eq!(book.assign(&decoded), codes);
+    }
+
+    #[test]
+    fn values_that_are_few_make_an_exact_codebook() {
+        let weights = [0.5, 0.0, -2.0, 0.5, 1.5];
+        let book = Codebook::of_values(&weights, 1).unwrap();
+        assert_eq!(
+            (book.bits(), book.values()),
+            (2, &[0.0, -2.0, 0.5, 1.5][..])
+        );
+        assert_eq!(book.assign(&weights), [2, 0, 1, 2, 3]);
+        assert_eq!(Codebook::of_values(&weights, 4).unwrap().bits(), 4);
+        let many: Vec<f32> = (1..=256).map(|i| i as f32).collect();
+        assert!(Codebook::of_values(&many, 1).is_none());
+        assert_eq!(Codebook::of_values(&many[..255], 1).unwrap().bits(), 8);
+        assert!(Codebook::of_values(&[f32::NAN, 1.0], 1).is_none());
+    }
+
+    #[test]
+    fn nothing_but_zeros_and_one_value() {
+        assert_eq!(Codebook::k_means(&[0.0; 5], 2).values(), [0.0; 4]);
+        let book = Codebook::k_means(&[0.0, 3.0, 3.0], 2);
+        let codes = book.assign(&[0.0, 3.0]);
+        assert_eq!((codes[0], book.values()[usize::from(codes[1])]), (0, 3.0));
+        assert!(Codebook::new(2, vec![1.0, 0.0, 0.0, 0.0]).is_none());
+        assert!(Codebook::new(2, vec![0.0; 3]).is_none());
+    }
+}
