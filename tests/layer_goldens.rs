@@ -115,6 +115,7 @@ fn check(prototxt: &Path, train: bool) -> Result<Vec<f64>> {
         force_backward: true,
         every_blob: true,
         gradient_targets: part("topdiff/").map(|(k, _)| k).collect(),
+        ..Default::default()
     };
     let net = Net::new(graph, &shapes, &options)?;
     let mut weights = net.fill(1)?;

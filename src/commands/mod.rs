@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use anyhow::{Error, Result};
 
 use crate::cli::{Cli, Command, PhaseName, Train};
+use crate::kernels::choice::UseSparse;
 use crate::kernels::simd::Isa;
 use crate::report::log;
 use crate::warn;
@@ -46,8 +47,9 @@ pub fn exit_code(error: &Error) -> ExitCode {
 /// # Errors
 /// The work failed.
 pub fn run(cli: Cli) -> Result<ExitCode> {
-    // Else a misspelt DSD_ISA would be silently another one.
+    // Else a misspelt DSD_ISA or DSD_SPARSE would be silently another one.
     Isa::asked().map_err(|error| Usage(error.to_string()))?;
+    UseSparse::asked().map_err(|error| Usage(error.to_string()))?;
     let global = cli.global;
     if let Some(level) = global.glog.minloglevel {
         log::set_minimum(level);

@@ -54,6 +54,7 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
         force_backward: backward,
         every_blob: true,
         gradient_targets: top_diffs.keys().cloned().collect(),
+        ..Default::default()
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;

@@ -1,17 +1,21 @@
 //! Convolution with channels last: which kernel does it, weights packed for it, and the three
 //! directions over a batch.
 //!
-//! Winograd's kernel does 3 × 3 at stride 1, the direct kernel the rest. X may also be NCHW (the net's
+//! Winograd's kernel does 3 × 3 at stride 1, the direct kernel the rest, and the sparse kernel what has so
+//! many zeros among its weights that leaving them out pays. X may also be NCHW (the net's
 //! input); Y and the gradients are NHWC. Each may be a slice of the channels of a wider array: `pitch`
 //! floats lie from one pixel to the next. With and without `parallel`, and for any number of threads,
 //! every sum runs in the same order.
 
+use super::choice::Costs;
+pub use super::choice::UseSparse;
 use super::convolution::Convolution;
 use super::direct::Direct;
 pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
 use super::scratch;
 use super::simd::Isa;
+use super::sparse::Sparse;
 pub use super::tile::Then;
 use super::winograd::Winograd;
 
@@ -24,21 +28,45 @@ pub struct ChannelsLast {
     pitch: [usize; 2],
     direct: Direct,
     winograd: Option<Winograd>,
+    sparse: UseSparse,
 }
 
-/// Weights as the kernels want them.
+/// Weights as the kernels want them, which says which kernel it is.
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
-    forward: Vec<f32>,
+    forward: Side,
     bias: Option<Vec<f32>>,
     /// For the gradient of the input.
-    backward: Vec<f32>,
+    backward: Side,
+}
+
+/// The weights for one direction: those that are not 0, or all.
+#[derive(Clone, Debug, Default)]
+struct Side {
+    sparse: Option<Sparse>,
+    dense: Vec<f32>,
+}
+
+impl Side {
+    fn bytes(&self) -> usize {
+        4 * self.dense.len() + self.sparse.as_ref().map_or(0, Sparse::bytes)
+    }
+
+    /// Takes the weights of `w` that are not 0 for the convolution `d`. Where only their values are new since the
+    /// last time, as in a sparse phase, only those are written.
+    fn thin(&mut self, d: &Direct, w: &[f32], turned: bool) {
+        self.dense = Vec::new();
+        if !self.sparse.as_mut().is_some_and(|sparse| sparse.refill(w)) {
+            self.sparse = Some(Sparse::new(d, w, turned));
+        }
+    }
 }
 
 impl Packed {
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
-        4 * (self.forward.len() + self.backward.len() + self.bias.as_ref().map_or(0, Vec::len))
+        let bias = self.bias.as_ref().map_or(0, Vec::len);
+        self.forward.bytes() + self.backward.bytes() + 4 * bias
     }
 }
 
@@ -53,10 +81,16 @@ impl ChannelsLast {
             pitch,
             direct: Direct::new(sizes, pitch)?,
             winograd: Winograd::new(sizes, pitch).filter(|_| order == Order::Nhwc),
+            sparse: UseSparse::Auto,
         })
     }
 
-    /// The name of the kernel.
+    /// When zeros among the weights are left out.
+    pub fn with_sparse(self, sparse: UseSparse) -> Self {
+        Self { sparse, ..self }
+    }
+
+    /// The name of the kernel for dense weights.
     pub fn name(&self) -> &'static str {
         match (&self.winograd, self.isa) {
             (Some(_), Isa::Portable) => "winograd portable",
@@ -68,28 +102,73 @@ impl ChannelsLast {
         }
     }
 
-    /// Packs `w` (as files have it) and `bias` into `packed`, for the gradient of X too if `backward`.
+    /// The name of the kernel that these weights go to.
+    pub fn name_of(&self, packed: &Packed) -> &'static str {
+        match (&packed.forward.sparse, self.isa) {
+            (None, _) => self.name(),
+            (Some(_), Isa::Portable) => "sparse portable",
+            (Some(_), Isa::Avx2) => "sparse avx2",
+            (Some(_), Isa::Avx512) => "sparse avx512",
+        }
+    }
+
+    /// Packs `w` (as files have it) and `bias` into `packed`, for the gradient of X too if `backward`. Which
+    /// kernels they will go to depends on the sizes and the number of weights that are not 0, on nothing else.
     pub fn pack(&self, w: &[f32], bias: Option<&[f32]>, backward: bool, packed: &mut Packed) {
-        match &self.winograd {
-            Some(kernel) => kernel.pack(self.isa, w, false, &mut packed.forward),
-            None => self.direct.pack(w, false, &mut packed.forward),
+        let alive = w.iter().filter(|w| **w != 0.0).count();
+        let side = &mut packed.forward;
+        let thin = self.is_sparse(&self.direct, self.winograd.as_ref(), alive);
+        if thin {
+            side.thin(&self.direct, w, false);
+        } else {
+            side.sparse = None;
+            match &self.winograd {
+                Some(kernel) => kernel.pack(self.isa, w, false, &mut side.dense),
+                None => self.direct.pack(w, false, &mut side.dense),
+            }
         }
         packed.bias = bias.map(|b| match self.winograd {
-            Some(_) => b.to_vec(),
-            None => self.direct.pack_bias(b),
+            Some(_) if !thin => b.to_vec(),
+            _ => self.direct.pack_bias(b),
         });
         if !backward {
             return;
         }
-        let to = &mut packed.backward;
-        match (&self.winograd, self.direct.transposed()) {
-            (Some(kernel), _) => kernel.transposed().pack(self.isa, w, true, to),
+        let side = &mut packed.backward;
+        let winograd = self.winograd.as_ref().map(Winograd::transposed);
+        let direct = self.direct.transposed();
+        if let Some(d) = &direct
+            && self.is_sparse(d, winograd.as_ref(), alive)
+        {
+            return side.thin(d, w, true);
+        }
+        side.sparse = None;
+        let to = &mut side.dense;
+        match (winograd, direct) {
+            (Some(kernel), _) => kernel.pack(self.isa, w, true, to),
             (None, Some(direct)) => direct.pack(w, true, to),
             (None, None) => {
                 to.clear();
                 to.extend_from_slice(w);
             }
         }
+    }
+
+    /// Whether the sparse kernel is the one for `alive` weights that are not 0.
+    fn is_sparse(&self, d: &Direct, winograd: Option<&Winograd>, alive: usize) -> bool {
+        Sparse::fits(d)
+            && match self.sparse {
+                UseSparse::Never => false,
+                UseSparse::Always => true,
+                UseSparse::Auto => {
+                    let costs = Costs::of(self.isa);
+                    let dense = match winograd {
+                        Some(kernel) => costs.winograd(kernel.work()),
+                        None => costs.direct(d.work()),
+                    };
+                    costs.sparse(&Sparse::work(d, alive)) < dense
+                }
+            }
     }
 
     /// Y = W·X + b for `samples` samples, and what `then` says.
@@ -102,13 +181,15 @@ impl ChannelsLast {
         then: Then,
         y: &mut [f32],
     ) {
-        let (isa, w, bias) = (self.isa, &packed.forward, packed.bias.as_deref());
-        match &self.winograd {
-            Some(kernel) => kernel.forward(isa, parallel, x, w, bias, then, samples, y),
-            None => {
-                let x = (x, self.order);
-                self.direct
-                    .forward(isa, parallel, x, w, bias, then, samples, y);
+        let (isa, bias) = (self.isa, packed.bias.as_deref());
+        let w = &packed.forward.dense;
+        let ordered = (x, self.order);
+        match (&packed.forward.sparse, &self.winograd) {
+            (Some(w), _) => w.forward(isa, parallel, ordered, bias, then, samples, y),
+            (None, Some(kernel)) => kernel.forward(isa, parallel, x, w, bias, then, samples, y),
+            (None, None) => {
+                let kernel = &self.direct;
+                kernel.forward(isa, parallel, ordered, w, bias, then, samples, y);
             }
         }
     }
@@ -150,7 +231,11 @@ impl ChannelsLast {
         dy: &[f32],
         dx: &mut [f32],
     ) {
-        let (isa, w) = (self.isa, &packed.backward);
+        let (isa, w) = (self.isa, &packed.backward.dense);
+        if let Some(w) = &packed.backward.sparse {
+            let dy = (dy, Order::Nhwc);
+            return w.forward(isa, parallel, dy, None, Then::default(), samples, dx);
+        }
         if let Some(kernel) = &self.winograd {
             let kernel = kernel.transposed();
             return kernel.forward(isa, parallel, dy, w, None, Then::default(), samples, dx);

@@ -34,19 +34,19 @@ pub enum Order {
 /// The sizes of a convolution as this kernel wants them. All of one group's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Direct {
-    groups: usize,
+    pub(super) groups: usize,
     /// Channels and outputs of one group.
-    channels: usize,
-    outputs: usize,
+    pub(super) channels: usize,
+    pub(super) outputs: usize,
     /// Floats from one pixel to the next, of X (where it is NHWC) and Y.
-    x_pitch: usize,
-    y_pitch: usize,
-    h: Axis,
-    w: Axis,
+    pub(super) x_pitch: usize,
+    pub(super) y_pitch: usize,
+    pub(super) h: Axis,
+    pub(super) w: Axis,
     /// The border of the output that sees only padding (of a 1 × 1 kernel with padding).
-    border: [usize; 2],
+    pub(super) border: [usize; 2],
     /// The border of the input that is passed over (of its transpose).
-    crop: [usize; 2],
+    pub(super) crop: [usize; 2],
 }
 
 impl Direct {
@@ -108,12 +108,21 @@ impl Direct {
         })
     }
 
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.h.kernel * self.w.kernel * self.channels
     }
 
-    fn blocks(&self) -> usize {
+    pub(super) fn blocks(&self) -> usize {
         self.outputs.div_ceil(16)
+    }
+
+    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
+    pub fn work(&self) -> super::choice::Dense {
+        let pixels = self.h.output * self.w.output;
+        super::choice::Dense {
+            products: (pixels * self.groups * self.outputs * self.taps()) as f64,
+            moved: (pixels * self.groups * self.outputs) as f64,
+        }
     }
 
     /// Floats of packed weights.
@@ -166,7 +175,7 @@ impl Direct {
     }
 
     /// Input rows under output rows `rows`, counted from the top of the padding.
-    fn under(&self, rows: &Range<usize>) -> Range<usize> {
+    pub(super) fn under(&self, rows: &Range<usize>) -> Range<usize> {
         let extent = self.h.dilation * (self.h.kernel - 1) + 1;
         rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
     }
@@ -340,7 +349,7 @@ impl Direct {
     }
 
     /// From sample to sample of X.
-    fn input(&self, order: Order) -> usize {
+    pub(super) fn input(&self, order: Order) -> usize {
         let [h, w] = self.crop;
         let pixel = match order {
             Order::Nchw => self.groups * self.channels,
@@ -349,12 +358,12 @@ impl Direct {
         (self.h.input + 2 * h) * (self.w.input + 2 * w) * pixel
     }
 
-    fn out_row(&self) -> usize {
+    pub(super) fn out_row(&self) -> usize {
         (self.w.output + 2 * self.border[1]) * self.y_pitch
     }
 
     /// Asserts that X and Y hold so many samples; the last pixel of a slice of channels ends early.
-    fn check(&self, x: usize, order: Order, y: usize, samples: usize) {
+    pub(super) fn check(&self, x: usize, order: Order, y: usize, samples: usize) {
         let short = |pitch: usize, channels: usize| pitch - self.groups * channels;
         let cut = match order {
             Order::Nchw => 0,
@@ -364,16 +373,16 @@ impl Direct {
         assert!(y + short(self.y_pitch, self.outputs) >= samples * self.output());
     }
 
-    fn output(&self) -> usize {
+    pub(super) fn output(&self) -> usize {
         (self.h.output + 2 * self.border[0]) * self.out_row()
     }
 
     /// Where in a sample's output row `y` within the border starts.
-    fn row_at(&self, y: usize) -> usize {
+    pub(super) fn row_at(&self, y: usize) -> usize {
         (y + self.border[0]) * self.out_row() + self.border[1] * self.y_pitch
     }
 
-    fn fill_border(&self, bias: Option<&[f32]>, then: Then, y: &mut [f32]) {
+    pub(super) fn fill_border(&self, bias: Option<&[f32]>, then: Then, y: &mut [f32]) {
         let height = self.h.output + 2 * self.border[0];
         let width = self.w.output + 2 * self.border[1];
         for (i, pixel) in y.chunks_mut(self.y_pitch).enumerate() {

@@ -6,6 +6,7 @@
 
 pub mod broadcast;
 pub mod channels_last;
+pub mod choice;
 pub mod convolution;
 mod direct;
 pub mod elementwise;
@@ -19,9 +20,11 @@ pub mod pooling;
 pub mod pooling_last;
 mod scratch;
 pub mod simd;
+mod sparse;
 pub mod stochastic;
 pub mod team;
 mod tile;
+mod turn;
 mod winograd;
 
 /// Elements of a slice that one task works on: large enough to pay for the task.

@@ -34,6 +34,26 @@ pub unsafe trait Lanes: Copy {
     unsafe fn mul(self, other: Self) -> Self;
     /// max(self, 0), with NaN kept.
     unsafe fn relu(self) -> Self;
+    /// `to`[i][j] = `from`[j][i] for i and j below 8, whose rows are `to_pitch` and `from_pitch` floats apart;
+    /// negative values become 0 if `relu`.
+    #[inline(always)]
+    unsafe fn turn8(
+        from: *const f32,
+        from_pitch: usize,
+        to: *mut f32,
+        to_pitch: usize,
+        relu: bool,
+    ) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: the caller has eight rows of eight floats at both.
+                unsafe {
+                    let v = *from.add(j * from_pitch + i);
+                    *to.add(i * to_pitch + j) = if relu && v < 0.0 { 0.0 } else { v };
+                }
+            }
+        }
+    }
     /// Asks the first-level cache for the line at `p`, which may be anywhere.
     #[inline(always)]
     fn prefetch(_p: *const f32) {}
@@ -117,6 +137,16 @@ mod x86 {
     unsafe impl Lanes for Avx2 {
         const ROWS: usize = 6;
         #[inline(always)]
+        unsafe fn turn8(
+            from: *const f32,
+            from_pitch: usize,
+            to: *mut f32,
+            to_pitch: usize,
+            relu: bool,
+        ) {
+            unsafe { turn8(from, from_pitch, to, to_pitch, relu) }
+        }
+        #[inline(always)]
         fn prefetch(p: *const f32) {
             // SAFETY: a prefetch of any address is harmless.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
@@ -179,6 +209,46 @@ mod x86 {
         }
     }
 
+    /// [`Lanes::turn8`] in eight registers of eight.
+    #[inline(always)]
+    unsafe fn turn8(
+        from: *const f32,
+        from_pitch: usize,
+        to: *mut f32,
+        to_pitch: usize,
+        relu: bool,
+    ) {
+        // SAFETY: the caller has eight rows of eight floats at both, and AVX.
+        unsafe {
+            let mut a = [_mm256_setzero_ps(); 8];
+            for (j, a) in a.iter_mut().enumerate() {
+                *a = _mm256_loadu_ps(from.add(j * from_pitch));
+                if relu {
+                    *a = _mm256_max_ps(_mm256_setzero_ps(), *a);
+                }
+            }
+            // Pairs, then fours, then halves change places.
+            let mut b = a;
+            for i in 0..4 {
+                b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+                b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+            }
+            for h in [0, 4] {
+                a[h] = _mm256_shuffle_ps::<0x44>(b[h], b[h + 2]);
+                a[h + 1] = _mm256_shuffle_ps::<0xee>(b[h], b[h + 2]);
+                a[h + 2] = _mm256_shuffle_ps::<0x44>(b[h + 1], b[h + 3]);
+                a[h + 3] = _mm256_shuffle_ps::<0xee>(b[h + 1], b[h + 3]);
+            }
+            for i in 0..4 {
+                let (low, high) = (a[i], a[i + 4]);
+                let first = _mm256_permute2f128_ps::<0x20>(low, high);
+                let last = _mm256_permute2f128_ps::<0x31>(low, high);
+                _mm256_storeu_ps(to.add(i * to_pitch), first);
+                _mm256_storeu_ps(to.add((i + 4) * to_pitch), last);
+            }
+        }
+    }
+
     /// AVX-512F: one register.
     #[derive(Clone, Copy)]
     pub struct Avx512(__m512);
@@ -186,6 +256,16 @@ mod x86 {
     // SAFETY: the caller has AVX-512F, as the trait demands; loads and stores are unaligned.
     unsafe impl Lanes for Avx512 {
         const ROWS: usize = 12;
+        #[inline(always)]
+        unsafe fn turn8(
+            from: *const f32,
+            from_pitch: usize,
+            to: *mut f32,
+            to_pitch: usize,
+            relu: bool,
+        ) {
+            unsafe { turn8(from, from_pitch, to, to_pitch, relu) }
+        }
         #[inline(always)]
         fn prefetch(p: *const f32) {
             // SAFETY: a prefetch of any address is harmless.

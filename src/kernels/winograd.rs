@@ -83,6 +83,15 @@ impl Winograd {
         }
     }
 
+    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
+    pub fn work(&self) -> super::choice::Dense {
+        let tiles = self.total() * self.groups;
+        super::choice::Dense {
+            products: (36 * tiles * self.channels * self.outputs) as f64,
+            moved: (tiles * (self.channels + self.outputs)) as f64,
+        }
+    }
+
     fn tiles(&self) -> [usize; 2] {
         self.out.map(|n| n.div_ceil(4))
     }

@@ -144,7 +144,7 @@ impl Layer for Convolution {
             return None;
         };
         let sizes = self.kernel(&p.bottoms[0]).ok()?;
-        let kernel = channels_last(&sizes, p.layouts[0], pitch)?;
+        let kernel = channels_last(&sizes, p.layouts[0], pitch)?.with_sparse(p.sparse);
         let mut ready = match p.old.and_then(|old| old.downcast::<Ready>().ok()) {
             Some(ready) => ready,
             None => Box::new(Ready {
@@ -172,7 +172,15 @@ impl Layer for Convolution {
         Some(ready)
     }
 
-    fn kernel(&self, bottoms: &[Shape], layouts: &[Layout]) -> &'static str {
+    fn kernel(
+        &self,
+        bottoms: &[Shape],
+        layouts: &[Layout],
+        prepared: Option<&Prepared>,
+    ) -> &'static str {
+        if let Some(ready) = prepared.and_then(|p| p.downcast_ref::<Ready>()) {
+            return ready.kernel.name_of(&ready.packed);
+        }
         match (self.layouts(bottoms), self.kernel(&bottoms[0])) {
             (Layouts::Pixels, Ok(kernel)) => {
                 channels_last(&kernel, layouts[0], kernel.outputs).map_or("columns", |k| k.name())

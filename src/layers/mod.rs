@@ -66,6 +66,7 @@ pub mod threshold;
 pub mod tile;
 mod windows;
 
+use crate::kernels::choice::UseSparse;
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
 use crate::tensor::{Layout, Shape, View, ViewMut};
@@ -127,6 +128,8 @@ pub struct Prepare<'a, 'b> {
     pub affine: Option<(Vec<f32>, Vec<f32>)>,
     /// Whether backward will follow.
     pub backward: bool,
+    /// When weights that are 0 are left out.
+    pub sparse: UseSparse,
     /// What was made before of other values of the same parameters: memory to use again.
     pub old: Option<Prepared>,
 }
@@ -378,8 +381,14 @@ pub trait Layer: Send + Sync {
         None
     }
 
-    /// The name of the kernel that does the work, for `dsd time`.
-    fn kernel(&self, _bottoms: &[Shape], _layouts: &[Layout]) -> &'static str {
+    /// The name of the kernel that does the work, for `dsd time`; it can depend on the weights, as they are
+    /// prepared.
+    fn kernel(
+        &self,
+        _bottoms: &[Shape],
+        _layouts: &[Layout],
+        _prepared: Option<&Prepared>,
+    ) -> &'static str {
         "plain"
     }
 

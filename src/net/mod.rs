@@ -15,6 +15,7 @@ mod values;
 pub mod weights;
 
 use crate::filler;
+use crate::kernels::choice::UseSparse;
 use crate::layers::{self, Layer, Mode};
 use crate::proto::caffe::{FillerParameter, ParamSpec as ProtoParamSpec, param_spec::DimCheckMode};
 use crate::random::{Purpose, Random};
@@ -76,6 +77,8 @@ pub struct Options {
     pub every_blob: bool,
     /// Blobs on which gradients will be put from outside.
     pub gradient_targets: Vec<String>,
+    /// When weights that are 0 are left out of the work.
+    pub sparse: UseSparse,
 }
 
 /// A net that can run.
@@ -93,6 +96,7 @@ pub struct Net {
     /// Workspaces and partial gradients that are not in use, so that passes need not allocate.
     spare: Mutex<Vec<group::Work>>,
     spare_grads: Mutex<Vec<group::Grads>>,
+    sparse: UseSparse,
     ready: Ready,
 }
 
@@ -223,6 +227,7 @@ impl Net {
             inputs,
             backward,
             force,
+            sparse: options.sparse,
             plan,
             spare: Mutex::default(),
             spare_grads: Mutex::default(),
@@ -295,9 +300,6 @@ impl Net {
 
     /// What computes layer `i`; "in NAME" where another layer does its work, "-" where there is none.
     pub fn kernel(&self, i: usize) -> String {
-        let Some(layer) = &self.layers[i] else {
-            return "data".to_string();
-        };
         let form = &self.plan.form;
         if let Some(by) = form.absorbed[i] {
             return format!("in {}", self.graph.nodes[by].name());
@@ -305,8 +307,7 @@ impl Net {
         if form.free[i] {
             return "-".to_string();
         }
-        let (shapes, layouts) = self.seen(i);
-        layer.kernel(&shapes, &layouts).to_string()
+        self.kernel_of(i).unwrap_or("data").to_string()
     }
 
     /// The bottoms of layer `i` as it sees them.

@@ -38,6 +38,15 @@ impl Net {
         set
     }
 
+    /// The name of the kernel of layer `i` for the last weights.
+    pub(super) fn kernel_of(&self, i: usize) -> Option<&'static str> {
+        let (shapes, layouts) = self.seen(i);
+        let set = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
+        let prepared = set.1.get(i).and_then(Option::as_ref);
+        let layer = self.layers[i].as_ref()?;
+        Some(layer.kernel(&shapes, &layouts, prepared))
+    }
+
     fn prepare(&self, i: usize, weights: &Weights, old: Option<Prepared>) -> Option<Prepared> {
         let layer = self.layers[i].as_ref()?;
         let form = &self.plan.form;
@@ -53,6 +62,7 @@ impl Net {
             top: form.layouts[*node.tops.first()?],
             affine: self.affine(i, weights),
             backward: self.backward && self.plan.needs.bottoms[i].contains(&true),
+            sparse: self.sparse,
             old,
         })
     }

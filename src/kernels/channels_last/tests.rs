@@ -47,13 +47,23 @@ fn isas() -> impl Iterator<Item = Isa> {
         .filter(|isa| isa.is_available())
 }
 
-/// All three directions, with gaps, with and without threads.
+/// All three directions, with gaps, with and without threads, with dense weights and with sparse ones.
 fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
+    check_with(c, samples, order, gaps, UseSparse::Never);
+    check_with(c, samples, order, gaps, UseSparse::Always);
+}
+
+fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], sparse: UseSparse) {
     let plane: usize = c.axes.iter().map(|a| a.input).product();
     let elements: usize = c.axes.iter().map(|a| a.kernel).product();
     let (input, output) = (c.inputs * plane, c.outputs * c.positions());
     let x = noise(1, samples * input);
-    let w = noise(2, c.outputs * c.inputs / c.groups * elements);
+    let mut w = noise(2, c.outputs * c.inputs / c.groups * elements);
+    if sparse == UseSparse::Always {
+        let dropped = noise(5, w.len());
+        let drop = w.iter_mut().zip(dropped).filter(|(_, d)| *d < 0.3);
+        drop.for_each(|(w, _)| *w = 0.0);
+    }
     let (b, dy) = (noise(3, c.outputs), noise(4, samples * output));
 
     let mut scratch = vec![0.0; c.scratch(false)];
@@ -81,8 +91,17 @@ fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
         let Some(kernel) = ChannelsLast::new(c, order, pitch, isa) else {
             panic!("no kernel for {c:?}");
         };
+        let kernel = kernel.with_sparse(sparse);
         let mut packed = Packed::default();
+        // The second time only values are new, the third time the pattern is.
+        let halves: Vec<f32> = w.iter().map(|w| w / 2.0).collect();
+        kernel.pack(&halves, Some(&b), true, &mut packed);
         kernel.pack(&w, Some(&b), true, &mut packed);
+        let other = noise(6, w.len());
+        let mut changed = packed.clone();
+        kernel.pack(&other, None, true, &mut changed);
+        kernel.pack(&w, Some(&b), true, &mut changed);
+        let packed = changed;
         let run = |parallel: bool| {
             let mut y = vec![f32::NAN; dy_last.len()];
             kernel.forward(parallel, samples, &x, &packed, Then::default(), &mut y);
@@ -96,7 +115,7 @@ fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
             (planes(&y, samples, c.outputs, pitch[1]), dw, db, dx)
         };
         let one = run(false);
-        let name = format!("{} {order:?} {c:?}", kernel.name());
+        let name = format!("{} {order:?} {c:?}", kernel.name_of(&packed));
         close(&format!("y of {name}"), &one.0, &y);
         close(&format!("dw of {name}"), &one.1, &dw);
         close(&format!("db of {name}"), &one.2, &db);

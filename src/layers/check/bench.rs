@@ -96,6 +96,7 @@ impl<'a> Bench<'a> {
             top: self.layout(top, self.check.gap),
             affine: None,
             backward: true,
+            sparse: Default::default(),
             old: None,
         })
     }

@@ -1,0 +1,137 @@
+//! Which kernel is the fastest for a layer: what each would take, from sizes and density alone, so that a net
+//! runs the same way every time (a choice by the clock would change the last digits from run to run).
+//!
+//! The constants were fitted to the times of `cargo bench --bench sparse` over SqueezeNet's layers at several
+//! densities; only their ratios matter.
+
+use super::simd::Isa;
+use anyhow::{Result, bail};
+use std::sync::OnceLock;
+
+/// When weights that are 0 are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseSparse {
+    /// Where that is faster.
+    Auto,
+    /// Never: all layers run dense.
+    Never,
+    /// Wherever a kernel is made for it.
+    Always,
+}
+
+impl UseSparse {
+    /// What `DSD_SPARSE` asks for; auto where it is not set.
+    pub fn asked() -> Result<Self> {
+        let Some(name) = std::env::var_os("DSD_SPARSE") else {
+            return Ok(Self::Auto);
+        };
+        Ok(match name.to_str() {
+            Some("auto") => Self::Auto,
+            Some("never") => Self::Never,
+            Some("always") => Self::Always,
+            _ => bail!(
+                "DSD_SPARSE is '{}'; it can be auto, never or always",
+                name.to_string_lossy()
+            ),
+        })
+    }
+}
+
+impl Default for UseSparse {
+    /// The choice of this process: [`asked`](Self::asked), read once.
+    fn default() -> Self {
+        static CHOSEN: OnceLock<UseSparse> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Self::asked().unwrap_or(Self::Auto))
+    }
+}
+
+/// What a dense kernel does for one sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense {
+    /// Products of two numbers.
+    pub products: f64,
+    /// Results, for the direct kernel; channels of tiles transformed there and back, for Winograd's.
+    pub moved: f64,
+}
+
+/// What the sparse kernel does for one sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Thin {
+    /// Products of two numbers.
+    pub products: f64,
+    /// Whether all vectors lie on whole lines of the cache (1 × 1 kernels).
+    pub aligned: bool,
+    /// Numbers turned from pixels to planes and back.
+    pub turned: f64,
+    /// Sums loaded and stored again.
+    pub passes: f64,
+}
+
+/// Nanoseconds of one thread at about 3.2 GHz.
+#[derive(Clone, Copy, Debug)]
+pub struct Costs {
+    product: f64,
+    result: f64,
+    winograd_channel: f64,
+    sparse_aligned: f64,
+    sparse_product: f64,
+    turned: f64,
+    pass: f64,
+}
+
+impl Costs {
+    /// Those of an instruction set. AVX2's are measured (Zen 3).
+    pub fn of(isa: Isa) -> Self {
+        let avx2 = Self {
+            product: 0.021,
+            result: 0.14,
+            winograd_channel: 9.2,
+            sparse_aligned: 0.027,
+            sparse_product: 0.039,
+            turned: 0.2,
+            pass: 0.36,
+        };
+        match isa {
+            Isa::Avx2 => avx2,
+            // Twice the products in a register, at the same number of loads. Not measured: no machine.
+            Isa::Avx512 => Self {
+                product: 0.0105,
+                sparse_aligned: 0.0135,
+                sparse_product: 0.024,
+                ..avx2
+            },
+            Isa::Portable => Self::PORTABLE,
+        }
+    }
+
+    /// Plain Rust, at SSE2's four floats.
+    const PORTABLE: Self = Self {
+        product: 0.1,
+        result: 0.3,
+        winograd_channel: 20.0,
+        sparse_aligned: 0.13,
+        sparse_product: 0.15,
+        turned: 0.8,
+        pass: 0.8,
+    };
+
+    /// The direct kernel's time.
+    pub fn direct(&self, d: Dense) -> f64 {
+        self.product * d.products + self.result * d.moved
+    }
+
+    /// Winograd's kernel's time.
+    pub fn winograd(&self, d: Dense) -> f64 {
+        self.product * d.products + self.winograd_channel * d.moved
+    }
+
+    /// The sparse kernel's time.
+    pub fn sparse(&self, t: &Thin) -> f64 {
+        let product = if t.aligned {
+            self.sparse_aligned
+        } else {
+            self.sparse_product
+        };
+        product * t.products + self.turned * t.turned + self.pass * t.passes
+    }
+}
