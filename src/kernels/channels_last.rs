@@ -160,15 +160,24 @@ impl ChannelsLast {
             && match self.sparse {
                 UseSparse::Never => false,
                 UseSparse::Always => true,
-                UseSparse::Auto => {
-                    let costs = Costs::of(self.isa);
-                    let dense = match winograd {
-                        Some(kernel) => costs.winograd(kernel.work()),
-                        None => costs.direct(d.work()),
-                    };
-                    costs.sparse(&Sparse::work(d, alive)) < dense
-                }
+                UseSparse::Auto => self.expected(d, winograd, alive) > 1.0,
             }
+    }
+
+    /// How many times faster the sparse kernel should be than the dense one.
+    fn expected(&self, d: &Direct, winograd: Option<&Winograd>, alive: usize) -> f64 {
+        let costs = Costs::of(self.isa);
+        let dense = match winograd {
+            Some(kernel) => costs.winograd(kernel.work()),
+            None => costs.direct(d.work()),
+        };
+        dense / costs.sparse(&Sparse::work(d, alive))
+    }
+
+    /// How many times faster than the dense kernel the sparse one should be with weights `w`, forward.
+    pub fn gain(&self, w: &[f32]) -> f64 {
+        let alive = w.iter().filter(|w| **w != 0.0).count();
+        self.expected(&self.direct, self.winograd.as_ref(), alive)
     }
 
     /// Y = W·X + b for `samples` samples, and what `then` says.

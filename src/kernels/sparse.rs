@@ -21,6 +21,9 @@ use std::ops::Range;
 /// Pixels of a tile.
 const TILE: usize = 64;
 
+/// Outputs whose sums stay near while all channels pass over them.
+const OUTPUTS: usize = 128;
+
 /// Bytes of planes under a tile that shall stay in the first-level cache while all outputs pass over them.
 const NEAR: usize = 24 << 10;
 
@@ -49,9 +52,11 @@ pub(super) struct Sparse {
     flat: bool,
     /// Floats from plane to plane.
     plane: usize,
-    /// Block by block of channels, output by output.
+    /// The order of the work on a tile: some outputs after the other, for each of them all blocks of channels.
+    passes: Vec<(Range<usize>, Range<usize>)>,
+    /// Pass by pass, output by output.
     entries: Vec<Entry>,
-    /// Where each output's entries of a block start, and at last the end of all.
+    /// Where each output's entries of a pass start, and at last the end of all.
     starts: Vec<u32>,
     /// Which weight of the file an entry is.
     at: Vec<u32>,
@@ -72,10 +77,10 @@ impl Sparse {
         let group = d.outputs * d.channels * elements;
         assert_eq!(w.len(), d.groups * group);
         let mut s = Self::empty(d);
-        let blocks = s.blocks();
-        for b in 0..blocks {
-            let channels = d.channels * b / blocks..d.channels * (b + 1) / blocks;
-            for (g, o) in (0..d.groups).flat_map(|g| (0..d.outputs).map(move |o| (g, o))) {
+        s.passes = s.in_passes();
+        for (outputs, channels) in s.passes.clone() {
+            for o in outputs {
+                let (g, o) = (o / d.outputs, o % d.outputs);
                 for k in channels.clone() {
                     for e in 0..elements {
                         let at = match turned {
@@ -84,8 +89,8 @@ impl Sparse {
                         };
                         let at = g * group + at;
                         if w[at] != 0.0 {
-                            let offset =
-                                s.offset(g * d.channels + k, e / d.w.kernel, e % d.w.kernel);
+                            let c = g * d.channels + k;
+                            let offset = s.offset(c, e / d.w.kernel, e % d.w.kernel);
                             s.entries.push(Entry {
                                 offset: 4 * offset as u32,
                                 value: w[at],
@@ -118,6 +123,16 @@ impl Sparse {
         }
     }
 
+    fn in_passes(&self) -> Vec<(Range<usize>, Range<usize>)> {
+        let (outputs, channels) = (self.d.groups * self.d.outputs, self.d.channels);
+        let (parts, blocks) = (outputs.div_ceil(OUTPUTS), self.blocks());
+        let cut = |all: usize, i: usize, n: usize| all * i / n..all * (i + 1) / n;
+        let parts = (0..parts).map(|i| cut(outputs, i, parts));
+        let both =
+            |part: Range<usize>| (0..blocks).map(move |b| (part.clone(), cut(channels, b, blocks)));
+        parts.flat_map(both).collect()
+    }
+
     /// Blocks of channels, of equal size, whose planes stay near.
     fn blocks(&self) -> usize {
         let d = &self.d;
@@ -139,6 +154,7 @@ impl Sparse {
                 && [d.h, d.w].iter().all(|a| a.kernel == 1 && a.stride == 1)
                 && [d.border, d.crop] == [[0, 0]; 2],
             plane: TILE,
+            passes: Vec::new(),
             entries: Vec::new(),
             starts: vec![0],
             at: Vec::new(),
@@ -206,7 +222,7 @@ impl Sparse {
         let strips = d.h.output.div_ceil(self.rows);
         let out = Shared::new(y);
         let planes = d.groups * d.channels * self.phases[0] * self.phases[1] * self.plane + TILE;
-        let sums = d.groups * d.outputs * TILE;
+        let sums = (d.groups * d.outputs).min(OUTPUTS) * TILE;
         for_each(parallel, samples * strips, |i| {
             let (n, first) = (i / strips, i % strips * self.rows);
             let rows = first..(first + self.rows).min(d.h.output);
@@ -244,15 +260,13 @@ unsafe fn strip_body<L: Lanes, const M: usize>(
     unsafe {
         fill::<L>(s, x, rows, planes);
         for first in (0..end).step_by(TILE) {
-            let n = TILE.min(end - first);
-            let at = planes.add(first);
-            match n.div_ceil(16) {
-                1 => multiply::<L, 1>(s, at, bias, sums),
-                2 => multiply::<L, 2>(s, at, bias, sums),
-                3 => multiply::<L, 3>(s, at, bias, sums),
-                _ => multiply::<L, 4>(s, at, bias, sums),
+            let pixels = first..(first + TILE).min(end);
+            match pixels.len().div_ceil(16) {
+                1 => tile::<L, 1>(s, planes, pixels, sums, bias, then, y),
+                2 => tile::<L, 2>(s, planes, pixels, sums, bias, then, y),
+                3 => tile::<L, 3>(s, planes, pixels, sums, bias, then, y),
+                _ => tile::<L, 4>(s, planes, pixels, sums, bias, then, y),
             }
-            store::<L>(s, first..first + n, sums, then, y);
         }
     }
 }
@@ -265,34 +279,64 @@ dispatch! {
     ) = strip_body
 }
 
-/// sums[o][0..16·T] = b[o] + Σ w·planes for the tile at `at`.
+/// All outputs of the pixels `pixels` of the planes.
+#[inline(always)]
+unsafe fn tile<L: Lanes, const T: usize>(
+    s: &Sparse,
+    planes: *const f32,
+    pixels: Range<usize>,
+    sums: *mut f32,
+    bias: *const f32,
+    then: Then,
+    y: *mut f32,
+) {
+    let d = &s.d;
+    // Between the biases of groups.
+    let gap = d.blocks() * 16 - d.outputs;
+    let bias_at = |o: usize| if gap == 0 { o } else { o + o / d.outputs * gap };
+    let mut starts = &s.starts[..];
+    for (outputs, channels) in &s.passes {
+        // SAFETY: as the caller says; every offset is within the planes, with a tile's room behind them.
+        unsafe {
+            if channels.start == 0 {
+                for (i, o) in outputs.clone().enumerate() {
+                    let b = if bias.is_null() {
+                        0.0
+                    } else {
+                        *bias.add(bias_at(o))
+                    };
+                    let b = L::splat(b);
+                    (0..T).for_each(|t| b.store(sums.add(i * TILE + 16 * t)));
+                }
+            }
+            let at = planes.add(pixels.start);
+            multiply::<L, T>(&s.entries, &starts[..outputs.len() + 1], at, sums);
+            starts = &starts[outputs.len()..];
+            if channels.end == d.channels {
+                store::<L>(s, &pixels, sums, outputs, then, y);
+            }
+        }
+    }
+}
+
+/// sums[i][0..16·T] += Σ w·planes for the tile at `at`, of the entries of each output, which `starts` bound.
 #[inline(always)]
 unsafe fn multiply<L: Lanes, const T: usize>(
-    s: &Sparse,
+    entries: &[Entry],
+    starts: &[u32],
     at: *const f32,
-    bias: *const f32,
     sums: *mut f32,
 ) {
-    let outputs = s.d.groups * s.d.outputs;
-    // Between the groups' biases.
-    let gap = s.d.blocks() * 16 - s.d.outputs;
-    let entries = s.entries.as_ptr();
-    // SAFETY: every offset is within the planes, with a tile's room behind them.
+    // SAFETY: as the caller says.
     unsafe {
-        for (i, bounds) in s.starts.windows(2).enumerate() {
-            let o = i % outputs;
-            let sum = sums.add(o * TILE);
+        for (i, bounds) in starts.windows(2).enumerate() {
+            let sum = sums.add(i * TILE);
             let mut acc = [L::zero(); T];
-            if i >= outputs {
-                for t in 0..T {
-                    acc[t] = L::load(sum.add(16 * t));
-                }
-            } else if !bias.is_null() {
-                let group = if gap == 0 { 0 } else { o / s.d.outputs };
-                acc = [L::splat(*bias.add(o + group * gap)); T];
+            for t in 0..T {
+                acc[t] = L::load(sum.add(16 * t));
             }
-            let mut e = entries.add(bounds[0] as usize);
-            let end = entries.add(bounds[1] as usize);
+            let mut e = entries.as_ptr().add(bounds[0] as usize);
+            let end = entries.as_ptr().add(bounds[1] as usize);
             while e < end {
                 let p = at.byte_add((*e).offset as usize);
                 let v = L::splat((*e).value);
@@ -308,12 +352,13 @@ unsafe fn multiply<L: Lanes, const T: usize>(
     }
 }
 
-/// The sums of the tile of pixels `pixels` of the planes, to `y`.
+/// The sums of `outputs` for the tile of pixels `pixels` of the planes, to `y`.
 #[inline(always)]
 unsafe fn store<L: Lanes>(
     s: &Sparse,
-    pixels: Range<usize>,
+    pixels: &Range<usize>,
     sums: *const f32,
+    outputs: &Range<usize>,
     then: Then,
     y: *mut f32,
 ) {
@@ -333,7 +378,12 @@ unsafe fn store<L: Lanes>(
         unsafe {
             let to = y.add(row * d.out_row() + column * d.y_pitch);
             let from = (sums.add(p - pixels.start), TILE);
-            turn_out::<L>(from, [d.groups * d.outputs, run], (to, d.y_pitch), then);
+            turn_out::<L>(
+                from,
+                [outputs.len(), run],
+                (to.add(outputs.start), d.y_pitch),
+                then,
+            );
         }
         p += run;
     }
