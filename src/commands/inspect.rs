@@ -6,7 +6,7 @@ mod blob;
 mod compressed;
 mod content;
 mod database;
-mod net;
+pub(super) mod net;
 mod run;
 mod solver;
 mod sources;
@@ -87,7 +87,7 @@ fn describe(args: &Inspect) -> Result<Description> {
         Content::State => state::describe(path, size),
         Content::Blob => blob::describe(path, size),
         Content::Unknown => bail!(
-            "{shown}: expected a net or a solver (prototxt), weights (.caffemodel, .npz, or a Deep Compression .net, \
+            "{shown}: expected a net or a solver (prototxt), weights (.caffemodel, .npz, .dsdz, or a Deep Compression .net, \
              whose net --model names unless it is built in), a solver state, a mean (.binaryproto), a flow (TOML), \
              phase.json, or the folder of a database or a run; found {}",
             content::found(&bytes)
