@@ -6,7 +6,7 @@ mod blob;
 mod compressed;
 mod content;
 mod database;
-pub(super) mod net;
+mod net;
 mod run;
 mod solver;
 mod sources;
@@ -27,6 +27,7 @@ use crate::report::human::HumanBytes;
 use crate::report::output;
 use crate::{files, models, warn};
 use content::Content;
+pub(super) use net::{Built, build};
 
 /// What is told of a file, for people and for programs.
 struct Description {

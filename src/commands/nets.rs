@@ -1,6 +1,6 @@
 //! `--model` and `--weights`: from names and paths to nets and values.
 
-use super::inspect::net::{self as built, Built};
+use super::inspect::{self, Built};
 use crate::models::{self, Builtin, Family};
 use crate::net::graph::State;
 use crate::net::weights::Stored;
@@ -123,7 +123,7 @@ pub fn weights(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> {
 fn skeleton(model: &Model) -> Result<Net> {
     match model {
         Model::Builtin(builtin, family) => builtin.skeleton(*family),
-        Model::File(file) => match built::build(model)? {
+        Model::File(file) => match inspect::build(model)? {
             (Built::Whole(net), _) => Ok(*net),
             (Built::Names(_), notes) => {
                 bail!(

@@ -22,7 +22,8 @@ pub fn lengths(counts: &[u64], longest: u32) -> Vec<u8> {
         .collect();
     for symbol in 0..2 {
         if coins.len() < 2 && coins.iter().all(|c| c.1 != [symbol]) {
-            coins.push((0, vec![symbol]));
+            // Of no weight, it could be given a longer code than completes the others.
+            coins.push((1, vec![symbol]));
         }
     }
     coins.sort_by_key(|c| c.0);

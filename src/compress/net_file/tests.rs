@@ -52,21 +52,12 @@ fn entries_stand_where_their_gaps_put_them() {
 }
 
 fn again(decoded: &[Decoded], layers: &[NetLayer]) -> Encoded {
-    let entry = |d| {
-        let Decoded {
-            codebook,
-            weights,
-            biases,
-            ..
-        } = d;
-        Entry {
-            codebook,
-            weights,
-            biases,
-        }
-    };
-    let entries: Vec<Entry> = decoded.iter().map(entry).collect();
-    encode(layers, &entries).unwrap()
+    let entries = decoded.iter().map(|d| Entry {
+        codebook: &d.codebook,
+        weights: &d.weights,
+        biases: &d.biases,
+    });
+    encode(layers, &entries.collect::<Vec<_>>()).unwrap()
 }
 
 #[test]
