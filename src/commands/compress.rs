@@ -100,6 +100,10 @@ fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<
             share_values(&file, layer, 0, most.min(coded.bits()))?;
         }
     }
+    let in_net = |l: &&StoredLayer| net.graph().nodes.iter().any(|n| n.name() == l.name);
+    for layer in stored.layers.iter().filter(|l| !in_net(l)) {
+        warn!("Layer {} is not in the net: it is left out", layer.name);
+    }
     let encoded = weights_file::to_net_file(stored, net)?;
     let part = |(layer, bytes): (&crate::compress::net_file::NetLayer, usize)| Part {
         name: layer.name.clone(),

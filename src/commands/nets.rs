@@ -154,8 +154,19 @@ pub fn stored(model: Option<&Path>, weights: &Path) -> Result<(Stored, Option<Ne
             }
         },
     };
-    let stored = weights_file::read(weights, &net)?;
-    let plan = net.match_weights(&stored)?;
-    log_plan(&plan, &stored.file);
+    let mut stored = weights_file::read(weights, &net)?;
+    for name in net.match_weights(&stored)?.missing {
+        warn!("Layer {name} is not in {}", stored.file);
+    }
+    for (i, node) in net.graph().nodes.iter().enumerate() {
+        let own = stored.layers.iter_mut();
+        for own in own.filter(|l| l.legacy && l.name == node.name()) {
+            // The net knows which of the four old axes mean something.
+            for (blob, id) in own.blobs.iter_mut().zip(net.layer_params(i)) {
+                blob.shape = net.params()[id].shape.clone();
+            }
+            own.legacy = false;
+        }
+    }
     Ok((stored, Some(net)))
 }
