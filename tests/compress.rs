@@ -7,6 +7,7 @@ use dsd::compress::codebook::Codebook;
 use dsd::compress::container;
 use dsd::models::{self, Family};
 use dsd::net::weights::Stored;
+use dsd::random::{Purpose, Random};
 use dsd::weights_file::{self, Named};
 use serde_json::Value;
 use std::fs;
@@ -124,8 +125,14 @@ fn weights_of(name: &str) -> Stored {
         .unwrap()
         .skeleton(Family::Release)
         .unwrap();
+    // For deployment, a net has no fillers.
     let mut stored = net.to_stored(&net.fill(1).unwrap());
     for (i, layer) in stored.layers.iter_mut().enumerate() {
+        for (k, blob) in layer.blobs.iter_mut().enumerate() {
+            let random = Random::new(k as u64, Purpose::Filler, i as u64);
+            let values = (0..).map(|j| 0.1 * random.normal(j));
+            blob.data.iter_mut().zip(values).for_each(|(v, r)| *v = r);
+        }
         let weights = &mut layer.blobs[0].data;
         if i % 2 == 0 {
             let seed = 7 + i;
@@ -161,7 +168,7 @@ fn the_weights_of_every_built_in_net_come_back_exactly() {
             .map(|b| b.data.len())
             .sum();
         assert!(
-            bytes.len() < 3 * values,
+            bytes.len() < 4 * values,
             "{}: {} bytes",
             builtin.name,
             bytes.len()
