@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Compress {
-    /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights; needed only for --format net]
+    /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights; only a .net needs one]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
     /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net

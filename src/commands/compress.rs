@@ -208,8 +208,9 @@ fn report(stored: &Stored, parts: &[Part], bytes: usize, out: &Path) -> Result<(
     output::text(format_args!("{table}"))?;
     let plain = 4 * values;
     outln!(
-        "{} layers: {} bytes ({}) in float32, {} bytes ({}) in {}: {:.2} times smaller",
+        "{} layer{}: {} bytes ({}) in float32, {} bytes ({}) in {}: {:.2} times smaller",
         parts.len(),
+        if parts.len() == 1 { "" } else { "s" },
         counted(plain),
         HumanBytes(plain as u64),
         counted(bytes),

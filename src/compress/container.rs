@@ -55,7 +55,8 @@ pub struct Written {
 
 /// Whether `bytes` begin as a file of this format.
 pub fn looks_like(bytes: &[u8]) -> bool {
-    bytes.starts_with(&MAGIC)
+    // The rest of the mark is there to be damaged.
+    bytes.starts_with(&MAGIC[..5])
 }
 
 /// A file that is being put together.
@@ -183,6 +184,10 @@ fn content(bytes: &[u8]) -> Result<&[u8]> {
             HEADER + 4,
             bytes.len()
         ))
+    );
+    ensure!(
+        bytes.starts_with(&MAGIC),
+        "damaged: its mark has changed, as by a transfer in text mode; copy it again as it is"
     );
     let number = |b: &[u8]| b.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
     let (version, length) = (number(&bytes[8..12]), number(&bytes[12..HEADER]));

@@ -239,6 +239,15 @@ fn absurd_sizes_are_refused_before_memory_is_taken() {
 }
 
 #[test]
+fn a_transfer_as_text_says_so() {
+    let mut file = write(&small());
+    file.remove(5);
+    assert!(looks_like(&file));
+    let text = decode(&file).unwrap_err().to_string();
+    assert!(text.contains("text mode"), "{text}");
+}
+
+#[test]
 fn another_version_says_so() {
     let mut file = write(&small());
     file[8] = 2;
