@@ -4,6 +4,7 @@
 //! script runs with only the program's name changed.
 
 mod classify;
+mod compress;
 mod convert;
 mod draw;
 mod gflags;
@@ -20,6 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::layers::Mode;
 pub use classify::Classify;
+pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
 pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
@@ -90,6 +92,12 @@ pub enum Command {
     /// Describe a file: net, weights, solver state, database, compressed model
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(Inspect),
+    /// Compress weights: shared values, Huffman codes
+    #[command(after_help = compress::COMPRESS_EXAMPLES)]
+    Compress(Compress),
+    /// Turn compressed weights back into a caffemodel
+    #[command(after_help = compress::DECOMPRESS_EXAMPLES)]
+    Decompress(Decompress),
     /// Write weights in another format (.npz)
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Export),
@@ -172,7 +180,7 @@ pub struct Test {
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
-    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
     #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
     pub weights: Vec<PathBuf>,
     /// The number of batches
@@ -294,7 +302,7 @@ pub struct Export {
     /// The net (prototxt or a built-in name) [default: the built-in net that fits, where one is needed]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
-    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
     #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
     pub weights: Vec<PathBuf>,
     /// The file to write; its name's end says the format: .npz (arrays LAYER:K)

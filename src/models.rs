@@ -105,7 +105,7 @@ impl Builtin {
     }
 
     /// The deploy net, built: names and shapes of all parameters.
-    fn skeleton(&self, family: Family) -> Result<Net> {
+    pub fn skeleton(&self, family: Family) -> Result<Net> {
         let graph = Graph::new(&self.deploy(family)?, &State::new(Mode::Test))?;
         let shapes = input_shapes(&graph)?;
         Net::new(graph, &shapes, &Options::default())

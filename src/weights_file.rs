@@ -1,6 +1,9 @@
 //! Weights files of every format, told apart by content: `.caffemodel` of any generation,
-//! `.caffemodel.h5`, `.npz`, and the Deep Compression `.net`.
+//! `.caffemodel.h5`, `.npz`, our compressed `.dsdz`, and the Deep Compression `.net`.
 
+mod write;
+
+use crate::compress::container;
 use crate::compress::net_file::{self, NetLayer};
 use crate::net::Net;
 use crate::net::weights::{Stored, StoredLayer};
@@ -8,6 +11,7 @@ use crate::tensor::{Shape, Tensor};
 use crate::{files, hdf5, info, npz, proto};
 use anyhow::{Context, Result};
 use std::path::Path;
+pub use write::{Named, to_container, to_net_file, write_named};
 
 /// What kind of weights file some bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub enum Kind {
     Npz,
     /// HDF5.
     Hdf5,
+    /// Our own compressed file.
+    Container,
     /// A Deep Compression file, which has no header: its size fits the net's layers.
     DeepCompression,
     /// Anything else is taken for a caffemodel.
@@ -28,6 +34,8 @@ pub fn kind(bytes: &[u8], layers: &[NetLayer]) -> Kind {
         Kind::Npz
     } else if hdf5::looks_like(bytes) {
         Kind::Hdf5
+    } else if container::looks_like(bytes) {
+        Kind::Container
     } else if net_file::looks_like(bytes, layers) {
         Kind::DeepCompression
     } else {
@@ -84,6 +92,7 @@ pub fn read(path: &Path, net: &Net) -> Result<Stored> {
                 stored.layers.push(StoredLayer {
                     name: d.name,
                     blobs,
+                    codebooks: vec![Some(d.codebook)],
                     legacy: false,
                 });
             }
@@ -104,10 +113,27 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
     match kind(bytes, &[]) {
         Kind::Npz => Stored::from_arrays(npz::read(path)?, &file),
         Kind::Hdf5 => Stored::from_hdf5(&hdf5::File::from_bytes(bytes, &file)?),
+        Kind::Container => {
+            let layers = container::decode(bytes).with_context(|| file.clone())?;
+            let layers = layers.into_iter().map(of_container).collect();
+            Ok(Stored { file, layers })
+        }
         _ => {
             let mut message = proto::binary::decode_caffemodel(bytes, &file)?;
             proto::upgrade_net(&mut message).with_context(|| file.clone())?;
             Stored::from_message(&message, &file)
         }
+    }
+}
+
+fn of_container(layer: container::Layer) -> StoredLayer {
+    // No blob, and an empty scalar in memory: what StoredLayer::blob takes for one that is left out.
+    let blobs = layer.blobs.into_iter().map(Option::unwrap_or_default);
+    let (blobs, codebooks) = blobs.unzip();
+    StoredLayer {
+        name: layer.name,
+        blobs,
+        codebooks,
+        legacy: layer.legacy,
     }
 }

@@ -266,7 +266,7 @@ fn the_density_of_weights_leaves_biases_and_statistics_out() {
     );
     assert_eq!((&json["values"], &json["weights"]), (&json!(11), &json!(4)));
     let ip = json!({
-        "name": "ip", "shapes": [[2, 2], [2]], "values": 6, "weights": 4, "nonzero": 2, "density": 0.5,
+        "name": "ip", "shapes": [[2, 2], [2]], "values": 6, "weights": 4, "nonzero": 2, "density": 0.5, "bits": null,
     });
     assert_eq!(json["layers"][0], ip);
     let shown = text(&path);

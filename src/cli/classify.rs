@@ -16,7 +16,7 @@ pub struct Classify {
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
-    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
     #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
     pub weights: Vec<PathBuf>,
     /// The classes' names, one a line, as in synset_words.txt

@@ -104,7 +104,7 @@ Examples:
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct ExtractFeatures {
-    /// The weights: .caffemodel, .caffemodel.h5, Deep Compression .net or .npz
+    /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
     #[arg(value_name = "WEIGHTS")]
     pub weights: PathBuf,
     /// The net with its data layers (prototxt or a built-in name); its TEST phase runs

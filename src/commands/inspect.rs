@@ -27,6 +27,7 @@ use crate::report::human::HumanBytes;
 use crate::report::output;
 use crate::{files, models, warn};
 use content::Content;
+pub(super) use net::{Built, build};
 
 /// What is told of a file, for people and for programs.
 struct Description {
@@ -87,7 +88,7 @@ fn describe(args: &Inspect) -> Result<Description> {
         Content::State => state::describe(path, size),
         Content::Blob => blob::describe(path, size),
         Content::Unknown => bail!(
-            "{shown}: expected a net or a solver (prototxt), weights (.caffemodel, .npz, or a Deep Compression .net, \
+            "{shown}: expected a net or a solver (prototxt), weights (.caffemodel, .npz, .dsdz, or a Deep Compression .net, \
              whose net --model names unless it is built in), a solver state, a mean (.binaryproto), a flow (TOML), \
              phase.json, or the folder of a database or a run; found {}",
             content::found(&bytes)

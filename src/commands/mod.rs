@@ -1,8 +1,10 @@
 //! The subcommands: one file each, which resolves the arguments, calls the library and prints.
 
 mod classify;
+mod compress;
 mod compute_image_mean;
 mod convert_imageset;
+mod decompress;
 mod device_query;
 mod draw;
 mod export;
@@ -84,6 +86,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::DeviceQuery => device_query::run()?,
         Command::Inspect(args) => inspect::run(&args)?,
+        Command::Compress(args) => compress::run(&args)?,
+        Command::Decompress(args) => decompress::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::New(args) => new::run(&args)?,
     }

@@ -1,11 +1,13 @@
 //! `--model` and `--weights`: from names and paths to nets and values.
 
+use super::inspect::{self, Built};
 use crate::models::{self, Builtin, Family};
 use crate::net::graph::State;
+use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
 use crate::proto::{self, NetParameter, Parsed};
 use crate::solver::log_plan;
-use crate::{info, warn, weights_file};
+use crate::{files, info, warn, weights_file};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -114,4 +116,57 @@ pub fn weights(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> {
         warn!("No --weights: the net runs with the random ones of its fillers");
     }
     Ok(weights)
+}
+
+/// The net of `model` for its weights alone: a built-in one as for deployment, another one in the TEST phase;
+/// its data need not be there.
+fn skeleton(model: &Model) -> Result<Net> {
+    match model {
+        Model::Builtin(builtin, family) => builtin.skeleton(*family),
+        Model::File(file) => match inspect::build(model)? {
+            (Built::Whole(net), _) => Ok(*net),
+            (Built::Names(_), notes) => {
+                bail!(
+                    "{}: its shapes are unknown: {}",
+                    file.file,
+                    notes.join("; ")
+                )
+            }
+        },
+    }
+}
+
+/// The built-in net that fits the weights.
+pub fn fitting(weights: &Path) -> Result<Net> {
+    skeleton(&Model::find(None, &[weights.to_path_buf()])?)
+}
+
+/// The weights in a file with their codebooks, and their net: `model`, which they must fit then, else the
+/// built-in one that fits them, if there is one. Only a Deep Compression file needs a net to be read.
+pub fn stored(model: Option<&Path>, weights: &Path) -> Result<(Stored, Option<Net>)> {
+    let net = match model {
+        Some(_) => skeleton(&Model::find(model, &[weights.to_path_buf()])?)?,
+        None => match fitting(weights) {
+            Ok(net) => net,
+            Err(_) => {
+                let stored = weights_file::read_named(weights, &files::read(weights)?)?;
+                return Ok((stored, None));
+            }
+        },
+    };
+    let mut stored = weights_file::read(weights, &net)?;
+    for name in net.match_weights(&stored)?.missing {
+        warn!("Layer {name} is not in {}", stored.file);
+    }
+    for (i, node) in net.graph().nodes.iter().enumerate() {
+        let own = stored.layers.iter_mut();
+        for own in own.filter(|l| l.legacy && l.name == node.name()) {
+            // The net knows which of the four old axes mean something.
+            for (blob, id) in own.blobs.iter_mut().zip(net.layer_params(i)) {
+                blob.shape = net.params()[id].shape.clone();
+            }
+            own.legacy = false;
+        }
+    }
+    Ok((stored, Some(net)))
 }

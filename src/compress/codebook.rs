@@ -126,6 +126,51 @@ impl Codebook {
         weights.iter().map(code).collect()
     }
 
+    /// The code of every weight, if the codebook holds them all: 0 for zeros of either sign, else the first
+    /// entry that holds the value.
+    pub fn codes(&self, weights: &[f32]) -> Option<Vec<u8>> {
+        let mut order: Vec<(u32, u8)> = (1..self.values.len())
+            .map(|i| (self.values[i].to_bits(), i as u8))
+            .collect();
+        order.sort_unstable();
+        let code = |w: &f32| {
+            if *w == 0.0 {
+                return Some(0);
+            }
+            let bits = w.to_bits();
+            let at = order.partition_point(|(v, _)| *v < bits);
+            order.get(at).filter(|(v, _)| *v == bits).map(|o| o.1)
+        };
+        weights.iter().map(code).collect()
+    }
+
+    /// The same codes with the same values in a codebook of `bits`, if they have room in it; further entries
+    /// are 0.
+    pub fn resized(&self, bits: u32) -> Option<Self> {
+        let used = self.values.iter().rposition(|v| *v != 0.0).unwrap_or(0);
+        let mut values = self.values.clone();
+        values.resize(1 << bits.min(MOST_BITS), 0.0);
+        (used < values.len()).then(|| Self::new(bits, values))?
+    }
+
+    /// The codebook of at most `bits` bits for `weights`: `given` if it holds them, else one of their own values,
+    /// else k-means. Whether the first two would do, and so no weight changes.
+    pub fn fit(weights: &[f32], given: Option<&Self>, bits: u32) -> (Self, bool) {
+        let holds = |book: &&Self| book.codes(weights).is_some();
+        let kept = given.and_then(|g| {
+            if g.bits <= bits {
+                Some(g.clone())
+            } else {
+                g.resized(bits)
+            }
+        });
+        let own = || Self::of_values(weights, 1).filter(|b| b.bits <= bits);
+        match kept.filter(|b| holds(&b)).or_else(own) {
+            Some(book) => (book, true),
+            None => (Self::k_means(weights, bits), false),
+        }
+    }
+
     /// The values of `codes`.
     pub fn decode(&self, codes: &[u8], to: &mut [f32]) {
         for (to, code) in to.iter_mut().zip(codes) {

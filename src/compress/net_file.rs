@@ -11,7 +11,11 @@
 //! An entry stands gap + 1 places after the one before it, in the weights' C order. A run of more than 15
 //! zeros is bridged by padding: entries of code 0.
 
-use anyhow::{Result, bail, ensure};
+mod encode;
+
+use super::codebook::Codebook;
+use anyhow::{Context, Result, bail, ensure};
+pub use encode::{Encoded, Entry, encode};
 
 const MISFIT: &str = "the model does not fit this file, or the file is not a Deep Compression .net";
 
@@ -38,8 +42,8 @@ impl NetLayer {
         }
     }
 
-    /// The number of bits of a code.
-    fn bits(&self) -> u32 {
+    /// The number of bits of a code: 4 or 8.
+    pub fn bits(&self) -> u32 {
         let has = |part| self.name.contains(part);
         // The published rule is "conv: 8, else 4" over names with conv, fc or ip; nets that name their
         // convolutions otherwise (fire2/squeeze1x1) can be read too this way.
@@ -66,10 +70,8 @@ impl NetLayer {
 pub struct Decoded {
     /// The layer's name.
     pub name: String,
-    /// The values that codes stand for; entry 0 is zero.
-    pub codebook: Vec<f32>,
-    /// The bits of a code.
-    pub bits: u32,
+    /// The values that codes stand for, in the file's order.
+    pub codebook: Codebook,
     /// The weights in C order, zeros filled in.
     pub weights: Vec<f32>,
     /// The biases.
@@ -145,6 +147,8 @@ fn decode_layer(input: &mut Input<'_>, layer: &NetLayer, n: usize) -> Result<Dec
         layer.name,
         codebook[0]
     );
+    let codebook = Codebook::new(bits, codebook)
+        .with_context(|| format!("layer {:?}: its codebook is none", layer.name))?;
     let biases = input.floats(layer.outputs, layer, "its biases")?;
     let code_bytes = if bits == 4 { n.div_ceil(2) } else { n };
     let codes = input.take(code_bytes, layer, "its codes")?;
@@ -168,14 +172,13 @@ fn decode_layer(input: &mut Input<'_>, layer: &NetLayer, n: usize) -> Result<Dec
                 layer.weights
             );
         }
-        weights[position] = codebook[usize::from(code)];
+        weights[position] = codebook.values()[usize::from(code)];
         padding += usize::from(code == 0);
         next = position + 1;
     }
     Ok(Decoded {
         name: layer.name.clone(),
         codebook,
-        bits,
         weights,
         biases,
         stored: n,

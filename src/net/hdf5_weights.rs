@@ -49,7 +49,7 @@ impl Stored {
         let layer = |(name, blobs): (&str, Vec<Tensor>)| StoredLayer {
             name: name.to_owned(),
             blobs,
-            legacy: false,
+            ..Default::default()
         };
         Ok(Self {
             file: shown.to_owned(),

@@ -2,19 +2,30 @@
 
 use super::hdf5_weights::filled;
 use super::{Net, Weights};
+use crate::compress::codebook::Codebook;
 use crate::proto::{BlobProto, NetParameter, blob};
 use crate::tensor::{Shape, Tensor};
 use anyhow::{Context, Result, bail};
 
 /// One layer's blobs, as a file has them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoredLayer {
     /// The layer's name.
     pub name: String,
     /// Its blobs, in order.
     pub blobs: Vec<Tensor>,
+    /// The codebooks of coded blobs; blobs behind the last one have none. See [`StoredLayer::codebook`].
+    pub codebooks: Vec<Option<Codebook>>,
     /// The shapes are Caffe's old num, channels, height, width: leading ones mean nothing.
     pub legacy: bool,
+}
+
+impl StoredLayer {
+    /// The codebook of blob `k`, if it came with one and every value is still in it.
+    pub fn codebook(&self, k: usize) -> Option<&Codebook> {
+        let book = self.codebooks.get(k)?.as_ref()?;
+        book.codes(&self.blobs.get(k)?.data).map(|_| book)
+    }
 }
 
 /// The content of a weights file of any format.
@@ -56,11 +67,17 @@ impl Stored {
         };
         for layer in net.layer.iter().filter(|l| !l.blobs.is_empty()) {
             let place = |k: usize| format!("{file}: layer '{}', blob {k}", layer.name());
-            let mut blobs = Vec::new();
+            let (mut blobs, mut codebooks) = (Vec::new(), Vec::new());
             for (k, b) in layer.blobs.iter().enumerate() {
                 let shape = Shape::new(blob::shape(b).with_context(|| place(k))?);
                 let data = blob::values(b).with_context(|| place(k))?.into_owned();
                 blobs.push(Tensor { shape, data });
+                // One that is none is no reason to refuse the weights.
+                codebooks.push(
+                    b.dsd
+                        .as_ref()
+                        .and_then(|c| Codebook::new(c.bits(), c.values.clone())),
+                );
             }
             let legacy = layer
                 .blobs
@@ -69,6 +86,7 @@ impl Stored {
             stored.layers.push(StoredLayer {
                 name: layer.name().to_string(),
                 blobs,
+                codebooks,
                 legacy,
             });
         }
@@ -101,8 +119,7 @@ impl Stored {
                 None => {
                     stored.layers.push(StoredLayer {
                         name: name.clone(),
-                        blobs: Vec::new(),
-                        legacy: false,
+                        ..Default::default()
                     });
                     let last = stored.layers.len() - 1;
                     &mut stored.layers[last]
@@ -283,7 +300,7 @@ impl Net {
             stored.layers.push(StoredLayer {
                 name: node.name().to_string(),
                 blobs,
-                legacy: false,
+                ..Default::default()
             });
         }
         stored

@@ -57,11 +57,9 @@ pub fn describe(
         .map(|d| Row::of_layer(&of_net(&net, d)))
         .collect();
     let values: usize = rows.iter().map(|r| r.values).sum();
-    let plain = HumanBytes(4 * values as u64);
-    let times = 4.0 * values as f64 / bytes.len() as f64;
     let what = format!(
-        "Deep Compression weights of {name}, {}, {times:.1} times smaller than {plain} in float32",
-        HumanBytes(bytes.len() as u64)
+        "Deep Compression weights of {name}, {}",
+        smaller(values, bytes.len())
     );
     let table = Rows {
         rows,
@@ -69,6 +67,13 @@ pub fn describe(
         notes: Vec::new(),
     };
     Ok(Some(table.describe(path, &what, "deep_compression")))
+}
+
+/// How much smaller a file is than its values.
+pub fn smaller(values: usize, bytes: usize) -> String {
+    let (plain, size) = (HumanBytes(4 * values as u64), HumanBytes(bytes as u64));
+    let times = 4.0 * values as f64 / bytes as f64;
+    format!("{size}, {times:.1} times smaller than {plain} in float32")
 }
 
 /// A decoded layer with the shapes that its net gives it.
@@ -89,6 +94,7 @@ fn of_net(net: &Net, decoded: net_file::Decoded) -> StoredLayer {
             .map(blob)
             .collect(),
         name: decoded.name,
+        codebooks: vec![Some(decoded.codebook)],
         legacy: false,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
+use crate::compress::container;
 use crate::npz;
 use crate::proto::{self, NetParameter, SolverParameter, parse};
 
@@ -20,7 +21,7 @@ pub enum Content {
     Record,
     /// A zip of NumPy arrays.
     Npz,
-    /// Weights that name their layers: a caffemodel, or HDF5.
+    /// Weights that name their layers: a caffemodel, HDF5, or our compressed file.
     Named,
     /// A solver state.
     State,
@@ -41,7 +42,7 @@ pub fn is_lmdb(head: &[u8]) -> bool {
 pub fn of(bytes: &[u8]) -> Content {
     if npz::looks_like(bytes) {
         Content::Npz
-    } else if bytes.starts_with(b"\x89HDF\r\n\x1a\n") {
+    } else if bytes.starts_with(b"\x89HDF\r\n\x1a\n") || container::looks_like(bytes) {
         Content::Named
     } else if is_text(bytes) {
         of_text(&String::from_utf8_lossy(bytes))

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::compressed;
 use super::net::{self, Built};
 use super::{Description, counted, density, dims, noted, things};
 use crate::commands::nets::Model;
@@ -28,12 +29,17 @@ pub fn named(path: &Path, bytes: &[u8], model: Option<&Path>) -> Result<Descript
     if let Some(model) = model {
         notes.push(compared(&stored, model, path)?);
     }
-    let (format, shown) = match weights_file::kind(bytes, &[]) {
-        weights_file::Kind::Hdf5 => ("hdf5", "HDF5"),
-        _ => ("caffemodel", "a caffemodel"),
+    let rows: Vec<Row> = stored.layers.iter().map(Row::of_layer).collect();
+    let size = HumanBytes(bytes.len() as u64);
+    let (format, what) = match weights_file::kind(bytes, &[]) {
+        weights_file::Kind::Hdf5 => ("hdf5", format!("weights in HDF5, {size}")),
+        weights_file::Kind::Container => {
+            let values = rows.iter().map(|r| r.values).sum();
+            let smaller = compressed::smaller(values, bytes.len());
+            ("dsdz", format!("compressed weights, {smaller}"))
+        }
+        _ => ("caffemodel", format!("weights in a caffemodel, {size}")),
     };
-    let what = format!("weights in {shown}, {}", HumanBytes(bytes.len() as u64));
-    let rows = stored.layers.iter().map(Row::of_layer).collect();
     let table = Rows {
         rows,
         word: "layer",
@@ -110,6 +116,8 @@ pub struct Row {
     pub values: usize,
     weights: usize,
     nonzero: usize,
+    /// The bits of its weights' codes, if the file codes them.
+    bits: Option<u32>,
     /// Whether its weights count in the whole density.
     prunable: bool,
     /// NaN and infinite values.
@@ -125,6 +133,7 @@ impl Row {
             shapes: blobs.clone().map(|b| b.shape.dims().to_vec()).collect(),
             values: blobs.clone().map(|b| b.data.len()).sum(),
             weights: first.map_or(0, |b| b.data.len()),
+            bits: None,
             nonzero: first.map_or(0, |b| b.data.iter().filter(|&&v| v != 0.0).count()),
             prunable: first.is_some_and(|b| b.shape.axes() > 1),
             odd: blobs.map(odd).sum(),
@@ -132,7 +141,10 @@ impl Row {
     }
 
     pub fn of_layer(layer: &StoredLayer) -> Self {
-        Self::new(&layer.name, layer.blobs.iter())
+        Self {
+            bits: layer.codebook(0).map(|book| book.bits()),
+            ..Self::new(&layer.name, layer.blobs.iter())
+        }
     }
 
     fn of_array(name: &str, array: &Tensor) -> Self {
@@ -206,13 +218,17 @@ impl Rows {
             "layer" => "weights",
             _ => "values",
         };
-        let mut table = Table::new([
+        let mut columns = vec![
             (self.word, Align::Left),
             ("shapes", Align::Left),
             (counted_as, Align::Right),
             ("nonzero", Align::Right),
             ("density", Align::Right),
-        ]);
+        ];
+        if self.rows.iter().any(|r| r.bits.is_some()) {
+            columns.push(("bits", Align::Right));
+        }
+        let mut table = Table::new(columns);
         for r in &self.rows {
             let shapes: Vec<String> = r.shapes.iter().map(|s| dims(s)).collect();
             table.row([
@@ -221,6 +237,7 @@ impl Rows {
                 counted(r.weights),
                 counted(r.nonzero),
                 format!("{:.4}", density(r.nonzero, r.weights)),
+                r.bits.map_or("float".to_string(), |b| b.to_string()),
             ]);
         }
         table
@@ -235,5 +252,6 @@ fn row_json(r: &Row) -> Value {
         "weights": r.weights,
         "nonzero": r.nonzero,
         "density": density(r.nonzero, r.weights),
+        "bits": r.bits,
     })
 }

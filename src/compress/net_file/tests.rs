@@ -41,8 +41,72 @@ fn entries_stand_where_their_gaps_put_them() {
     assert_eq!(decoded[0].biases, [2.0, 3.0]);
     assert_eq!((decoded[0].stored, decoded[0].padding), (3, 1));
     assert_eq!(decoded[1].weights, [1.0, 2.0, 0.0, 0.0, 0.0, 3.0]);
-    assert_eq!((decoded[1].bits, decoded[1].codebook.len()), (4, 16));
+    assert_eq!(
+        (
+            decoded[1].codebook.bits(),
+            decoded[1].codebook.values().len()
+        ),
+        (4, 16)
+    );
     assert!(looks_like(&sample(), &layers()));
+}
+
+fn again(decoded: &[Decoded], layers: &[NetLayer]) -> Encoded {
+    let entries = decoded.iter().map(|d| Entry {
+        codebook: &d.codebook,
+        weights: &d.weights,
+        biases: &d.biases,
+    });
+    encode(layers, &entries.collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn what_was_decoded_is_encoded_to_the_same_bytes() {
+    let encoded = again(&decode(&sample(), &layers()).unwrap(), &layers());
+    assert_eq!(encoded.bytes, sample());
+    assert_eq!(encoded.layers.iter().sum::<usize>(), sample().len());
+}
+
+#[test]
+fn runs_of_any_length_are_bridged_and_zeros_at_the_end_take_nothing() {
+    for zeros in [0, 14, 15, 16, 17, 31, 32, 33, 100] {
+        let mut weights = vec![0.0; zeros];
+        weights.extend([-1.0, 0.0]);
+        let layers = [NetLayer::new("conv", weights.len(), 0)];
+        let codebook = Codebook::of_values(&weights, 1).unwrap();
+        let entry = Entry {
+            codebook: &codebook,
+            weights: &weights,
+            biases: &[],
+        };
+        let file = encode(&layers, &[entry]).unwrap().bytes;
+        let decoded = decode(&file, &layers).unwrap().remove(0);
+        assert_eq!((decoded.weights, decoded.padding), (weights, zeros / 16));
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_layers_is_not_encoded() {
+    let layers = [NetLayer::new("fc", 3, 1)];
+    let book = |n: u8| Codebook::of_values(&(1..=n).map(f32::from).collect::<Vec<_>>(), 1).unwrap();
+    let failed = |codebook: &Codebook, weights: &[f32], biases: &[f32]| {
+        let entry = Entry {
+            codebook,
+            weights,
+            biases,
+        };
+        format!("{:#}", encode(&layers, &[entry]).unwrap_err())
+    };
+    assert_eq!(
+        failed(&book(3), &[1.0], &[0.0]),
+        "layer \"fc\": expected 3 weights and 1 biases, found 1 and 1"
+    );
+    assert!(
+        failed(&book(16), &[1.0; 3], &[0.0]).contains("codes of 4 bits, found a codebook of 5")
+    );
+    assert!(failed(&book(3), &[1.5; 3], &[0.0]).contains("all in the codebook"));
+    assert!(failed(&book(3), &[1.0; 3], &[f32::NAN]).contains("finite biases"));
+    assert!(encode(&layers, &[]).is_err());
 }
 
 #[test]
@@ -153,6 +217,7 @@ fn the_published_squeezenet_decodes_to_its_published_figures() {
         sum(|d| d.weights.iter().filter(|&&w| w != 0.0).count()),
         415_921
     );
+    assert!(again(&decoded, &layers).bytes == bytes);
 
     let mut other = squeezenet();
     other.swap(1, 2);

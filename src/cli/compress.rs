@@ -1,0 +1,66 @@
+//! Arguments of `compress` and `decompress`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `compress`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Compress {
+    /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights; only a .net needs one]
+    #[arg(long, value_name = "F")]
+    pub model: Option<PathBuf>,
+    /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
+    #[arg(long, value_name = "F")]
+    pub weights: PathBuf,
+    /// The file to write, usually .dsdz or .net
+    #[arg(long, value_name = "F")]
+    pub out: PathBuf,
+    /// How to write it [default: net where --out ends so, else huffman]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub format: Option<CompressedFormat>,
+    /// Let the weights of a layer share 2^N values, N from 2 to 8: N for all layers, or conv*=8,fc*=4,*=6 (first match wins)
+    /// [default: huffman changes no value, net has 8 bits, 4 for fc and ip]
+    #[arg(long, value_name = "N")]
+    pub bits: Option<String>,
+}
+
+/// A format of compressed weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CompressedFormat {
+    /// Deep Compression's published format
+    Net,
+    /// Our own (.dsdz): all blobs by name, Huffman codes, a check sum
+    Huffman,
+}
+
+pub(super) const COMPRESS_EXAMPLES: &str = "\
+Examples:
+  dsd compress --weights pruned.caffemodel --out pruned.dsdz            no value changes
+  dsd compress --weights pruned.caffemodel --out pruned.dsdz --bits 6
+  dsd compress --weights pruned.caffemodel --out pruned.dsdz --bits 'conv1=8,conv*=6,*=4'
+  dsd compress --model squeezenet_v1.0 --weights pruned.caffemodel --out pruned.net
+
+Biases and statistics are never changed. docs/compressed_format.md describes both formats.";
+
+/// Arguments of `decompress`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Decompress {
+    /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights, where one is needed]
+    #[arg(long, value_name = "F")]
+    pub model: Option<PathBuf>,
+    /// The weights: .dsdz, Deep Compression .net, or any other weights
+    #[arg(long, value_name = "F")]
+    pub weights: PathBuf,
+    /// The file to write; its name's end says the format: .caffemodel (which keeps the codebooks in a field that Caffe skips),
+    /// .caffemodel.h5 or .npz (arrays LAYER:K)
+    #[arg(long, value_name = "F")]
+    pub out: PathBuf,
+}
+
+pub(super) const DECOMPRESS_EXAMPLES: &str = "\
+Examples:
+  dsd decompress --weights pruned.dsdz --out pruned.caffemodel
+  dsd decompress --weights squeezenet_deepcomp.net --out squeezenet.caffemodel";

@@ -1,0 +1,244 @@
+//! Our own file of compressed weights, `.dsdz`: all blobs of a caffemodel by name, codes and gaps in canonical
+//! Huffman codes, and a check sum over everything. docs/compressed_format.md has every byte of it.
+
+mod blob;
+
+use super::bits::{Input, put_varint};
+use super::codebook::Codebook;
+use crate::tensor::Tensor;
+use anyhow::{Context, Result, ensure};
+
+/// The first bytes of a file. The high bit and the line ends show a transfer that changed them.
+pub const MAGIC: [u8; 8] = *b"\x89DSDZ\r\n\x1a";
+
+/// The version that is written, and the only one that is read.
+const VERSION: u32 = 1;
+
+/// Magic, version and total length.
+const HEADER: usize = 20;
+
+/// Values that a file of any length may hold.
+const FREE_VALUES: u64 = 1 << 20;
+
+/// Values that each of its bytes may stand for: pruned weights take next to none, but a file must not ask for
+/// memory out of all proportion to its length.
+const VALUES_A_BYTE: u64 = 1 << 10;
+
+/// The most layers and blobs of a layer, and axes of a blob (the last as in Caffe).
+const MOST_LAYERS: usize = 50_000;
+const MOST_BLOBS: usize = 1000;
+const MOST_AXES: usize = 32;
+
+/// A blob and, if it is coded, the codebook that holds its values. No blob at all stands for one that another
+/// layer owns.
+pub type Blob<'a> = Option<(&'a Tensor, Option<&'a Codebook>)>;
+
+/// A layer as read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layer {
+    /// Its name.
+    pub name: String,
+    /// Whether leading ones of its shapes mean nothing, as with Caffe's old num, channels, height, width.
+    pub legacy: bool,
+    /// Its blobs.
+    pub blobs: Vec<Option<(Tensor, Option<Codebook>)>>,
+}
+
+/// What became of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The bytes that it takes.
+    pub bytes: usize,
+    /// For each blob the bits of its codes; none where its values stand as they are.
+    pub bits: Vec<Option<u32>>,
+}
+
+/// Whether `bytes` begin as a file of this format.
+pub fn looks_like(bytes: &[u8]) -> bool {
+    // The rest of the mark is there to be damaged.
+    bytes.starts_with(&MAGIC[..5])
+}
+
+/// A file that is being put together.
+pub struct Writer {
+    layers: usize,
+    values: u64,
+    content: Vec<u8>,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Writer {
+    /// A file with no layer in it.
+    pub fn new() -> Self {
+        Self {
+            layers: 0,
+            values: 0,
+            content: Vec::new(),
+        }
+    }
+
+    /// Adds a layer. A blob whose values are all in the codebook that comes with it is coded with that; any
+    /// other is written in the way that takes least. All values come back exactly, but of zeros the sign.
+    ///
+    /// # Errors
+    /// More blobs or axes than a file can have.
+    pub fn layer(&mut self, name: &str, legacy: bool, blobs: &[Blob<'_>]) -> Result<Written> {
+        self.layers += 1;
+        ensure!(
+            self.layers <= MOST_LAYERS && blobs.len() <= MOST_BLOBS,
+            "layer '{name}': a .dsdz holds at most {MOST_LAYERS} layers of {MOST_BLOBS} blobs"
+        );
+        let before = self.content.len();
+        let out = &mut self.content;
+        put_varint(name.len(), out);
+        out.extend(name.as_bytes());
+        out.push(u8::from(legacy));
+        put_varint(blobs.len(), out);
+        let mut bits = Vec::new();
+        for (k, blob) in blobs.iter().enumerate() {
+            let Some((tensor, codebook)) = blob else {
+                out.push(blob::ABSENT);
+                bits.push(None);
+                continue;
+            };
+            ensure!(
+                tensor.shape.axes() <= MOST_AXES && tensor.shape.count() == tensor.data.len(),
+                "layer '{name}', blob {k}: expected at most {MOST_AXES} axes and as many values as they span, found \
+                 {} axes and {} values",
+                tensor.shape.axes(),
+                tensor.data.len()
+            );
+            self.values += tensor.data.len() as u64;
+            bits.push(blob::write(tensor, *codebook, out));
+        }
+        Ok(Written {
+            bytes: out.len() - before,
+            bits,
+        })
+    }
+
+    /// The bytes of the file.
+    pub fn finish(self) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend(VERSION.to_le_bytes());
+        file.extend([0; 8]);
+        put_varint(self.layers, &mut file);
+        file.extend(self.content);
+        // Weights almost all of which are zero would be more than the file may hold by its length.
+        let least = self
+            .values
+            .saturating_sub(FREE_VALUES)
+            .div_ceil(VALUES_A_BYTE) as usize;
+        file.resize(file.len().max(least), 0);
+        let length = file.len() as u64 + 4;
+        file[12..HEADER].copy_from_slice(&length.to_le_bytes());
+        file.extend(crc32c::crc32c(&file).to_le_bytes());
+        file
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// It is none of this format, of another version, truncated, or damaged in any byte. Whatever it says, memory
+/// is only taken in proportion to its length.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Layer>> {
+    let mut input = Input::new(content(bytes)?);
+    let most = FREE_VALUES + VALUES_A_BYTE * bytes.len() as u64;
+    let mut budget = blob::Budget { most, left: most };
+    let layers = input.varint()?;
+    ensure!(
+        layers <= MOST_LAYERS,
+        "expected at most {MOST_LAYERS} layers, found {layers}"
+    );
+    let mut decoded = Vec::new();
+    for i in 0..layers {
+        let layer = read_layer(&mut input, &mut budget);
+        decoded.push(layer.with_context(|| format!("layer {i} of {layers}"))?);
+    }
+    let rest = input.rest();
+    ensure!(
+        rest.iter().all(|b| *b == 0),
+        "expected nothing but zeros after the last layer, found {} other bytes",
+        rest.len()
+    );
+    Ok(decoded)
+}
+
+/// What lies between the header and the check sum, once these are known to be right.
+fn content(bytes: &[u8]) -> Result<&[u8]> {
+    ensure!(
+        looks_like(bytes),
+        "not a .dsdz: expected its mark at the begin"
+    );
+    let truncated = |what: String| format!("truncated: {what}; copy or write it again");
+    ensure!(
+        bytes.len() >= HEADER + 4,
+        truncated(format!(
+            "expected at least {} bytes, found {}",
+            HEADER + 4,
+            bytes.len()
+        ))
+    );
+    ensure!(
+        bytes.starts_with(&MAGIC),
+        "damaged: its mark has changed, as by a transfer in text mode; copy it again as it is"
+    );
+    let number = |b: &[u8]| b.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    let (version, length) = (number(&bytes[8..12]), number(&bytes[12..HEADER]));
+    ensure!(
+        length <= bytes.len() as u64,
+        truncated(format!(
+            "it says that it has {length} bytes, found {}",
+            bytes.len()
+        ))
+    );
+    ensure!(
+        length == bytes.len() as u64,
+        "damaged: it says that it has {length} bytes, found {}",
+        bytes.len()
+    );
+    let (all, crc) = bytes.split_at(bytes.len() - 4);
+    let (found, wanted) = (crc32c::crc32c(all), number(crc) as u32);
+    ensure!(
+        found == wanted,
+        "damaged: expected the CRC-32C {wanted:08x}, found {found:08x}; copy or write it again"
+    );
+    ensure!(
+        version == u64::from(VERSION),
+        "expected version {VERSION}, found {version}: a newer dsd wrote it"
+    );
+    Ok(&all[HEADER..])
+}
+
+fn read_layer(input: &mut Input<'_>, budget: &mut blob::Budget) -> Result<Layer> {
+    let length = input.varint()?;
+    let name = std::str::from_utf8(input.take(length)?).context("its name is not UTF-8")?;
+    let flags = input.byte()?;
+    ensure!(flags <= 1, "'{name}': expected flags 0 or 1, found {flags}");
+    let blobs = input.varint()?;
+    ensure!(
+        blobs <= MOST_BLOBS,
+        "'{name}': expected at most {MOST_BLOBS} blobs, found {blobs}"
+    );
+    let mut layer = Layer {
+        name: name.to_string(),
+        legacy: flags == 1,
+        blobs: Vec::new(),
+    };
+    for k in 0..blobs {
+        let blob = blob::read(input, budget);
+        layer
+            .blobs
+            .push(blob.with_context(|| format!("'{name}', blob {k}"))?);
+    }
+    Ok(layer)
+}
+
+#[cfg(test)]
+mod tests;
