@@ -115,7 +115,7 @@ pub fn release_name(layer: &str) -> String {
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for any run and `?` for any one character.
-fn wildcard(pattern: &str, name: &str) -> bool {
+pub(crate) fn wildcard(pattern: &str, name: &str) -> bool {
     let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut i, mut j) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
