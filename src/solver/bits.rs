@@ -55,6 +55,14 @@ impl Bits {
             .collect()
     }
 
+    /// The bits of all layers, if there is only one rule and it is for all.
+    pub fn everywhere(&self) -> Option<u32> {
+        match &self.rules[..] {
+            [(pattern, bits)] if pattern == "*" => Some(*bits),
+            _ => None,
+        }
+    }
+
     /// As the user wrote it.
     pub fn text(&self) -> &str {
         &self.text
