@@ -116,7 +116,12 @@ impl Builtin {
             Phase::Redense => Some(self.solvers[2]),
             Phase::Quantize => self.quantize,
         };
-        text.with_context(|| format!("{} has no solver of the {phase} phase; give --solver", self.name))
+        text.with_context(|| {
+            format!(
+                "{} has no solver of the {phase} phase; give --solver",
+                self.name
+            )
+        })
     }
 
     /// The deploy net, built: names and shapes of all parameters.

@@ -419,19 +419,34 @@ mod tests {
         says(&quantize("bits=9"), "2 to 8");
         says(&quantize("bits=5.5"), "not a whole number");
         says(&quantize("bits='conv=x'"), "'x' is not a whole number");
-        says(&quantize("sparsity=0.5"), "a quantize phase has no sparsity");
+        says(
+            &quantize("sparsity=0.5"),
+            "a quantize phase has no sparsity",
+        );
         says(&quantize("schedule='cubic'"), "only a sparse one prunes");
-        says("[[phase]]\nkind='sparse'\nbits=6", "a sparse phase has no bits");
+        says(
+            "[[phase]]\nkind='sparse'\nbits=6",
+            "a sparse phase has no bits",
+        );
         for kind in ["dense", "sparse", "redense"] {
             let after = format!("{}[[phase]]\nkind='{kind}'", quantize(""));
             says(&after, &format!("phase 2 is {kind} after a quantize one"));
         }
-        says(&(quantize("bits=4") + &quantize("bits=6")), "phase 2 has 6 bits after 4");
+        says(
+            &(quantize("bits=4") + &quantize("bits=6")),
+            "phase 2 has 6 bits after 4",
+        );
         says(&(quantize("bits=4") + &quantize("")), "6 bits after 4");
-        says("[[phase]]\nkind='redense'\nscale_dropout=true", "no scale_dropout");
+        says(
+            "[[phase]]\nkind='redense'\nscale_dropout=true",
+            "no scale_dropout",
+        );
         let sparse = |lines: &str| format!("[[phase]]\nkind='sparse'\n{lines}");
         says(&sparse("prune_every=5"), "add schedule = \"cubic\"");
-        says(&sparse("schedule='once'\nprune_until=5"), "add schedule = \"cubic\"");
+        says(
+            &sparse("schedule='once'\nprune_until=5"),
+            "add schedule = \"cubic\"",
+        );
         says(&sparse("schedule='cubic'\nprune_every=0"), "from 1");
         says(&sparse("schedule='linear'"), "linear");
     }
@@ -452,7 +467,13 @@ mod tests {
         let scaled: Vec<bool> = steps.iter().map(|s| s.scale_dropout).collect();
         assert_eq!(scaled, [false, true, true, false]);
         assert_eq!(steps[1].schedule, Some(Schedule::Cubic));
-        assert_eq!((steps[1].prune_every, steps[1].prune_until), (Some(10), Some(200)));
-        assert_eq!((steps[0].sparsity.as_ref(), steps[2].sparsity.as_ref()), (None, None));
+        assert_eq!(
+            (steps[1].prune_every, steps[1].prune_until),
+            (Some(10), Some(200))
+        );
+        assert_eq!(
+            (steps[0].sparsity.as_ref(), steps[2].sparsity.as_ref()),
+            (None, None)
+        );
     }
 }

@@ -77,10 +77,16 @@ mod tests {
     fn the_first_match_wins() {
         let bits = Bits::parse("conv*=8, fc6=4,*=6").unwrap();
         let of = |l| bits.of(l);
-        assert_eq!((of("conv2"), of("fc6"), of("fc7")), (Some(8), Some(4), Some(6)));
+        assert_eq!(
+            (of("conv2"), of("fc6"), of("fc7")),
+            (Some(8), Some(4), Some(6))
+        );
         assert_eq!(Bits::parse("5").unwrap().of("any"), Some(5));
         let some = Bits::parse("conv=3,cov=2").unwrap();
-        assert_eq!((some.of("ip"), some.unmatched(&["conv", "ip"])), (None, vec!["cov"]));
+        assert_eq!(
+            (some.of("ip"), some.unmatched(&["conv", "ip"])),
+            (None, vec!["cov"])
+        );
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl Solver {
                 .map(|&id| self.alive(id))
                 .fold((0, 0), |sum, n| (sum.0 + n.0, sum.1 + n.1));
             // Dropout of the data itself: no weights come before it.
-            let density = if all == 0 { 1.0 } else { alive as f64 / all as f64 };
+            let density = if all == 0 {
+                1.0
+            } else {
+                alive as f64 / all as f64
+            };
             let ratio = (f64::from(said) * density.sqrt()) as f32;
             let name = node.name().to_string();
             if let Some(before) = self.net.set_dropout_ratio(i, ratio)

@@ -77,7 +77,10 @@ impl Solver {
         self.apply_masks();
         self.schedule = Some(schedule);
         if iter > 0 {
-            info!("Iteration {iter}, pruned to density {}", G(self.density() as f32));
+            info!(
+                "Iteration {iter}, pruned to density {}",
+                G(self.density() as f32)
+            );
             self.rescale_dropout();
         }
     }

@@ -19,7 +19,9 @@ impl Mask {
     /// As [`Self::prune_smallest`], but what this mask has pruned is pruned first: the new mask, if it prunes at
     /// least as many, takes only from those alive.
     pub fn prune_further(&self, values: &[f32], k: usize) -> Self {
-        Self::prune_first(values.len(), k, |i| (self.get(i), values[i].abs().to_bits()))
+        Self::prune_first(values.len(), k, |i| {
+            (self.get(i), values[i].abs().to_bits())
+        })
     }
 
     /// A mask that prunes the `k` of `n` values that come first by `key`, then by index.

@@ -35,7 +35,10 @@ impl Solver {
         for (id, p) in params.iter().enumerate().filter(|(_, p)| p.prunable) {
             let weights = &mut self.weights[id].data;
             let Some(bits) = bits.of(&p.layer) else {
-                info!("Quantizing: no bits for {}, its weights stay apart", p.layer);
+                info!(
+                    "Quantizing: no bits for {}, its weights stay apart",
+                    p.layer
+                );
                 self.masks[id] = Some(Mask::of_nonzero(weights));
                 continue;
             };

@@ -114,6 +114,9 @@ mod tests {
     #[test]
     fn an_end_after_the_phase_is_refused() {
         let e = Schedule::new(None, Some(50), 50).unwrap_err().to_string();
-        assert!(e.contains("prune_until is 50") && e.contains("below 50"), "{e}");
+        assert!(
+            e.contains("prune_until is 50") && e.contains("below 50"),
+            "{e}"
+        );
     }
 }

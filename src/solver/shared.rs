@@ -144,11 +144,18 @@ mod tests {
         let factors = noise(2, n);
         let mut shared = Shared::of(&weights, 3).unwrap();
         shared.write(&mut weights);
-        let gradients: Vec<f32> = weights.iter().zip(&factors).map(|(w, a)| a * (a * w).cos()).collect();
+        let gradients: Vec<f32> = weights
+            .iter()
+            .zip(&factors)
+            .map(|(w, a)| a * (a * w).cos())
+            .collect();
         shared.gather(&gradients);
         let loss = |values: &[f32]| -> f64 {
             let terms = shared.codes().iter().zip(&factors);
-            terms.map(|(c, a)| f64::from(*a) * f64::from(values[usize::from(*c)])).map(f64::sin).sum()
+            terms
+                .map(|(c, a)| f64::from(*a) * f64::from(values[usize::from(*c)]))
+                .map(f64::sin)
+                .sum()
         };
         for k in 1..8 {
             let moved = |by: f32| {
@@ -158,7 +165,10 @@ mod tests {
             };
             let ((up, a), (down, b)) = (moved(0.01), moved(-0.01));
             let (want, got) = ((up - down) / (a - b), f64::from(shared.gradient()[k]));
-            assert!((got - want).abs() < 1e-3 * want.abs().max(1.0), "{k}: {got} {want}");
+            assert!(
+                (got - want).abs() < 1e-3 * want.abs().max(1.0),
+                "{k}: {got} {want}"
+            );
         }
         assert_eq!(shared.gradient()[0], 0.0);
     }
@@ -181,7 +191,13 @@ mod tests {
     fn histories_survive_a_snapshot() {
         let shared = Shared::of(&[0.0, 3.0, -1.0, 3.0], 2).unwrap();
         let by_centroid: Vec<f32> = (0..4)
-            .map(|k| if shared.counts()[k] == 0 { 0.0 } else { k as f32 })
+            .map(|k| {
+                if shared.counts()[k] == 0 {
+                    0.0
+                } else {
+                    k as f32
+                }
+            })
             .collect();
         let by_weight = shared.spread(&by_centroid);
         assert_eq!(by_weight.len(), 4);

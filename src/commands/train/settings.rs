@@ -83,7 +83,9 @@ impl Settings {
     pub fn complete(&self, solver: &mut Solver, resumed: bool) -> Result<()> {
         if let Some(bits) = self.bits.as_ref().filter(|_| !solver.is_quantized()) {
             if resumed {
-                warn!("the state holds no codebooks; they are made of its weights, and their history starts at 0");
+                warn!(
+                    "the state holds no codebooks; they are made of its weights, and their history starts at 0"
+                );
             }
             solver.quantize(bits)?;
         }
