@@ -57,7 +57,7 @@ pub struct TrainArgs {
     pub prune_until: Option<u64>,
     /// The bits of a quantize phase: 6 for every layer, or conv*=8,*=5 (first match wins), each 2 to 8
     /// [default: 6]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "BITS")]
     pub bits: Option<String>,
     /// Make dropout weaker as weights are removed: ratio times the root of the density, in sparse and quantize
     /// phases

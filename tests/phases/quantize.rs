@@ -187,7 +187,7 @@ fn sums(codes: &[u8], diffs: &[f32]) -> BTreeMap<u8, f64> {
 
 #[test]
 fn a_centroid_moves_by_the_sum_of_what_its_weights_would_move_by() {
-    // Gradients and, with decays this large, their decays; the redense-like cut of the rate is part of the sum.
+    // In the first iteration an update is rate · (gradient + decay), so both are summed, the L1 decay too.
     for more in ["", "regularization_type: \"L1\""] {
         let (folder, dense) = twin(more);
         let home = folder.path().join("one/quantize");
