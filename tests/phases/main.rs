@@ -1,5 +1,7 @@
 //! Dense, sparse, redense and quantize, alone, in turn and in flows.
 
+#[cfg(unix)]
+mod centroids;
 #[path = "../common/mod.rs"]
 mod common;
 mod default_run;
