@@ -25,6 +25,9 @@ pub struct Record {
     pub base_lr: f32,
     /// What a sparse phase pruned.
     pub sparsity: Option<String>,
+    /// How it came there, if gradually: `cubic, every 100 until 2000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// With how many bits a quantize phase stores weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<String>,

@@ -228,6 +228,7 @@ impl Runner<'_> {
             solver: solver_file,
             base_lr,
             sparsity: sparsity.filter(|_| step.phase == Phase::Sparse),
+            schedule: solver.schedule().map(|s| s.to_string()),
             bits: settings.bits.map(|b| b.text().to_string()),
             density: solver.density(),
             iterations: solver.iter(),

@@ -53,9 +53,9 @@ impl Solver {
         Ok(())
     }
 
-    /// Whether the masks grow by a schedule.
-    pub fn prunes_gradually(&self) -> bool {
-        self.schedule.is_some()
+    /// The schedule by which the masks grow, if they do.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
     }
 
     /// Changes the masks, if this iteration is one at which the schedule does.

@@ -4,6 +4,7 @@
 //! N, 2N … and T. Between these iterations the masks stay.
 
 use anyhow::{Result, bail};
+use std::fmt;
 
 /// How one parameter's zeros grow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,12 @@ impl Schedule {
     /// The number of changes after the first.
     pub fn steps(&self) -> u64 {
         self.until.div_ceil(self.every.max(1))
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cubic, every {} until {}", self.every, self.until)
     }
 }
 

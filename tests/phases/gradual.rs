@@ -116,8 +116,11 @@ fn a_gradual_phase_resumes_from_every_snapshot_to_the_same_bytes() {
             &format!("from {iter}"),
         );
     }
-    let text = fs::read(whole.join("sparse/phase.json")).unwrap();
-    assert!(String::from_utf8(text).unwrap().contains("ip=0.9"));
+    let record = fs::read_to_string(whole.join("sparse/phase.json")).unwrap();
+    assert_says(
+        &record,
+        &["ip=0.9", "\"schedule\": \"cubic, every 3 until 7\""],
+    );
     let output = super::dsd()
         .args(["inspect", "whole/sparse/small_iter_3.solverstate"])
         .current_dir(folder.path())

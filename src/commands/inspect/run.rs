@@ -45,7 +45,14 @@ fn describe(path: &Path, run: &RunFolder, records: &[Record]) -> Result<Descript
     let mut notes = Vec::new();
     for r in records {
         if let Some(sparsity) = &r.sparsity {
-            notes.push(format!("{} pruned with --sparsity {sparsity}", r.phase));
+            let how = r
+                .schedule
+                .as_ref()
+                .map_or(String::new(), |s| format!(" ({s})"));
+            notes.push(format!(
+                "{} pruned with --sparsity {sparsity}{how}",
+                r.phase
+            ));
         }
         if let Some(bits) = &r.bits {
             notes.push(format!("{} quantized with --bits {bits}", r.phase));

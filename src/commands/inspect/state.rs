@@ -101,8 +101,7 @@ fn text(
         facts.row(["seed".to_string(), own.seed.to_string()]);
         facts.row(["smoothed loss".to_string(), G(own.smoothed).to_string()]);
         if let Some(s) = &own.schedule {
-            let text = format!("cubic, every {} until {}", s.every, s.until);
-            facts.row(["pruning".to_string(), text]);
+            facts.row(["pruning".to_string(), s.to_string()]);
         }
         for (name, value) in &own.notes {
             facts.row([name, value]);

@@ -89,7 +89,7 @@ impl Settings {
             }
             solver.quantize(bits)?;
         }
-        if resumed && self.gradual.is_some() && !solver.prunes_gradually() {
+        if resumed && self.gradual.is_some() && solver.schedule().is_none() {
             warn!("the state holds no pruning schedule; its masks stay as they are");
         }
         Ok(())
