@@ -26,7 +26,7 @@ pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, F
 pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
-pub use train::{Effect, PhaseName, Train, TrainArgs};
+pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
 pub use upgrade::Upgrade;
 
 /// Caffe's tools on a CPU, with Dense-Sparse-Dense training
@@ -69,6 +69,8 @@ pub enum Command {
     Prune(TrainArgs),
     /// Retrain with the pruned weights back from zero: `train --phase redense`
     Redense(TrainArgs),
+    /// Let the weights of a layer share a few values and train these: `train --phase quantize`
+    Quantize(TrainArgs),
     /// Score weights
     #[command(after_help = TEST_EXAMPLES)]
     Test(Test),

@@ -20,10 +20,15 @@ pub struct Builtin {
     train_val: &'static str,
     deploy: &'static str,
     solvers: [&'static str; 3],
+    /// The solver of the quantize phase, of the net that trains without any file.
+    quantize: Option<&'static str>,
 }
 
 macro_rules! builtin {
     ($name:literal) => {
+        builtin!($name, None)
+    };
+    ($name:literal, $quantize:expr) => {
         Builtin {
             name: $name,
             train_val: include_str!(concat!("../models/", $name, "/train_val.prototxt")),
@@ -33,6 +38,7 @@ macro_rules! builtin {
                 include_str!(concat!("../models/", $name, "/solver_sparse.prototxt")),
                 include_str!(concat!("../models/", $name, "/solver_redense.prototxt")),
             ],
+            quantize: $quantize,
         }
     };
 }
@@ -47,7 +53,10 @@ pub static BUILTIN: [Builtin; 9] = [
     builtin!("googlenet"),
     builtin!("resnet18"),
     builtin!("resnet50"),
-    builtin!("digits"),
+    builtin!(
+        "digits",
+        Some(include_str!("../models/digits/solver_quantize.prototxt"))
+    ),
 ];
 
 /// The net of the default run.
@@ -96,12 +105,23 @@ impl Builtin {
     /// The solver of a phase.
     pub fn solver(&self, phase: Phase) -> Result<Parsed<SolverParameter>> {
         let file = format!("models/{}/solver_{phase}.prototxt", self.name);
-        Ok(parse(self.solver_text(phase), &file)?)
+        Ok(parse(self.solver_text(phase)?, &file)?)
     }
 
     /// The text of the solver of a phase.
-    pub fn solver_text(&self, phase: Phase) -> &'static str {
-        self.solvers[phase as usize]
+    pub fn solver_text(&self, phase: Phase) -> Result<&'static str> {
+        let text = match phase {
+            Phase::Dense => Some(self.solvers[0]),
+            Phase::Sparse => Some(self.solvers[1]),
+            Phase::Redense => Some(self.solvers[2]),
+            Phase::Quantize => self.quantize,
+        };
+        text.with_context(|| {
+            format!(
+                "{} has no solver of the {phase} phase; give --solver",
+                self.name
+            )
+        })
     }
 
     /// The deploy net, built: names and shapes of all parameters.

@@ -1,6 +1,7 @@
-//! Dense, Sparse, Redense, and flows of them: which masks, rates and lengths a phase starts with.
+//! Dense, Sparse, Redense, Quantize, and flows of them: which masks, rates and lengths a phase starts with.
 //! The loop itself is the solver's and knows none of this.
 
+use crate::solver::bits::Bits;
 use crate::solver::sparsity::Sparsity;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
@@ -14,7 +15,15 @@ pub const DEFAULT_SPARSITY: &str = "0.3";
 /// Where a redense phase starts: this fraction of the solver's learning rate (DSD paper, section 3).
 pub const REDENSE_RATE: f32 = 0.1;
 
-/// A phase of Dense-Sparse-Dense training.
+/// The bits of a quantize phase that names none: what Deep Compression spends on a weight of SqueezeNet
+/// (Iandola et al. 2016, table 2).
+pub const DEFAULT_BITS: &str = "6";
+
+/// Where a quantize phase starts: this fraction of the solver's learning rate. The gradient of a centroid is the
+/// sum over its members, hundreds or more, and so much larger than what the solver's rate was made for.
+pub const QUANTIZE_RATE: f32 = 0.01;
+
+/// A phase of Dense-Sparse-Dense training, or the one that follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
@@ -24,6 +33,18 @@ pub enum Phase {
     Sparse,
     /// The mask is lifted; pruned weights start again from zero.
     Redense,
+    /// The weights of a layer share a few values, which are trained.
+    Quantize,
+}
+
+/// How a sparse phase comes to its sparsity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// At its start.
+    Once,
+    /// Along a cubic curve (Zhu and Gupta 2017); see [`crate::solver::schedule`].
+    Cubic,
 }
 
 impl fmt::Display for Phase {
@@ -32,6 +53,7 @@ impl fmt::Display for Phase {
             Self::Dense => "dense",
             Self::Sparse => "sparse",
             Self::Redense => "redense",
+            Self::Quantize => "quantize",
         })
     }
 }
@@ -51,6 +73,16 @@ pub struct Step {
     pub max_iter: Option<u64>,
     /// What a sparse phase prunes.
     pub sparsity: Option<String>,
+    /// How a sparse phase comes there.
+    pub schedule: Option<Schedule>,
+    /// Of a gradual schedule: the iterations between two prunings.
+    pub prune_every: Option<u64>,
+    /// Of a gradual schedule: the iteration of the last one.
+    pub prune_until: Option<u64>,
+    /// With how many bits a quantize phase stores each layer's weights.
+    pub bits: Option<String>,
+    /// Whether dropout gets weaker with the density, in a sparse or quantize phase.
+    pub scale_dropout: bool,
     /// Its own learning rate.
     pub base_lr: Option<f32>,
 }
@@ -70,7 +102,9 @@ pub struct Flow {
 struct FlowFile {
     solver: Option<PathBuf>,
     weights: Option<PathBuf>,
-    sparsity: Option<Fraction>,
+    sparsity: Option<Setting>,
+    bits: Option<Setting>,
+    scale_dropout: Option<bool>,
     #[serde(default)]
     phase: Vec<StepFile>,
 }
@@ -81,24 +115,62 @@ struct StepFile {
     kind: Phase,
     solver: Option<PathBuf>,
     max_iter: Option<u64>,
-    sparsity: Option<Fraction>,
+    sparsity: Option<Setting>,
+    schedule: Option<Schedule>,
+    prune_every: Option<u64>,
+    prune_until: Option<u64>,
+    bits: Option<Setting>,
+    scale_dropout: Option<bool>,
     base_lr: Option<f32>,
 }
 
-/// `0.3` or `"conv1=0,*=0.3"`.
+/// One number for all layers (`0.3`), or rules (`"conv1=0,*=0.3"`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
-enum Fraction {
+enum Setting {
     Number(f64),
     Text(String),
 }
 
-impl Fraction {
+impl Setting {
     fn text(&self) -> String {
         match self {
             Self::Number(n) => n.to_string(),
             Self::Text(t) => t.clone(),
         }
+    }
+}
+
+impl StepFile {
+    /// Refuses what a phase of this kind does not have.
+    fn check(&self) -> Result<()> {
+        let (kind, gradual) = (self.kind, self.schedule == Some(Schedule::Cubic));
+        let prunes = [
+            ("sparsity", self.sparsity.is_some()),
+            ("schedule", self.schedule.is_some()),
+            ("prune_every", self.prune_every.is_some()),
+            ("prune_until", self.prune_until.is_some()),
+        ];
+        for (name, given) in prunes {
+            if given && kind != Phase::Sparse {
+                bail!("a {kind} phase has no {name}; only a sparse one prunes");
+            }
+            if given && name.starts_with("prune_") && !gradual {
+                bail!("{name} is of a gradual schedule; add schedule = \"cubic\"");
+            }
+        }
+        if self.prune_every == Some(0) || self.prune_until == Some(0) {
+            bail!("prune_every and prune_until count iterations, from 1; found 0");
+        }
+        if self.bits.is_some() && kind != Phase::Quantize {
+            bail!("a {kind} phase has no bits; only a quantize one shares weights");
+        }
+        if self.scale_dropout == Some(true) && !matches!(kind, Phase::Sparse | Phase::Quantize) {
+            bail!(
+                "a {kind} phase has no scale_dropout; dropout follows the density in sparse and quantize phases"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -121,6 +193,11 @@ impl Flow {
             own_solver: false,
             max_iter: None,
             sparsity: None,
+            schedule: None,
+            prune_every: None,
+            prune_until: None,
+            bits: None,
+            scale_dropout: false,
             base_lr: None,
         };
         Self {
@@ -143,6 +220,15 @@ impl Flow {
     /// [[phase]]
     /// kind = "redense"
     /// solver = "solver_redense.prototxt"
+    /// [[phase]]
+    /// kind = "sparse"
+    /// sparsity = 0.8
+    /// schedule = "cubic"             # with prune_every and prune_until
+    /// scale_dropout = true
+    /// [[phase]]
+    /// kind = "quantize"
+    /// bits = "conv*=8,*=5"
+    /// base_lr = 0.0001
     /// ```
     ///
     /// Paths are relative to the working folder, else to the flow's own.
@@ -167,25 +253,23 @@ impl Flow {
         let find = |p: &PathBuf| crate::files::resolve(&p.to_string_lossy(), folder);
         let mut steps = Vec::new();
         for (i, s) in file.phase.iter().enumerate() {
-            let sparse = s.kind == Phase::Sparse;
-            if s.sparsity.is_some() && !sparse {
-                bail!(
-                    "phase {}: a {} phase has no sparsity; only a sparse one prunes",
-                    i + 1,
-                    s.kind
-                );
-            }
-            let sparsity = s
-                .sparsity
-                .as_ref()
-                .or(file.sparsity.as_ref().filter(|_| sparse));
+            s.check().with_context(|| format!("phase {}", i + 1))?;
+            let (sparse, quantize) = (s.kind == Phase::Sparse, s.kind == Phase::Quantize);
+            let sparsity = s.sparsity.as_ref().or(file.sparsity.as_ref());
+            let bits = s.bits.as_ref().or(file.bits.as_ref());
+            let scale_dropout = s.scale_dropout.or(file.scale_dropout);
             steps.push(Step {
                 phase: s.kind,
                 name: String::new(),
                 solver: s.solver.as_ref().or(file.solver.as_ref()).map(find),
                 own_solver: s.solver.is_some(),
                 max_iter: s.max_iter,
-                sparsity: sparsity.map(Fraction::text),
+                sparsity: sparsity.filter(|_| sparse).map(Setting::text),
+                schedule: s.schedule,
+                prune_every: s.prune_every,
+                prune_until: s.prune_until,
+                bits: bits.filter(|_| quantize).map(Setting::text),
+                scale_dropout: scale_dropout == Some(true) && (sparse || quantize),
                 base_lr: s.base_lr,
             });
         }
@@ -198,7 +282,7 @@ impl Flow {
     }
 
     fn named(mut self) -> Self {
-        let mut seen = [0usize; 3];
+        let mut seen = [0usize; 4];
         for step in &mut self.steps {
             let nth = &mut seen[step.phase as usize];
             *nth += 1;
@@ -216,9 +300,17 @@ impl Flow {
             bail!("the flow has no [[phase]]");
         }
         let mut pruned: Option<f64> = None;
+        let mut quantized: Option<Bits> = None;
         for (i, step) in self.steps.iter().enumerate() {
             let n = i + 1;
             let first = i == 0;
+            if quantized.is_some() && step.phase != Phase::Quantize {
+                bail!(
+                    "phase {n} is {} after a quantize one: it would train every weight by itself again, and the \
+                     values shared so far would be lost; put quantize last",
+                    step.phase
+                );
+            }
             match step.phase {
                 Phase::Redense if !first && pruned.is_none() => bail!(
                     "phase {n} is redense, but no sparse phase comes before it: there is no mask to lift"
@@ -240,6 +332,20 @@ impl Flow {
                         );
                     }
                     pruned = Some(now.unwrap_or(0.0));
+                }
+                Phase::Quantize => {
+                    let text = step.bits.as_deref().unwrap_or(DEFAULT_BITS);
+                    let now = Bits::parse(text).with_context(|| format!("phase {n}"))?;
+                    if let Some(before) = &quantized
+                        && let (Some(b), Some(a)) = (before.everywhere(), now.everywhere())
+                        && a > b
+                    {
+                        bail!(
+                            "phase {n} has {a} bits after {b}: the weights share no more than 2^{b} values already; \
+                             a quantize phase after another can only take fewer bits"
+                        );
+                    }
+                    quantized = Some(now);
                 }
             }
             if step.max_iter == Some(0) {
@@ -309,5 +415,65 @@ mod tests {
         says("[[phase]]\nkind='sparse'\nsparsity=1.5", "[0, 1)");
         says("[[phase]]\nkind='dense'\nmax_itr=5", "max_itr");
         says("[[phase]]\nkind='dense'\nmax_iter=0", "max_iter 0");
+        let quantize = |lines: &str| format!("[[phase]]\nkind='quantize'\n{lines}\n");
+        says(&quantize("bits=9"), "2 to 8");
+        says(&quantize("bits=5.5"), "not a whole number");
+        says(&quantize("bits='conv=x'"), "'x' is not a whole number");
+        says(
+            &quantize("sparsity=0.5"),
+            "a quantize phase has no sparsity",
+        );
+        says(&quantize("schedule='cubic'"), "only a sparse one prunes");
+        says(
+            "[[phase]]\nkind='sparse'\nbits=6",
+            "a sparse phase has no bits",
+        );
+        for kind in ["dense", "sparse", "redense"] {
+            let after = format!("{}[[phase]]\nkind='{kind}'", quantize(""));
+            says(&after, &format!("phase 2 is {kind} after a quantize one"));
+        }
+        says(
+            &(quantize("bits=4") + &quantize("bits=6")),
+            "phase 2 has 6 bits after 4",
+        );
+        says(&(quantize("bits=4") + &quantize("")), "6 bits after 4");
+        says(
+            "[[phase]]\nkind='redense'\nscale_dropout=true",
+            "no scale_dropout",
+        );
+        let sparse = |lines: &str| format!("[[phase]]\nkind='sparse'\n{lines}");
+        says(&sparse("prune_every=5"), "add schedule = \"cubic\"");
+        says(
+            &sparse("schedule='once'\nprune_until=5"),
+            "add schedule = \"cubic\"",
+        );
+        says(&sparse("schedule='cubic'\nprune_every=0"), "from 1");
+        says(&sparse("schedule='linear'"), "linear");
+    }
+
+    #[test]
+    fn settings_of_the_whole_flow_reach_the_phases_that_have_them() {
+        let flow = parse(
+            "solver='s'\nsparsity=0.5\nbits=5\nscale_dropout=true\n[[phase]]\nkind='dense'\n[[phase]]\nkind='sparse'\n\
+             schedule='cubic'\nprune_every=10\nprune_until=200\n[[phase]]\nkind='quantize'\n\
+             [[phase]]\nkind='quantize'\nbits='conv*=4,*=3'\nscale_dropout=false",
+        )
+        .unwrap();
+        let steps = &flow.steps;
+        let names: Vec<&str> = steps.iter().map(|s| &s.name[..]).collect();
+        assert_eq!(names, ["dense", "sparse", "quantize", "quantize-2"]);
+        let bits: Vec<Option<&str>> = steps.iter().map(|s| s.bits.as_deref()).collect();
+        assert_eq!(bits, [None, None, Some("5"), Some("conv*=4,*=3")]);
+        let scaled: Vec<bool> = steps.iter().map(|s| s.scale_dropout).collect();
+        assert_eq!(scaled, [false, true, true, false]);
+        assert_eq!(steps[1].schedule, Some(Schedule::Cubic));
+        assert_eq!(
+            (steps[1].prune_every, steps[1].prune_until),
+            (Some(10), Some(200))
+        );
+        assert_eq!(
+            (steps[0].sparsity.as_ref(), steps[2].sparsity.as_ref()),
+            (None, None)
+        );
     }
 }

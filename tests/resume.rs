@@ -139,6 +139,48 @@ fn a_killed_sparse_phase_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn a_killed_gradual_or_quantize_phase_resumes_to_the_same_bytes() {
+    let shared = [
+        "--solver",
+        "solver.prototxt",
+        "--out",
+        "run",
+        "--weights",
+        DENSE,
+        "--metrics",
+        "m.jsonl",
+        "--scale_dropout",
+    ];
+    let gradual = [
+        "prune",
+        "--sparsity",
+        "conv=0.25,*=0.8",
+        "--schedule",
+        "cubic",
+        "--prune_every",
+        "2",
+        "--prune_until",
+        "7",
+    ];
+    let quantize = ["quantize", "--bits", "conv=3,*=4"];
+    let plans: [&[Moment]; 2] = [
+        &[Moment::Line(STATE, 1), Moment::Line("Iteration 7,", 1)],
+        &[
+            Moment::After(12),
+            Moment::Line(WEIGHTS, 2),
+            Moment::After(27),
+        ],
+    ];
+    for (own, part) in [
+        (&gradual[..], "run/sparse"),
+        (&quantize[..], "run/quantize"),
+    ] {
+        let args = [own, &shared[..]].concat();
+        killed_and_resumed(&args, &[part, "m.jsonl"], &plans, &with_dense);
+    }
+}
+
+#[test]
 fn a_killed_redense_phase_resumes_to_the_same_bytes() {
     let args = [
         "redense",

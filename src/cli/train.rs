@@ -46,6 +46,23 @@ pub struct TrainArgs {
     /// The fraction to prune: 0.3 of every layer, or conv1=0,*=0.3 (first match wins), or @squeezenet_3x
     #[arg(long, value_name = "S")]
     pub sparsity: Option<String>,
+    /// How to come to that sparsity: at once, or along a cubic curve over iterations [default: once]
+    #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
+    pub schedule: Option<ScheduleName>,
+    /// With --schedule cubic: the iterations between two prunings [default: a hundredth of --prune_until]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub prune_every: Option<u64>,
+    /// With --schedule cubic: the iteration of the last pruning [default: half of the phase]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub prune_until: Option<u64>,
+    /// The bits of a quantize phase: 6 for every layer, or conv*=8,*=5 (first match wins), each 2 to 8
+    /// [default: 6]
+    #[arg(long, value_name = "BITS")]
+    pub bits: Option<String>,
+    /// Make dropout weaker as weights are removed: ratio times the root of the density, in sparse and quantize
+    /// phases
+    #[arg(long)]
+    pub scale_dropout: bool,
     /// Another data source (database or list) for the data layers of the training net
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
@@ -88,9 +105,11 @@ Examples:
   dsd train --solver solver.prototxt --weights bvlc.caffemodel
   dsd train --solver solver.prototxt --snapshot net_iter_1000.solverstate
   dsd train --phase sparse --solver sparse.prototxt --weights dense.caffemodel --sparsity 0.3
+  dsd train --phase sparse --sparsity 0.8 --schedule cubic --prune_every 100 --prune_until 2000
+  dsd train --phase quantize --weights sparse.caffemodel --bits 6
   dsd train --flow flow.toml --out run --resume";
 
-/// A phase of `dsd`, or all three.
+/// A phase of `dsd`, or the three of Dense-Sparse-Dense training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PhaseName {
     /// All weights are trained
@@ -99,8 +118,19 @@ pub enum PhaseName {
     Sparse,
     /// All weights again, the pruned ones from zero
     Redense,
-    /// All three in turn
+    /// The weights of a layer share a few values, which are trained
+    Quantize,
+    /// Dense, sparse and redense in turn
     Dsd,
+}
+
+/// How a sparse phase prunes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    /// All at the start
+    Once,
+    /// More and more, fast at first (Zhu and Gupta 2017)
+    Cubic,
 }
 
 /// What a signal does to training.

@@ -72,6 +72,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), seed),
         Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), seed),
         Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), seed),
+        Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), seed),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,

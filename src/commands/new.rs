@@ -42,7 +42,7 @@ pub fn run(args: &cli::New) -> Result<()> {
     let parent = models::find("squeezenet_v1.0").context("squeezenet_v1.0 is not built in")?;
     for phase in [Phase::Dense, Phase::Sparse, Phase::Redense] {
         let text = parent
-            .solver_text(phase)
+            .solver_text(phase)?
             .replace("\"squeezenet_v1.0\"", &format!("\"{name}\""));
         write(&format!("solver_{phase}.prototxt"), &text)?;
     }

@@ -25,6 +25,12 @@ pub struct Record {
     pub base_lr: f32,
     /// What a sparse phase pruned.
     pub sparsity: Option<String>,
+    /// How it came there, if gradually: `cubic, every 100 until 2000`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// With how many bits a quantize phase stores weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<String>,
     /// The fraction of prunable weights that are not 0.
     pub density: f64,
     /// Iterations done.
@@ -149,46 +155,53 @@ impl RunFolder {
     }
 
     /// The weights that a run which begins with `phase` starts from, when none are given: those of the
-    /// phase before it in this folder. A dense phase needs none.
+    /// phase before it in this folder; of a quantize phase, the last one there is. A dense phase needs none.
     pub fn weights_before(&self, phase: Phase) -> Result<Option<PathBuf>> {
-        let before = match phase {
+        let before: &[&str] = match phase {
             Phase::Dense => return Ok(None),
-            Phase::Sparse => "dense",
-            Phase::Redense => "sparse",
+            Phase::Sparse => &["dense"],
+            Phase::Redense => &["sparse"],
+            Phase::Quantize => &["redense", "sparse", "dense"],
         };
-        let home = self.path(before);
-        if let Some(record) = self.read(before)? {
-            let weights = home.join(&record.weights);
-            if record.done && weights.is_file() {
-                return Ok(Some(weights));
+        for before in before {
+            if let Some(record) = self.read(before)? {
+                let weights = self.path(before).join(&record.weights);
+                if record.done && weights.is_file() {
+                    return Ok(Some(weights));
+                }
             }
         }
-        let newest = newest_in(&home).and_then(|prefix| snapshot::newest(&prefix));
-        match newest {
-            Some((iter, state)) => {
+        for before in before {
+            let newest = newest_in(&self.path(before)).and_then(|prefix| snapshot::newest(&prefix));
+            if let Some((iter, state)) = newest {
                 info!(
                     "The {before} phase has not ended; taking its newest snapshot, iteration {iter}"
                 );
-                Ok(snapshot::weights_beside(&state))
+                return Ok(snapshot::weights_beside(&state));
             }
-            None => bail!(
-                "the {phase} phase has no weights to start from: {} holds no result of a {before} phase; give \
-                 --weights F, or run the {before} phase first",
-                home.display()
-            ),
         }
+        let (home, first) = match before {
+            [one] => (self.path(one), *one),
+            _ => (self.root.clone(), "dense"),
+        };
+        bail!(
+            "the {phase} phase has no weights to start from: {} holds no result of a {} phase; give --weights F, or \
+             run the {first} phase first",
+            home.display(),
+            before.join(" or ")
+        )
     }
 
-    /// Whether an earlier phase of this run was trained with the solver `file`.
-    pub fn trained_with(&self, file: &str) -> bool {
+    /// Whether one of these phases of the run was trained with the solver `file`.
+    pub fn trained_with(&self, file: &str, phases: &[&str]) -> bool {
         let full = |f: &str| fs::canonicalize(f).unwrap_or_else(|_| PathBuf::from(f));
-        let same = |phase: &str| {
+        let same = |phase: &&str| {
             self.read(phase)
                 .ok()
                 .flatten()
                 .is_some_and(|r| full(&r.solver) == full(file))
         };
-        same("dense") || same("sparse")
+        phases.iter().any(same)
     }
 
     /// What is recorded of each phase, also of one that has not ended: each kind's first round before the
@@ -202,7 +215,7 @@ impl RunFolder {
         }
         let order = |r: &Record| {
             let (kind, round) = r.phase.split_once('-').unwrap_or((&r.phase, "1"));
-            let kinds = ["dense", "sparse", "redense"];
+            let kinds = ["dense", "sparse", "redense", "quantize"];
             let kind = kinds.iter().position(|&k| k == kind);
             (
                 round.parse::<u64>().unwrap_or(u64::MAX),

@@ -1,20 +1,24 @@
 //! `dsd train` and its phases' own commands: resolves what to train, from what, to where.
 
+mod settings;
+
 use super::Usage;
 use super::feed::Opener;
 use super::run_folder::{Record, RunFolder};
 use crate::cli::{Effect, PhaseName, Train};
 use crate::layers::Mode;
 use crate::models;
-use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, REDENSE_RATE, Step};
+use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, QUANTIZE_RATE, REDENSE_RATE, Step};
 use crate::report::metrics::{Metrics, Resume};
 use crate::report::progress;
+use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::signals::{Request, Signals};
 use crate::solver::sparsity::Sparsity;
 use crate::solver::{Ending, Options, Reports, Solver, snapshot};
 use crate::{info, warn, weights_file};
 use anyhow::{Context, Result, bail};
+use settings::Settings;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -64,6 +68,7 @@ impl Runner<'_> {
                 Usage("--sparsity prunes in a sparse phase; add --phase sparse".into()).into(),
             );
         }
+        settings::check_flags(&self.args.args, &Flow::single(Phase::Dense))?;
         let prefix = caffe_prefix(&config, path);
         let resume = self.resume_state(&prefix);
         let saves = config.param.snapshot() > 0 || config.param.snapshot_after_train();
@@ -84,6 +89,7 @@ impl Runner<'_> {
             (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
             (None, Some(PhaseName::Sparse)) => Flow::single(Phase::Sparse),
             (None, Some(PhaseName::Redense)) => Flow::single(Phase::Redense),
+            (None, Some(PhaseName::Quantize)) => Flow::single(Phase::Quantize),
             (None, Some(PhaseName::Dsd)) => Flow::dsd(),
             (None, None) if args.solver.is_some() => Flow::single(Phase::Dense),
             (None, None) => Flow::dsd(),
@@ -101,6 +107,7 @@ impl Runner<'_> {
         if let Some(text) = &args.sparsity {
             Sparsity::parse(text).map_err(|e| Usage(format!("--sparsity: {e:#}")))?;
         }
+        settings::check_flags(args, &flow)?;
         let folder = RunFolder::new(args.out.clone().unwrap_or_else(|| PathBuf::from("dsd_run")));
         let mut weights: Vec<PathBuf> = args.weights.clone();
         if weights.is_empty() {
@@ -139,7 +146,7 @@ impl Runner<'_> {
         weights: &[PathBuf],
     ) -> Result<(Ending, Option<Record>)> {
         let step = &flow.steps[k];
-        self.override_length(&mut config, step.max_iter);
+        let settings = Settings::of(&self.args.args, step)?;
         let base_lr = self.base_lr(step, &config, folder);
         config.param.base_lr = Some(base_lr);
         config.param.snapshot_after_train = Some(true);
@@ -181,12 +188,14 @@ impl Runner<'_> {
         let ending_of_weights = snapshot::Format::of(&config.param).weights();
         let mut solver = self.solver(config, step.phase, prefix.clone())?;
         let resumed = state.is_some();
+        settings.prepare(&mut solver);
         self.start_weights(&mut solver, weights, state.as_deref())?;
         let sparsity = self.args.args.sparsity.clone().or(step.sparsity.clone());
         if step.phase == Phase::Sparse && !resumed {
             let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-            solver.prune(&Sparsity::parse(text)?)?;
+            settings.prune(&mut solver, &Sparsity::parse(text)?)?;
         }
+        settings.complete(&mut solver, resumed)?;
         if !self.args.args.resume && k == 0 && fresh {
             // All phases now: else --resume would take an earlier run's later phases for this run's. The
             // last comes first, so that what is left, if the run is killed in between, is one run's.
@@ -219,6 +228,8 @@ impl Runner<'_> {
             solver: solver_file,
             base_lr,
             sparsity: sparsity.filter(|_| step.phase == Phase::Sparse),
+            schedule: solver.schedule().map(|s| s.to_string()),
+            bits: settings.bits.map(|b| b.text().to_string()),
             density: solver.density(),
             iterations: solver.iter(),
             loss: solver.loss(),
@@ -234,8 +245,8 @@ impl Runner<'_> {
         Ok((ending, Some(record).filter(|_| ending == Ending::Done)))
     }
 
-    /// The learning rate that a phase starts with: redense takes a tenth of the solver's, unless the
-    /// solver is that phase's own.
+    /// The learning rate that a phase starts with: redense takes a tenth of the solver's and quantize a
+    /// hundredth, unless the solver is that phase's own.
     fn base_lr(&self, step: &Step, config: &Config, folder: &RunFolder) -> f32 {
         let said = config.param.base_lr();
         if let Some(rate) = step.base_lr {
@@ -245,35 +256,61 @@ impl Runner<'_> {
         let own = match &self.args.args.solver {
             _ if builtin || step.own_solver => true,
             Some(_) if self.args.phase == Some(PhaseName::Redense) => {
-                !folder.trained_with(&config.file)
+                !folder.trained_with(&config.file, &["dense", "sparse"])
+            }
+            Some(_) if self.args.phase == Some(PhaseName::Quantize) => {
+                !folder.trained_with(&config.file, &["dense", "sparse", "redense"])
             }
             _ => false,
         };
-        if step.phase != Phase::Redense || own {
+        let (part, words) = match step.phase {
+            Phase::Redense => (REDENSE_RATE, "a tenth"),
+            Phase::Quantize => (QUANTIZE_RATE, "a hundredth"),
+            Phase::Dense | Phase::Sparse => return said,
+        };
+        if own {
             return said;
         }
         info!(
-            "redense starts at a tenth of the solver's learning rate: {} instead of {said}",
-            said * REDENSE_RATE
+            "{} starts at {words} of the solver's learning rate: {} instead of {said}",
+            step.phase,
+            said * part
         );
-        said * REDENSE_RATE
+        said * part
     }
 
     /// The solvers of all phases: what is wrong with the last of them shows before the first has run.
     fn configs(&self, flow: &Flow) -> Result<Vec<Config>> {
         let steps = flow.steps.iter();
-        let configs: Vec<Config> = steps.map(|s| self.config(s)).collect::<Result<_>>()?;
+        let mut configs: Vec<Config> = steps.map(|s| self.config(s)).collect::<Result<_>>()?;
         warn_of_gpu(&configs);
-        for (step, config) in flow.steps.iter().zip(&configs) {
+        let mut before: (Option<Sparsity>, Option<Bits>) = (None, None);
+        for (step, config) in flow.steps.iter().zip(&mut configs) {
+            self.override_length(config, step.max_iter);
+            let settings = Settings::of(&self.args.args, step)?;
+            settings
+                .check(config)
+                .with_context(|| format!("phase {}", step.name))?;
             let text = self.args.args.sparsity.as_ref().or(step.sparsity.as_ref());
-            let (Phase::Sparse, Some(text)) = (step.phase, text) else {
-                continue;
+            let text = text.map_or(DEFAULT_SPARSITY, |t| t);
+            let sparsity = match step.phase {
+                Phase::Sparse => Some(Sparsity::parse(text)?),
+                _ => None,
             };
-            let net = &config.train;
-            let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
-            if let Some(idle) = Sparsity::parse(text)?.unmatched(&layers).first() {
-                bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
+            if let Some(sparsity) = &sparsity {
+                let net = &config.train;
+                let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
+                if let Some(idle) = sparsity.unmatched(&layers).first() {
+                    bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
+                }
             }
+            if let (Some(before), Some(now)) = (&before.0, &sparsity) {
+                settings::check_nested(before, now, config, &step.name)?;
+            }
+            if let (Some(before), Some(now)) = (&before.1, &settings.bits) {
+                settings::check_fewer(before, now, config, &step.name)?;
+            }
+            before = (sparsity, settings.bits);
         }
         Ok(configs)
     }

@@ -52,6 +52,10 @@ impl Layer for Dropout {
         true
     }
 
+    fn dropout_ratio(&mut self) -> Option<&mut f32> {
+        Some(&mut self.ratio)
+    }
+
     fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
         Layouts::Either
     }

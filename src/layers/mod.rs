@@ -297,6 +297,11 @@ pub trait Layer: Send + Sync {
         false
     }
 
+    /// The probability with which a Dropout layer drops, to be changed between passes; other layers have none.
+    fn dropout_ratio(&mut self) -> Option<&mut f32> {
+        None
+    }
+
     /// Whether backward reads bottom 0's data: a layer that works in place then does so only where no
     /// backward follows; in training the plan gives it a buffer of its own.
     fn backward_reads_bottom(&self) -> bool {

@@ -285,6 +285,13 @@ impl Net {
         self.uses[i].iter().map(|u| u.id)
     }
 
+    /// Makes layer `i` drop with probability `ratio` (at least 0, below 1); gives its ratio before, `None` if the
+    /// layer is no Dropout.
+    pub fn set_dropout_ratio(&mut self, i: usize, ratio: f32) -> Option<f32> {
+        let held = self.layers[i].as_mut()?.dropout_ratio()?;
+        Some(std::mem::replace(held, ratio))
+    }
+
     /// Multiply-accumulates of layer `i` for one sample.
     pub fn macs(&self, i: usize) -> u64 {
         let rows = self.batch().max(1) as u64;

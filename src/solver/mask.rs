@@ -13,13 +13,26 @@ impl Mask {
     /// A mask that prunes the `k` values of smallest magnitude; among equals, those of smallest index.
     /// (NaN counts as largest.)
     pub fn prune_smallest(values: &[f32], k: usize) -> Self {
-        let k = k.min(values.len());
-        let mut order: Vec<u32> = (0..values.len() as u32).collect();
-        let key = |i: &u32| (values[*i as usize].abs().to_bits(), *i);
+        Self::prune_first(values.len(), k, |i| values[i].abs().to_bits())
+    }
+
+    /// As [`Self::prune_smallest`], but what this mask has pruned is pruned first: the new mask, if it prunes at
+    /// least as many, takes only from those alive.
+    pub fn prune_further(&self, values: &[f32], k: usize) -> Self {
+        Self::prune_first(values.len(), k, |i| {
+            (self.get(i), values[i].abs().to_bits())
+        })
+    }
+
+    /// A mask that prunes the `k` of `n` values that come first by `key`, then by index.
+    fn prune_first<K: Ord>(n: usize, k: usize, key: impl Fn(usize) -> K) -> Self {
+        let k = k.min(n);
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        let key = |i: &u32| (key(*i as usize), *i);
         if k > 0 && k < order.len() {
             order.select_nth_unstable_by_key(k - 1, key);
         }
-        let mut mask = Self::all(values.len());
+        let mut mask = Self::all(n);
         for &i in &order[..k] {
             mask.bits[i as usize / 8] &= !(1 << (i % 8));
         }
@@ -136,6 +149,20 @@ mod tests {
                 assert!(order[..k].iter().all(|&i| !mask.get(i)), "n {n} k {k}");
             }
         }
+    }
+
+    #[test]
+    fn masks_that_prune_further_are_nested() {
+        // An alive 0 before a pruned one would be taken in its stead by magnitude and index alone.
+        let values = [0.0, 5.0, 0.0, 0.0, 1.0, 2.0];
+        let first = Mask::of_nonzero(&[1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
+        for k in 2..=6 {
+            let next = first.prune_further(&values, k);
+            assert_eq!(next.alive(), 6 - k);
+            assert!((0..6).all(|i| first.get(i) || !next.get(i)), "{k}");
+        }
+        let next = first.prune_further(&values, 4);
+        assert!(!next.get(0) && !next.get(4) && next.get(5));
     }
 
     #[test]

@@ -1,15 +1,22 @@
-//! The one training loop: Caffe's solver, aware of masks.
+//! The one training loop: Caffe's solver, aware of masks and of weights that share values.
 //!
-//! Every phase (dense, sparse, redense) runs here; it differs from the others only in the masks and
-//! rates it starts with. What the next iteration depends on is in [`Solver::snapshot`].
+//! Every phase (dense, sparse, redense, quantize) runs here; it differs from the others only in the masks,
+//! codebooks and rates it starts with. What the next iteration depends on is in [`Solver::snapshot`].
 
+pub mod bits;
 pub mod config;
+mod dropout;
+mod gradual;
 pub mod lr_policy;
 pub mod mask;
+mod quantize;
 pub mod rules;
+pub mod schedule;
+pub mod shared;
 pub mod signals;
 pub mod snapshot;
 pub mod sparsity;
+mod state;
 mod step;
 mod test;
 mod update;
@@ -24,17 +31,19 @@ use crate::net::weights::{LoadPlan, Stored};
 use crate::net::{self, Net, Weights};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::Metrics;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 use crate::{info, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
 use lr_policy::LrPolicy;
 use mask::Mask;
+use schedule::Schedule;
+use shared::Shared;
 use signals::Signals;
 use snapshot::Format;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 use test::TestNet;
 
@@ -89,6 +98,12 @@ pub struct Solver {
     /// All first arrays of the parameters before all second ones, as in Caffe's files.
     history: Vec<Vec<f32>>,
     masks: Vec<Option<Mask>>,
+    /// The parameters whose weights share values. Their histories are by centroid.
+    shared: Vec<Option<Shared>>,
+    /// How the masks grow, in a sparse phase that prunes gradually.
+    schedule: Option<Schedule>,
+    /// Whether dropout gets weaker with the density.
+    scale_dropout: bool,
     batches: Batches,
     tests: Vec<TestNet>,
     iter: u64,
@@ -106,7 +121,7 @@ pub struct Solver {
 
 /// What a solver is made with beside its prototxt.
 pub struct Options<'a> {
-    /// dense, sparse or redense.
+    /// dense, sparse, redense or quantize.
     pub phase: &'a str,
     /// `--seed`; else the prototxt's.
     pub seed: Option<u64>,
@@ -166,6 +181,7 @@ impl Solver {
             .collect();
         let gradients = net.zero_gradients();
         let masks = vec![None; weights.len()];
+        let shared = vec![None; weights.len()];
         let watch = watch::ChanceWatch::new(&net, config.max_iter());
         Ok(Self {
             policy,
@@ -177,6 +193,9 @@ impl Solver {
             gradients,
             history,
             masks,
+            shared,
+            schedule: None,
+            scale_dropout: false,
             batches: opened.batches,
             tests,
             iter: 0,
@@ -251,6 +270,22 @@ impl Solver {
 
     /// Takes a mask for every layer that `sparsity` names from the weights as they are, and prunes.
     pub fn prune(&mut self, sparsity: &sparsity::Sparsity) -> Result<()> {
+        for (id, mask) in self.masks_for(sparsity)? {
+            let (alive, n) = (mask.alive(), mask.count());
+            info!(
+                "Pruning {}: {alive} of {n} weights stay, density {:.4}",
+                self.net.params()[id].layer,
+                alive as f64 / n as f64
+            );
+            self.masks[id] = Some(mask);
+        }
+        self.apply_masks();
+        self.rescale_dropout();
+        Ok(())
+    }
+
+    /// The masks of all prunable parameters that `sparsity` makes of the weights as they are.
+    fn masks_for(&self, sparsity: &sparsity::Sparsity) -> Result<Vec<(usize, Mask)>> {
         let layers: Vec<&str> = self
             .net
             .params()
@@ -267,167 +302,12 @@ impl Solver {
                 layers.join(", ")
             );
         }
-        for (id, p) in self
-            .net
-            .params()
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.prunable)
-        {
-            let n = p.shape.count();
-            let k = mask::pruned_count(sparsity.of(&p.layer).unwrap_or(0.0), n);
-            let mask = Mask::prune_smallest(&self.weights[id].data, k);
-            info!(
-                "Pruning {}: {} of {n} weights stay, density {:.4}",
-                p.layer,
-                n - k,
-                (n - k) as f64 / n as f64
-            );
-            self.masks[id] = Some(mask);
-        }
-        self.apply_masks();
-        Ok(())
-    }
-
-    /// Goes on from a snapshot, Caffe's or ours.
-    pub fn restore(&mut self, path: &Path) -> Result<()> {
-        info!("Restoring previous solver status from {}", path.display());
-        let state = snapshot::read(path)?;
-        let stored = snapshot::weights(path, &state)?;
-        self.load(&stored)?;
-        if state.history.len() != self.history.len() {
-            bail!(
-                "{}: {} history blobs for a net of {} (solver type \"{}\"): it belongs to another net or solver",
-                path.display(),
-                state.history.len(),
-                self.history.len(),
-                self.config.param.r#type()
-            );
-        }
-        for (k, (mine, given)) in self.history.iter_mut().zip(&state.history).enumerate() {
-            let param = &self.net.params()[k % self.weights.len()];
-            if mine.len() != given.data.len() {
-                bail!(
-                    "{}: history blob {k} has shape {}, parameter {} of layer '{}' has {}",
-                    path.display(),
-                    given.shape,
-                    param.index,
-                    param.layer,
-                    param.shape
-                );
-            }
-            mine.copy_from_slice(&given.data);
-        }
-        self.iter = state.iter;
-        self.start = state.iter;
-        let own_file = snapshot::file_name(&self.prefix, self.iter, "solverstate");
-        self.saved = (path == own_file).then_some(self.iter);
-        let mut tested = Vec::new();
-        match state.own {
-            Some(own) => {
-                if own.phase != self.phase {
-                    bail!(
-                        "{}: this is a state of the {} phase, not {}",
-                        path.display(),
-                        own.phase,
-                        self.phase
-                    );
-                }
-                if own.seed != self.seed {
-                    warn!("the snapshot's seed {} replaces {}", own.seed, self.seed);
-                    self.seed = own.seed;
-                }
-                for (layer, k, mask) in own.masks {
-                    let id = self
-                        .net
-                        .params()
-                        .iter()
-                        .position(|p| p.layer == layer && p.index == k);
-                    match id {
-                        Some(id) if self.weights[id].data.len() == mask.count() => {
-                            self.masks[id] = Some(mask)
-                        }
-                        _ => bail!(
-                            "{}: its mask of layer '{layer}' fits no layer of the net",
-                            path.display()
-                        ),
-                    }
-                }
-                self.losses = own.losses.into();
-                self.smoothed = own.smoothed;
-                // A damaged file may say more.
-                self.start = own.start.min(self.iter);
-                tested = own.test_batches;
-            }
-            None if self.phase == "sparse" => {
-                info!("The state holds no masks: weights that are 0 stay 0");
-                for (id, _) in self
-                    .net
-                    .params()
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, p)| p.prunable)
-                {
-                    self.masks[id] = Some(Mask::of_nonzero(&self.weights[id].data));
-                }
-            }
-            None => {}
-        }
-        self.apply_masks();
-        self.clock_iter = self.iter;
-        let iter_size = u64::from(self.config.param.iter_size().max(1) as u32);
-        self.batches.seek(self.iter * iter_size);
-        for (test, batches) in self.tests.iter_mut().zip(tested) {
-            test.seek(batches);
-        }
-        Ok(())
-    }
-
-    /// Writes the weights and the state; gives the path of the weights.
-    pub fn snapshot(&mut self) -> Result<PathBuf> {
-        let format = Format::of(&self.config.param);
-        let model = snapshot::file_name(&self.prefix, self.iter, format.weights());
-        info!("Snapshotting to {} file {}", format.name(), model.display());
-        let diffs = self.config.param.snapshot_diff();
-        let diffs = diffs.then_some(&self.gradients[..]);
-        snapshot::write_weights(&model, format, &self.net, &self.weights, diffs)?;
-        let path = snapshot::file_name(&self.prefix, self.iter, format.state());
-        info!(
-            "Snapshotting solver state to {} file {}",
-            format.name(),
-            path.display()
-        );
-        let params = self.net.params();
-        let masked = self
-            .masks
-            .iter()
-            .enumerate()
-            .filter_map(|(id, m)| Some((id, m.as_ref()?)));
-        let tensor = |(k, h): (usize, &Vec<f32>)| Tensor {
-            shape: params[k % params.len()].shape.clone(),
-            data: h.clone(),
+        let prunable = self.net.params().iter().enumerate();
+        let mask = |(id, p): (usize, &net::Param)| {
+            let k = mask::pruned_count(sparsity.of(&p.layer).unwrap_or(0.0), p.shape.count());
+            (id, Mask::prune_smallest(&self.weights[id].data, k))
         };
-        let state = snapshot::State {
-            iter: self.iter,
-            learned_net: model.display().to_string(),
-            history: self.history.iter().enumerate().map(tensor).collect(),
-            current_step: self.policy.step(self.iter.saturating_sub(1)),
-            own: Some(snapshot::Own {
-                phase: self.phase.clone(),
-                seed: self.seed,
-                masks: masked
-                    .map(|(id, m)| (params[id].layer.clone(), params[id].index, m.clone()))
-                    .collect(),
-                test_batches: self.tests.iter().map(TestNet::batches_done).collect(),
-                losses: self.losses.iter().copied().collect(),
-                smoothed: self.smoothed,
-                start: self.start,
-                notes: Vec::new(),
-            }),
-        };
-        snapshot::write(&path, format, &state)?;
-        self.saved = Some(self.iter);
-        Ok(model)
+        Ok(prunable.filter(|(_, p)| p.prunable).map(mask).collect())
     }
 
     fn apply_masks(&mut self) {

@@ -2,8 +2,11 @@
 
 mod binary_state;
 mod hdf5_state;
+mod own;
 
 use super::mask::Mask;
+use super::schedule::Schedule;
+use super::shared::Shared;
 use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
 use crate::proto::caffe::solver_parameter::SnapshotFormat;
@@ -31,12 +34,16 @@ pub struct State {
 /// What only `dsd` stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Own {
-    /// dense, sparse or redense.
+    /// dense, sparse, redense or quantize.
     pub phase: String,
     /// The seed of the run.
     pub seed: u64,
     /// The mask of each masked parameter: layer, blob, mask.
     pub masks: Vec<(String, usize, Mask)>,
+    /// What the weights of each quantized parameter share: layer, blob, codebook and codes.
+    pub codebooks: Vec<(String, usize, Shared)>,
+    /// How a sparse phase prunes, if it does so gradually.
+    pub schedule: Option<Schedule>,
     /// For each test net, the batches tested so far.
     pub test_batches: Vec<u64>,
     /// The losses that the smoothed loss is the mean of.

@@ -66,6 +66,7 @@ impl Solver {
         {
             return Ok(Ending::Stopped);
         }
+        self.prune_as_scheduled();
         let iter_size = self.config.param.iter_size().max(1) as u64;
         self.gradients.iter_mut().for_each(|g| g.fill(0.0));
         let mut loss = 0.0;

@@ -1,4 +1,4 @@
-//! From summed gradients to new weights: mask, clip, normalise, decay, rule, mask.
+//! From summed gradients to new weights: mask, sum by centroid, clip, normalise, decay, rule, mask.
 
 use super::Solver;
 use super::config::Regularization;
@@ -10,10 +10,18 @@ impl Solver {
     /// One update with learning rate `rate`. Gradient, decay, history and weight of a pruned value are
     /// 0 before and after: the mask is applied to the gradient before anything reads it, the rules
     /// keep zeros, and the weights are masked once more.
+    ///
+    /// Where weights share values, the centroids take their place in all of it, after the weights' gradients
+    /// have been summed by centroid; then every weight gets its centroid's new value.
     pub(super) fn update(&mut self, rate: f32) {
         for (g, mask) in self.gradients.iter_mut().zip(&self.masks) {
             if let Some(mask) = mask {
                 mask.apply(g);
+            }
+        }
+        for (g, shared) in self.gradients.iter().zip(&mut self.shared) {
+            if let Some(shared) = shared {
+                shared.gather(g);
             }
         }
         self.clip();
@@ -34,39 +42,67 @@ impl Solver {
             .iter_mut()
             .zip(&mut self.gradients)
             .zip(first.iter_mut().zip(second));
-        let all: Vec<_> = arrays
-            .zip(self.net.params().iter().zip(&self.masks))
-            .collect();
+        let kinds = self.masks.iter().zip(&mut self.shared);
+        let all: Vec<_> = arrays.zip(self.net.params().iter().zip(kinds)).collect();
         all.into_par_iter()
-            .for_each(|(((w, g), (h, h2)), (p, mask))| {
+            .for_each(|(((w, g), (h, h2)), (p, (mask, shared)))| {
                 if g.is_empty() {
                     return;
                 }
+                let (values, g, counts) = match shared {
+                    None => (&mut w.data[..], &mut g[..], None),
+                    Some(shared) => {
+                        let (values, g, counts) = shared.parts();
+                        (values, g, Some(counts))
+                    }
+                };
                 if scale != 1.0 {
                     g.iter_mut().for_each(|g| *g *= scale);
                 }
                 let decay = decay * p.decay_mult;
-                if decay != 0.0 {
-                    regularize(g, &w.data, decay, kind);
+                match counts {
+                    _ if decay == 0.0 => {}
+                    None => regularize(g, values, decay, kind),
+                    // The decay's gradient is summed over the members too.
+                    Some(counts) => {
+                        let each = g.chunks_mut(1).zip(values.chunks(1));
+                        for ((g, value), n) in each.zip(counts) {
+                            regularize(g, value, decay * *n as f32, kind);
+                        }
+                    }
                 }
                 rule.step(rate * p.lr_mult, iter, g, h, h2);
-                for (w, g) in w.data.iter_mut().zip(g.iter()) {
+                for (w, g) in values.iter_mut().zip(g.iter()) {
                     *w -= g;
                 }
                 if let Some(mask) = mask {
                     mask.apply(&mut w.data);
                 }
+                if let Some(shared) = shared {
+                    shared.write(&mut w.data);
+                }
             });
     }
 
     /// Scales all gradients down so that their joint L2 norm is at most `clip_gradients`. As in Caffe,
-    /// this is the norm before the division by iter_size.
+    /// this is the norm before the division by iter_size. Where weights share values, the parameters are the
+    /// centroids, so it is their gradients that count.
     fn clip(&mut self) {
         let limit = self.config.param.clip_gradients();
         if limit < 0.0 {
             return;
         }
-        let sum: f32 = self.gradients.iter().map(|g| sum_of_squares(g)).sum();
+        let mut gradients: Vec<&mut [f32]> = self
+            .gradients
+            .iter_mut()
+            .zip(&mut self.shared)
+            // A parameter that does not learn has no gradients, of its weights or its centroids.
+            .map(|(g, shared)| match shared {
+                Some(shared) if !g.is_empty() => shared.gradient_mut(),
+                _ => g,
+            })
+            .collect();
+        let sum: f32 = gradients.iter().map(|g| sum_of_squares(g)).sum();
         let norm = sum.sqrt();
         if norm > limit {
             let scale = limit / norm;
@@ -76,10 +112,8 @@ impl Solver {
                 G(limit),
                 G(scale)
             );
-            self.gradients
-                .iter_mut()
-                .flatten()
-                .for_each(|g| *g *= scale);
+            let all = gradients.iter_mut().flat_map(|g| g.iter_mut());
+            all.for_each(|g| *g *= scale);
         }
     }
 }

@@ -1,10 +1,16 @@
-//! Dense, sparse and redense, alone, in turn and in flows.
+//! Dense, sparse, redense and quantize, alone, in turn and in flows.
 
+#[cfg(unix)]
+mod centroids;
 #[path = "../common/mod.rs"]
 mod common;
 mod default_run;
 #[cfg(unix)]
 mod flows;
+#[cfg(unix)]
+mod gradual;
+#[cfg(unix)]
+mod quantize;
 mod redense;
 mod sparse;
 
@@ -23,4 +29,15 @@ fn run(folder: &Path, args: &[&str]) -> Vec<String> {
 fn fails(folder: &Path, args: &[&str], code: i32) -> String {
     let output = dsd().args(args).current_dir(folder).output().unwrap();
     error_of(&output, code)
+}
+
+/// Takes a phase's folder back to its snapshot at `iter`, as if the run had been killed after it.
+fn cut(home: &Path, iter: u64) {
+    for name in common::names_in(home) {
+        let number = name.split_once("_iter_").map(|(_, rest)| rest);
+        let number = number.and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
+        if number.is_none_or(|n| n > iter) {
+            std::fs::remove_file(home.join(name)).unwrap();
+        }
+    }
 }

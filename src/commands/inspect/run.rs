@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Description, noted, things};
 use crate::commands::run_folder::{Record, RunFolder};
 use crate::files;
-use crate::phase::Flow;
+use crate::phase::{Flow, Schedule, Step};
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
 
@@ -45,7 +45,17 @@ fn describe(path: &Path, run: &RunFolder, records: &[Record]) -> Result<Descript
     let mut notes = Vec::new();
     for r in records {
         if let Some(sparsity) = &r.sparsity {
-            notes.push(format!("{} pruned with --sparsity {sparsity}", r.phase));
+            let how = r
+                .schedule
+                .as_ref()
+                .map_or(String::new(), |s| format!(" ({s})"));
+            notes.push(format!(
+                "{} pruned with --sparsity {sparsity}{how}",
+                r.phase
+            ));
+        }
+        if let Some(bits) = &r.bits {
+            notes.push(format!("{} quantized with --bits {bits}", r.phase));
         }
         if !r.done {
             notes.push(format!("{} has not run to its end", r.phase));
@@ -72,6 +82,7 @@ pub fn flow(path: &Path) -> Result<Description> {
         ("iterations", Align::Right),
         ("base_lr", Align::Right),
         ("sparsity", Align::Left),
+        ("bits", Align::Left),
     ]);
     let file = |p: &Option<PathBuf>| p.as_ref().map(|p| p.display().to_string());
     let mut phases = Vec::new();
@@ -81,7 +92,8 @@ pub fn flow(path: &Path) -> Result<Description> {
             file(&step.solver).unwrap_or_default(),
             step.max_iter.map_or(String::new(), |n| n.to_string()),
             step.base_lr.map_or(String::new(), |r| G(r).to_string()),
-            step.sparsity.clone().unwrap_or_default(),
+            sparsity(step),
+            step.bits.clone().unwrap_or_default(),
         ]);
         phases.push(json!({
             "name": step.name,
@@ -90,9 +102,17 @@ pub fn flow(path: &Path) -> Result<Description> {
             "max_iter": step.max_iter,
             "base_lr": step.base_lr.map(super::decimal),
             "sparsity": step.sparsity,
+            "schedule": step.schedule.map(|s| format!("{s:?}").to_lowercase()),
+            "prune_every": step.prune_every,
+            "prune_until": step.prune_until,
+            "bits": step.bits,
+            "scale_dropout": step.scale_dropout,
         }));
     }
     let mut notes = Vec::new();
+    for step in flow.steps.iter().filter(|s| s.scale_dropout) {
+        notes.push(format!("{} scales dropout with the density", step.name));
+    }
     if let Some(weights) = file(&flow.weights) {
         notes.push(format!("starts from the weights {weights}"));
     }
@@ -105,4 +125,17 @@ pub fn flow(path: &Path) -> Result<Description> {
         ),
         json: json!({ "kind": "flow", "weights": file(&flow.weights), "phases": phases }),
     })
+}
+
+/// What a phase prunes, and how if gradually.
+fn sparsity(step: &Step) -> String {
+    let mut text = step.sparsity.clone().unwrap_or_default();
+    if step.schedule == Some(Schedule::Cubic) {
+        text += " cubic";
+        let ends = [("every", step.prune_every), ("until", step.prune_until)];
+        for (word, n) in ends {
+            text += &n.map_or(String::new(), |n| format!(" {word} {n}"));
+        }
+    }
+    text.trim().to_string()
 }

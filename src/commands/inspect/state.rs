@@ -1,4 +1,4 @@
-//! A solver state, ours or Caffe's: where the run stands, its histories and its masks.
+//! A solver state, ours or Caffe's: where the run stands, its histories, masks and codebooks.
 
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
 use crate::solver::mask::Mask;
+use crate::solver::shared::Shared;
 use crate::solver::snapshot::{self, State};
 
 /// Describes the solver state in the file `path`.
@@ -70,6 +71,15 @@ fn masks(state: &State) -> &[(String, usize, Mask)] {
     state.own.as_ref().map_or(&[], |own| &own.masks)
 }
 
+fn codebooks(state: &State) -> &[(String, usize, Shared)] {
+    state.own.as_ref().map_or(&[], |own| &own.codebooks)
+}
+
+/// The values that weights have, of those that a codebook has room for.
+fn used(shared: &Shared) -> usize {
+    shared.counts().iter().filter(|n| **n > 0).count()
+}
+
 fn whole(masks: &[(String, usize, Mask)]) -> f64 {
     let sum = |f: fn(&Mask) -> usize| masks.iter().map(|(_, _, m)| f(m)).sum();
     density(sum(Mask::alive), sum(Mask::count))
@@ -90,6 +100,9 @@ fn text(
         facts.row(["phase".to_string(), own.phase.clone()]);
         facts.row(["seed".to_string(), own.seed.to_string()]);
         facts.row(["smoothed loss".to_string(), G(own.smoothed).to_string()]);
+        if let Some(s) = &own.schedule {
+            facts.row(["pruning".to_string(), s.to_string()]);
+        }
         for (name, value) in &own.notes {
             facts.row([name, value]);
         }
@@ -133,7 +146,32 @@ fn text(
         let masked = things(masks.len(), "mask");
         text += &format!("\n{table}{masked}, density {}\n", G(whole(masks)));
     }
+    text += &codebooks_table(state);
     text + &noted(notes)
+}
+
+fn codebooks_table(state: &State) -> String {
+    let codebooks = codebooks(state);
+    if codebooks.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new([
+        ("codebook", Align::Left),
+        ("weights", Align::Right),
+        ("not 0", Align::Right),
+        ("bits", Align::Right),
+        ("values", Align::Right),
+    ]);
+    for (layer, k, shared) in codebooks {
+        table.row([
+            format!("{layer}:{k}"),
+            counted(shared.codes().len()),
+            counted(shared.alive()),
+            shared.book().bits().to_string(),
+            used(shared).to_string(),
+        ]);
+    }
+    format!("\n{table}{}\n", things(codebooks.len(), "codebook"))
 }
 
 fn to_json(state: &State, names: Option<&[String]>) -> Value {
@@ -150,7 +188,14 @@ fn to_json(state: &State, names: Option<&[String]>) -> Value {
             "density": density(alive, count),
         })
     };
+    let codebook = |(layer, k, shared): &(String, usize, Shared)| {
+        json!({
+            "layer": layer, "blob": k, "count": shared.codes().len(), "alive": shared.alive(),
+            "bits": shared.book().bits(), "values": used(shared),
+        })
+    };
     let own = state.own.as_ref();
+    let schedule = own.and_then(|o| o.schedule.as_ref());
     json!({
         "kind": "solver_state",
         "iteration": state.iter,
@@ -160,6 +205,8 @@ fn to_json(state: &State, names: Option<&[String]>) -> Value {
         "seed": own.map(|o| o.seed),
         "histories": histories,
         "masks": masks.iter().map(mask).collect::<Vec<_>>(),
+        "codebooks": codebooks(state).iter().map(codebook).collect::<Vec<_>>(),
+        "schedule": schedule.map(|s| json!({ "every": s.every, "until": s.until })),
         "density": (!masks.is_empty()).then(|| whole(masks)),
     })
 }

@@ -1,7 +1,7 @@
 //! A solver state as Caffe's protobuf message; what only `dsd` has is in a field that Caffe skips.
 
-use super::{Mask, Own, State};
-use crate::proto::caffe::{DsdEntry, DsdMask, DsdState};
+use super::State;
+use super::own::{own, own_message};
 use crate::proto::{SolverState, binary, blob};
 use crate::tensor::Tensor;
 use anyhow::{Context, Result, bail};
@@ -56,57 +56,5 @@ pub(super) fn read(bytes: &[u8], file: &str) -> Result<State> {
         history,
         current_step: message.current_step.unwrap_or(0).max(0) as u64,
         own: own.with_context(|| file.to_owned())?,
-    })
-}
-
-/// What only `dsd` stores, as a message.
-pub(super) fn own_message(state: &State) -> DsdState {
-    let own = state.own.clone().unwrap_or_default();
-    let mask = |(layer, k, mask): &(String, usize, Mask)| DsdMask {
-        layer: Some(layer.clone()),
-        blob: Some(*k as u32),
-        count: Some(mask.count() as u64),
-        bits: Some(mask.bits().to_vec()),
-    };
-    let note = |(k, v)| DsdEntry {
-        key: Some(k),
-        value: Some(v),
-    };
-    DsdState {
-        version: Some(1),
-        phase: Some(own.phase),
-        masks: own.masks.iter().map(mask).collect(),
-        seed: Some(own.seed),
-        test_batches: own.test_batches,
-        recent_losses: own.losses,
-        smoothed_loss: Some(own.smoothed),
-        phase_start: Some(own.start),
-        extra: own.notes.into_iter().map(note).collect(),
-        ..Default::default()
-    }
-}
-
-/// What only `dsd` stores, from its message.
-pub(super) fn own(d: DsdState) -> Result<Own> {
-    let mut masks = Vec::new();
-    for m in &d.masks {
-        let (layer, k) = (m.layer().to_string(), m.blob() as usize);
-        let mask = Mask::from_bits(m.count() as usize, m.bits())
-            .with_context(|| format!("the mask of layer '{layer}' is damaged"))?;
-        masks.push((layer, k, mask));
-    }
-    Ok(Own {
-        phase: d.phase().to_string(),
-        seed: d.seed(),
-        masks,
-        losses: d.recent_losses.clone(),
-        smoothed: d.smoothed_loss(),
-        start: d.phase_start(),
-        notes: d
-            .extra
-            .iter()
-            .map(|e| (e.key().to_string(), e.value().to_string()))
-            .collect(),
-        test_batches: d.test_batches,
     })
 }

@@ -2,7 +2,8 @@
 //! that binary states hold, of which Caffe takes no notice.
 
 use super::State;
-use super::binary_state::{int32, own, own_message};
+use super::binary_state::int32;
+use super::own::{own, own_message};
 use crate::hdf5::{File, Writer};
 use crate::proto::binary;
 use anyhow::{Context, Result, bail, ensure};

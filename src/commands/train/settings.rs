@@ -1,0 +1,181 @@
+//! How a phase quantizes, prunes gradually and scales dropout: the command line's flags over the flow's.
+
+use crate::cli::{ScheduleName, TrainArgs};
+use crate::commands::Usage;
+use crate::phase::{DEFAULT_BITS, Flow, Phase, Schedule, Step};
+use crate::solver::bits::Bits;
+use crate::solver::config::Config;
+use crate::solver::sparsity::Sparsity;
+use crate::solver::{Solver, schedule};
+use crate::warn;
+use anyhow::{Context, Result, bail};
+
+/// What of it holds for one phase.
+pub(super) struct Settings {
+    /// Of a quantize phase.
+    pub bits: Option<Bits>,
+    gradual: Option<Gradual>,
+    scale_dropout: bool,
+}
+
+/// A cubic schedule as far as it is given.
+struct Gradual {
+    every: Option<u64>,
+    until: Option<u64>,
+}
+
+impl Settings {
+    /// The settings of phase `step`.
+    pub fn of(args: &TrainArgs, step: &Step) -> Result<Self> {
+        let bits = args.bits.as_ref().or(step.bits.as_ref());
+        let bits = bits.map_or(DEFAULT_BITS, |b| b);
+        let schedule = args.schedule.map(schedule_of).or(step.schedule);
+        let gradual = step.phase == Phase::Sparse && schedule == Some(Schedule::Cubic);
+        let follows = matches!(step.phase, Phase::Sparse | Phase::Quantize);
+        Ok(Self {
+            bits: match step.phase {
+                Phase::Quantize => Some(Bits::parse(bits)?),
+                _ => None,
+            },
+            gradual: gradual.then(|| Gradual {
+                every: args.prune_every.or(step.prune_every),
+                until: args.prune_until.or(step.prune_until),
+            }),
+            scale_dropout: follows && (args.scale_dropout || step.scale_dropout),
+        })
+    }
+
+    /// Checks them against the net and the length of the phase.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        if let Some(bits) = &self.bits {
+            let net = &config.train;
+            let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
+            if let Some(idle) = bits.unmatched(&layers).first() {
+                bail!(
+                    "bits {}: '{idle}' matches no layer of {}",
+                    bits.text(),
+                    net.file
+                );
+            }
+        }
+        if let Some(gradual) = &self.gradual {
+            schedule::Schedule::new(gradual.every, gradual.until, config.max_iter())?;
+        }
+        Ok(())
+    }
+
+    /// Tells a new solver what its snapshots would say.
+    pub fn prepare(&self, solver: &mut Solver) {
+        if self.scale_dropout {
+            solver.scale_dropout();
+        }
+    }
+
+    /// Prunes, at once or from now on.
+    pub fn prune(&self, solver: &mut Solver, sparsity: &Sparsity) -> Result<()> {
+        match &self.gradual {
+            Some(gradual) => solver.prune_gradually(sparsity, gradual.every, gradual.until),
+            None => solver.prune(sparsity),
+        }
+    }
+
+    /// Makes the codebooks of a quantize phase, unless a state has brought them; says what a state lacks.
+    pub fn complete(&self, solver: &mut Solver, resumed: bool) -> Result<()> {
+        if let Some(bits) = self.bits.as_ref().filter(|_| !solver.is_quantized()) {
+            if resumed {
+                warn!(
+                    "the state holds no codebooks; they are made of its weights, and their history starts at 0"
+                );
+            }
+            solver.quantize(bits)?;
+        }
+        if resumed && self.gradual.is_some() && solver.schedule().is_none() {
+            warn!("the state holds no pruning schedule; its masks stay as they are");
+        }
+        Ok(())
+    }
+}
+
+fn schedule_of(name: ScheduleName) -> Schedule {
+    match name {
+        ScheduleName::Once => Schedule::Once,
+        ScheduleName::Cubic => Schedule::Cubic,
+    }
+}
+
+/// Refuses flags that no phase of the flow takes, and values that are none.
+pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
+    let has = |phase: Phase| flow.steps.iter().any(|s| s.phase == phase);
+    let idle = |flag: &str, kind: &str| {
+        Err(Usage(format!(
+            "{flag} is given, but no phase of this run is {kind}"
+        )))
+    };
+    let flags = [
+        ("--schedule", args.schedule.is_some()),
+        ("--prune_every", args.prune_every.is_some()),
+        ("--prune_until", args.prune_until.is_some()),
+    ];
+    for (flag, given) in flags {
+        if given && !has(Phase::Sparse) {
+            return idle(flag, "sparse");
+        }
+        let cubic = |s: &Step| {
+            let schedule = args.schedule.map(schedule_of).or(s.schedule);
+            s.phase == Phase::Sparse && schedule == Some(Schedule::Cubic)
+        };
+        if given && flag != "--schedule" && !flow.steps.iter().any(cubic) {
+            return Err(Usage(format!(
+                "{flag} is of a gradual schedule; add --schedule cubic"
+            )));
+        }
+    }
+    if let Some(text) = &args.bits {
+        if !has(Phase::Quantize) {
+            return idle("--bits", "quantize");
+        }
+        Bits::parse(text).map_err(|e| Usage(format!("--bits: {e:#}")))?;
+    }
+    if args.scale_dropout && !has(Phase::Sparse) && !has(Phase::Quantize) {
+        return idle("--scale_dropout", "sparse or quantize");
+    }
+    Ok(())
+}
+
+/// Refuses a sparse phase that follows another one and prunes less of a layer: pruned weights do not return.
+pub(super) fn check_nested(
+    before: &Sparsity,
+    now: &Sparsity,
+    config: &Config,
+    phase: &str,
+) -> Result<()> {
+    for layer in &config.train.message.layer {
+        let name = layer.name();
+        let (a, b) = (before.of(name).unwrap_or(0.0), now.of(name).unwrap_or(0.0));
+        if b < a {
+            bail!(
+                "phase {phase}: sparsity {} prunes {b} of layer '{name}', the sparse phase before it {a} already; a \
+                 sparse phase can only prune further, and a redense phase between them lets weights back in",
+                now.text()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a quantize phase that follows another one and gives a layer more bits.
+pub(super) fn check_fewer(before: &Bits, now: &Bits, config: &Config, phase: &str) -> Result<()> {
+    for layer in &config.train.message.layer {
+        let name = layer.name();
+        if let Some(a) = before.of(name)
+            && now.of(name).is_none_or(|b| b > a)
+        {
+            let b = now.of(name).map_or("none".to_string(), |b| b.to_string());
+            return Err(anyhow::anyhow!(
+                "layer '{name}' has {a} bits before and {b} now; a quantize phase after another can only take fewer"
+            ))
+            .with_context(|| format!("phase {phase}: bits {}", now.text()));
+        }
+    }
+    Ok(())
+}

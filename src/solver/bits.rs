@@ -1,0 +1,102 @@
+//! `--bits`: with how many bits each layer's weights are stored after a quantize phase.
+
+use super::sparsity::wildcard;
+use crate::compress::codebook::MOST_BITS;
+use anyhow::{Context, Result, bail};
+
+/// The fewest bits of a code: 0 and three other values. With one bit a layer would have a single value beside 0.
+pub const FEWEST_BITS: u32 = 2;
+
+/// A number of bits for every layer; the first rule that matches wins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bits {
+    text: String,
+    rules: Vec<(String, u32)>,
+}
+
+impl Bits {
+    /// Reads `6` or `conv*=8,fc*=4,*=6`.
+    ///
+    /// # Errors
+    /// A number that is none, or not in 2..=8.
+    pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let mut rules = Vec::new();
+        for part in text.split(',') {
+            let (pattern, bits) = part.split_once('=').unwrap_or(("*", part));
+            let bits = bits.trim();
+            let number: u32 = bits.parse().with_context(|| {
+                format!(
+                    "bits '{part}': '{bits}' is not a whole number; write 6, or conv*=8,fc*=4,*=6"
+                )
+            })?;
+            if !(FEWEST_BITS..=MOST_BITS).contains(&number) {
+                bail!("bits '{part}' must lie in {FEWEST_BITS} to {MOST_BITS}");
+            }
+            rules.push((pattern.trim().to_string(), number));
+        }
+        Ok(Self {
+            text: text.into(),
+            rules,
+        })
+    }
+
+    /// The bits of `layer`; `None` if no rule matches (its weights are not shared then).
+    pub fn of(&self, layer: &str) -> Option<u32> {
+        let rule = self.rules.iter().find(|(p, _)| wildcard(p, layer));
+        rule.map(|r| r.1)
+    }
+
+    /// The patterns that match none of `layers`: probably misspelt.
+    pub fn unmatched<'a>(&'a self, layers: &[&str]) -> Vec<&'a str> {
+        let patterns = self.rules.iter().map(|(p, _)| p.as_str());
+        patterns
+            .filter(|p| !layers.iter().any(|l| wildcard(p, l)))
+            .collect()
+    }
+
+    /// The bits of all layers, if there is only one rule and it is for all.
+    pub fn everywhere(&self) -> Option<u32> {
+        match &self.rules[..] {
+            [(pattern, bits)] if pattern == "*" => Some(*bits),
+            _ => None,
+        }
+    }
+
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_match_wins() {
+        let bits = Bits::parse("conv*=8, fc6=4,*=6").unwrap();
+        let of = |l| bits.of(l);
+        assert_eq!(
+            (of("conv2"), of("fc6"), of("fc7")),
+            (Some(8), Some(4), Some(6))
+        );
+        assert_eq!(Bits::parse("5").unwrap().of("any"), Some(5));
+        let some = Bits::parse("conv=3,cov=2").unwrap();
+        assert_eq!(
+            (some.of("ip"), some.unmatched(&["conv", "ip"])),
+            (None, vec!["cov"])
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_range() {
+        let says = |text: &str| format!("{:#}", Bits::parse(text).unwrap_err());
+        for bad in ["1", "9", "conv=0", "*=32"] {
+            assert!(says(bad).contains("2 to 8"), "{bad}");
+        }
+        for bad in ["", "six", "conv=", "4.5", "-3", "conv=4,,"] {
+            assert!(says(bad).contains("not a whole number"), "{bad}");
+        }
+    }
+}

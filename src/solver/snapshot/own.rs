@@ -1,0 +1,118 @@
+//! What only `dsd` stores in a solver state, as the message that both formats hold.
+
+use super::super::schedule::{Ramp, Schedule};
+use super::super::shared::Shared;
+use super::{Mask, Own, State};
+use crate::compress::codebook::Codebook;
+use crate::proto::caffe::{DsdCodebook, DsdEntry, DsdMask, DsdRamp, DsdSchedule, DsdState};
+use anyhow::{Context, Result, bail};
+
+/// What only `dsd` stores, as a message.
+pub(super) fn own_message(state: &State) -> DsdState {
+    let own = state.own.clone().unwrap_or_default();
+    let mask = |(layer, k, mask): &(String, usize, Mask)| DsdMask {
+        layer: Some(layer.clone()),
+        blob: Some(*k as u32),
+        count: Some(mask.count() as u64),
+        bits: Some(mask.bits().to_vec()),
+    };
+    let codebook = |(layer, k, shared): &(String, usize, Shared)| DsdCodebook {
+        layer: Some(layer.clone()),
+        blob: Some(*k as u32),
+        bits: Some(shared.book().bits()),
+        values: shared.book().values().to_vec(),
+        codes: Some(shared.codes().to_vec()),
+    };
+    let note = |(k, v)| DsdEntry {
+        key: Some(k),
+        value: Some(v),
+    };
+    DsdState {
+        version: Some(1),
+        phase: Some(own.phase),
+        masks: own.masks.iter().map(mask).collect(),
+        codebooks: own.codebooks.iter().map(codebook).collect(),
+        schedule: own.schedule.as_ref().map(schedule_message),
+        seed: Some(own.seed),
+        test_batches: own.test_batches,
+        recent_losses: own.losses,
+        smoothed_loss: Some(own.smoothed),
+        phase_start: Some(own.start),
+        extra: own.notes.into_iter().map(note).collect(),
+        ..Default::default()
+    }
+}
+
+fn schedule_message(schedule: &Schedule) -> DsdSchedule {
+    let ramp = |r: &Ramp| DsdRamp {
+        layer: Some(r.layer.clone()),
+        blob: Some(r.blob as u32),
+        from: Some(r.from as u64),
+        to: Some(r.to as u64),
+    };
+    DsdSchedule {
+        every: Some(schedule.every),
+        until: Some(schedule.until),
+        ramps: schedule.ramps.iter().map(ramp).collect(),
+    }
+}
+
+/// What only `dsd` stores, from its message.
+pub(super) fn own(d: DsdState) -> Result<Own> {
+    let mut masks = Vec::new();
+    for m in &d.masks {
+        let (layer, k) = (m.layer().to_string(), m.blob() as usize);
+        let mask = Mask::from_bits(m.count() as usize, m.bits())
+            .with_context(|| format!("the mask of layer '{layer}' is damaged"))?;
+        masks.push((layer, k, mask));
+    }
+    let mut codebooks = Vec::new();
+    for c in &d.codebooks {
+        let (layer, k) = (c.layer().to_string(), c.blob() as usize);
+        let Some(book) = Codebook::new(c.bits(), c.values.clone()) else {
+            bail!(
+                "the codebook of layer '{layer}' is damaged: {} bits and {} values; expected 2^bits finite values, \
+                 the first 0",
+                c.bits(),
+                c.values.len()
+            );
+        };
+        let shared = Shared::new(book, c.codes().to_vec()).with_context(|| {
+            format!(
+                "the codebook of layer '{layer}' is damaged: a code is beyond its {} values",
+                c.values.len()
+            )
+        })?;
+        codebooks.push((layer, k, shared));
+    }
+    Ok(Own {
+        phase: d.phase().to_string(),
+        seed: d.seed(),
+        masks,
+        codebooks,
+        schedule: d.schedule.as_ref().map(schedule),
+        losses: d.recent_losses.clone(),
+        smoothed: d.smoothed_loss(),
+        start: d.phase_start(),
+        notes: d
+            .extra
+            .iter()
+            .map(|e| (e.key().to_string(), e.value().to_string()))
+            .collect(),
+        test_batches: d.test_batches,
+    })
+}
+
+fn schedule(d: &DsdSchedule) -> Schedule {
+    let ramp = |r: &DsdRamp| Ramp {
+        layer: r.layer().to_string(),
+        blob: r.blob() as usize,
+        from: r.from() as usize,
+        to: r.to() as usize,
+    };
+    Schedule {
+        every: d.every(),
+        until: d.until(),
+        ramps: d.ramps.iter().map(ramp).collect(),
+    }
+}

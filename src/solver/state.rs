@@ -1,0 +1,249 @@
+//! A run's snapshots: written, and gone on from.
+
+use super::Solver;
+use super::mask::Mask;
+use super::shared::Shared;
+use super::snapshot::{self, Format, Own};
+use super::test::TestNet;
+use crate::tensor::Tensor;
+use crate::{info, warn};
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// The note of a state whose run scales dropout with the density.
+const SCALE_DROPOUT: &str = "scale_dropout";
+
+impl Solver {
+    /// Goes on from a snapshot, Caffe's or ours.
+    pub fn restore(&mut self, path: &Path) -> Result<()> {
+        info!("Restoring previous solver status from {}", path.display());
+        let state = snapshot::read(path)?;
+        let stored = snapshot::weights(path, &state)?;
+        self.load(&stored)?;
+        if state.history.len() != self.history.len() {
+            bail!(
+                "{}: {} history blobs for a net of {} (solver type \"{}\"): it belongs to another net or solver",
+                path.display(),
+                state.history.len(),
+                self.history.len(),
+                self.config.param.r#type()
+            );
+        }
+        for (k, (mine, given)) in self.history.iter_mut().zip(&state.history).enumerate() {
+            let param = &self.net.params()[k % self.weights.len()];
+            if param.shape.count() != given.data.len() {
+                bail!(
+                    "{}: history blob {k} has shape {}, parameter {} of layer '{}' has {}",
+                    path.display(),
+                    given.shape,
+                    param.index,
+                    param.layer,
+                    param.shape
+                );
+            }
+            mine.clone_from(&given.data);
+        }
+        self.iter = state.iter;
+        self.start = state.iter;
+        let own_file = snapshot::file_name(&self.prefix, self.iter, "solverstate");
+        self.saved = (path == own_file).then_some(self.iter);
+        let mut tested = Vec::new();
+        match state.own {
+            Some(mut own) => {
+                tested = std::mem::take(&mut own.test_batches);
+                self.restore_own(path, own)?;
+            }
+            None if matches!(&self.phase[..], "sparse" | "quantize") => {
+                info!("The state holds no masks: weights that are 0 stay 0");
+                for (id, _) in self
+                    .net
+                    .params()
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, p)| p.prunable)
+                {
+                    self.masks[id] = Some(Mask::of_nonzero(&self.weights[id].data));
+                }
+            }
+            None => {}
+        }
+        self.apply_masks();
+        self.rescale_dropout();
+        self.clock_iter = self.iter;
+        let iter_size = u64::from(self.config.param.iter_size().max(1) as u32);
+        self.batches.seek(self.iter * iter_size);
+        for (test, batches) in self.tests.iter_mut().zip(tested) {
+            test.seek(batches);
+        }
+        Ok(())
+    }
+
+    /// Takes over what Caffe's states do not have.
+    fn restore_own(&mut self, path: &Path, own: Own) -> Result<()> {
+        if own.phase != self.phase {
+            bail!(
+                "{}: this is a state of the {} phase, not {}",
+                path.display(),
+                own.phase,
+                self.phase
+            );
+        }
+        if own.seed != self.seed {
+            warn!("the snapshot's seed {} replaces {}", own.seed, self.seed);
+            self.seed = own.seed;
+        }
+        for (layer, k, mask) in own.masks {
+            match self.param_id(&layer, k) {
+                Some(id) if self.weights[id].data.len() == mask.count() => {
+                    self.masks[id] = Some(mask)
+                }
+                _ => bail!(
+                    "{}: its mask of layer '{layer}' fits no layer of the net",
+                    path.display()
+                ),
+            }
+        }
+        for (layer, k, shared) in own.codebooks {
+            match self.param_id(&layer, k) {
+                Some(id) if self.weights[id].data.len() == shared.codes().len() => {
+                    self.restore_shared(path, id, shared)?;
+                }
+                _ => bail!(
+                    "{}: its codebook of layer '{layer}' fits no layer of the net",
+                    path.display()
+                ),
+            }
+        }
+        if let Some(schedule) = &own.schedule
+            && let Some(ramp) = schedule
+                .ramps
+                .iter()
+                .find(|r| self.param_id(&r.layer, r.blob).is_none())
+        {
+            bail!(
+                "{}: its schedule prunes layer '{}', which the net does not have",
+                path.display(),
+                ramp.layer
+            );
+        }
+        self.schedule = own.schedule;
+        let scaled = own.notes.iter().any(|(name, _)| name == SCALE_DROPOUT);
+        if scaled != self.scale_dropout {
+            let does = |scales| if scales { "does" } else { "does not" };
+            warn!(
+                "the snapshot's run {} scale dropout with the density, so this one {} too",
+                does(scaled),
+                does(scaled)
+            );
+            self.scale_dropout = scaled;
+        }
+        self.losses = own.losses.into();
+        self.smoothed = own.smoothed;
+        // A damaged file may say more.
+        self.start = own.start.min(self.iter);
+        Ok(())
+    }
+
+    /// Lets the weights of parameter `id` share values again.
+    fn restore_shared(&mut self, path: &Path, id: usize, shared: Shared) -> Result<()> {
+        let mut values = vec![0.0; shared.codes().len()];
+        shared.write(&mut values);
+        let weights = &self.weights[id].data;
+        if let Some(i) = (0..values.len()).find(|&i| values[i].to_bits() != weights[i].to_bits()) {
+            bail!(
+                "{}: by its codebook weight {i} of layer '{}' is {}, in the weights beside it {}: they are of \
+                 different snapshots",
+                path.display(),
+                self.net.params()[id].layer,
+                values[i],
+                weights[i]
+            );
+        }
+        for h in self.history.iter_mut().skip(id).step_by(self.weights.len()) {
+            *h = shared.collect(h);
+        }
+        self.shared[id] = Some(shared);
+        Ok(())
+    }
+
+    /// Writes the weights and the state; gives the path of the weights.
+    pub fn snapshot(&mut self) -> Result<PathBuf> {
+        let format = Format::of(&self.config.param);
+        let model = snapshot::file_name(&self.prefix, self.iter, format.weights());
+        info!("Snapshotting to {} file {}", format.name(), model.display());
+        if self.config.param.snapshot_diff() {
+            for (g, shared) in self.gradients.iter_mut().zip(&self.shared) {
+                if let Some(shared) = shared.as_ref().filter(|_| !g.is_empty()) {
+                    *g = shared.spread(shared.gradient());
+                }
+            }
+        }
+        let diffs = self.config.param.snapshot_diff();
+        let diffs = diffs.then_some(&self.gradients[..]);
+        snapshot::write_weights(&model, format, &self.net, &self.weights, diffs)?;
+        let path = snapshot::file_name(&self.prefix, self.iter, format.state());
+        info!(
+            "Snapshotting solver state to {} file {}",
+            format.name(),
+            path.display()
+        );
+        let state = snapshot::State {
+            iter: self.iter,
+            learned_net: model.display().to_string(),
+            history: self.whole_history(),
+            current_step: self.policy.step(self.iter.saturating_sub(1)),
+            own: Some(self.own()),
+        };
+        snapshot::write(&path, format, &state)?;
+        self.saved = Some(self.iter);
+        Ok(model)
+    }
+
+    /// The histories in the shapes of the parameters, as Caffe's files have them: of weights that share values,
+    /// each has its centroid's.
+    fn whole_history(&self) -> Vec<Tensor> {
+        let params = self.net.params();
+        let tensor = |(k, h): (usize, &Vec<f32>)| {
+            let id = k % params.len();
+            Tensor {
+                shape: params[id].shape.clone(),
+                data: match &self.shared[id] {
+                    Some(shared) => shared.spread(h),
+                    None => h.clone(),
+                },
+            }
+        };
+        self.history.iter().enumerate().map(tensor).collect()
+    }
+
+    /// What Caffe's states do not have.
+    fn own(&self) -> Own {
+        let params = self.net.params();
+        let named = |id: usize| (params[id].layer.clone(), params[id].index);
+        let masks = self.masks.iter().enumerate();
+        let masks = masks.filter_map(|(id, m)| Some((named(id), m.clone()?)));
+        let shared = self.shared.iter().enumerate();
+        let shared = shared.filter_map(|(id, s)| Some((named(id), s.clone()?)));
+        let notes = [(SCALE_DROPOUT.to_string(), "true".to_string())];
+        Own {
+            phase: self.phase.clone(),
+            seed: self.seed,
+            masks: masks.map(|((layer, k), m)| (layer, k, m)).collect(),
+            codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),
+            schedule: self.schedule.clone(),
+            test_batches: self.tests.iter().map(TestNet::batches_done).collect(),
+            losses: self.losses.iter().copied().collect(),
+            smoothed: self.smoothed,
+            start: self.start,
+            notes: notes.into_iter().filter(|_| self.scale_dropout).collect(),
+        }
+    }
+
+    /// The parameter `blob` of a layer.
+    pub(super) fn param_id(&self, layer: &str, blob: usize) -> Option<usize> {
+        let params = self.net.params();
+        params
+            .iter()
+            .position(|p| p.layer == layer && p.index == blob)
+    }
+}
