@@ -7,6 +7,7 @@
 pub mod broadcast;
 pub mod channels_last;
 pub mod choice;
+pub mod coded;
 pub mod convolution;
 mod direct;
 pub mod elementwise;

@@ -1,11 +1,15 @@
 //! InnerProduct: y = x·Wᵀ + b, where x is [M, K] (the axes before and from `axis` on), the weights are
 //! [N, K] ([K, N] with `transpose`), the biases [N] and y is [M, N].
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if, take};
+use super::{
+    Backward, Coupling, Forward, Layer, Mode, ParamSpec, Prepare, Prepared, free_if, take,
+};
+use crate::kernels::choice::UseSparse;
+use crate::kernels::coded::{Coded, Inputs};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::kernels::matvec;
 use crate::proto::caffe::{InnerProductParameter, LayerParameter};
-use crate::tensor::Shape;
+use crate::tensor::{Layout, Shape};
 use anyhow::{Result, bail};
 
 /// An InnerProduct layer.
@@ -89,10 +93,50 @@ impl Layer for InnerProduct {
             .map_or(0, product)
     }
 
+    /// Pruned weights for a few samples at a time: there the time is that of reading the weights, and the
+    /// compressed form is small.
+    fn prepare(&self, p: Prepare) -> Option<Prepared> {
+        let (m, n, k) = self.sizes(&p.bottoms[0]).ok()?;
+        let fits = m <= matvec::MOST && !self.param.transpose() && !p.backward;
+        if !fits || p.sparse == UseSparse::Never {
+            return None;
+        }
+        let w = p.params[0].data;
+        let alive = w.iter().filter(|w| **w != 0.0).count();
+        // Cheap to see for most layers, which are dense.
+        let dense = 2 * alive > w.len() && p.sparse != UseSparse::Always;
+        if dense && !Coded::pays(n, k, alive, Coded::FEW, Inputs::Sparse) {
+            return None;
+        }
+        let pays = Coded::pays(n, k, alive, Coded::values(w), Inputs::Sparse);
+        if !pays && p.sparse != UseSparse::Always {
+            return None;
+        }
+        Some(Box::new(Coded::pack(w, n, k, Inputs::Sparse)?))
+    }
+
+    fn kernel(
+        &self,
+        bottoms: &[Shape],
+        _layouts: &[Layout],
+        prepared: Option<&Prepared>,
+    ) -> &'static str {
+        let coded = prepared.and_then(|p| p.downcast_ref::<Coded>());
+        match (coded, self.sizes(&bottoms[0])) {
+            (Some(coded), _) => coded.name(),
+            (None, Ok((m, _, _))) if m <= matvec::MOST && !self.param.transpose() => "matvec",
+            _ => "gemm",
+        }
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (m, n, k) = self.sizes(&f.bottoms[0].shape)?;
         let y = &mut *f.tops[0].data;
         let bias = f.params.get(1);
+        if let Some(coded) = f.prepared.and_then(|p| p.downcast_ref::<Coded>()) {
+            coded.forward(f.parallel, f.bottoms[0].data, bias.map(|b| b.data), y);
+            return Ok(());
+        }
         if m <= matvec::MOST && !self.param.transpose() {
             let (x, w) = (f.bottoms[0].data, f.params[0].data);
             matvec::inner_products(f.parallel, m, x, w, bias.map(|b| b.data), y);

@@ -34,8 +34,8 @@ pub(super) const PRUNED: &str = "p/sparse/small_iter_3.caffemodel";
 /// The codes of each quantized layer in a state's message.
 pub(super) fn codes_of(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let (state, _) = state_of(path);
-    let codebooks = state.dsd.unwrap().codebooks;
-    let of = |c: proto::caffe::DsdCodebook| {
+    let codebooks = state.dsd.unwrap().shared;
+    let of = |c: proto::caffe::DsdShared| {
         assert_eq!(c.values.len(), 1 << c.bits());
         (c.layer().to_string(), c.codes().to_vec())
     };
@@ -192,7 +192,7 @@ fn codes_are_kept_apart_where_two_values_meet() {
     // Two centroids of ip meet: in the state and in the weights.
     let path = home.join("small_iter_2.solverstate");
     let (mut state, _) = state_of(&path);
-    let book = &mut state.dsd.as_mut().unwrap().codebooks[1];
+    let book = &mut state.dsd.as_mut().unwrap().shared[1];
     book.values[2] = book.values[1];
     let (codes, values) = (book.codes().to_vec(), book.values.clone());
     proto::binary::write(&path, &state).unwrap();
@@ -222,7 +222,7 @@ fn codes_are_kept_apart_where_two_values_meet() {
         &error,
         &["by its codebook weight", "'conv'", "different snapshots"],
     );
-    state.dsd.as_mut().unwrap().codebooks[0].codes = Some(vec![4; 72]);
+    state.dsd.as_mut().unwrap().shared[0].codes = Some(vec![4; 72]);
     proto::binary::write(&path, &state).unwrap();
     let error = fails(
         folder.path(),

@@ -4,7 +4,7 @@ use super::super::schedule::{Ramp, Schedule};
 use super::super::shared::Shared;
 use super::{Mask, Own, State};
 use crate::compress::codebook::Codebook;
-use crate::proto::caffe::{DsdCodebook, DsdEntry, DsdMask, DsdRamp, DsdSchedule, DsdState};
+use crate::proto::caffe::{DsdEntry, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState};
 use anyhow::{Context, Result, bail};
 
 /// What only `dsd` stores, as a message.
@@ -16,7 +16,7 @@ pub(super) fn own_message(state: &State) -> DsdState {
         count: Some(mask.count() as u64),
         bits: Some(mask.bits().to_vec()),
     };
-    let codebook = |(layer, k, shared): &(String, usize, Shared)| DsdCodebook {
+    let codebook = |(layer, k, shared): &(String, usize, Shared)| DsdShared {
         layer: Some(layer.clone()),
         blob: Some(*k as u32),
         bits: Some(shared.book().bits()),
@@ -31,7 +31,7 @@ pub(super) fn own_message(state: &State) -> DsdState {
         version: Some(1),
         phase: Some(own.phase),
         masks: own.masks.iter().map(mask).collect(),
-        codebooks: own.codebooks.iter().map(codebook).collect(),
+        shared: own.codebooks.iter().map(codebook).collect(),
         schedule: own.schedule.as_ref().map(schedule_message),
         seed: Some(own.seed),
         test_batches: own.test_batches,
@@ -67,7 +67,7 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
         masks.push((layer, k, mask));
     }
     let mut codebooks = Vec::new();
-    for c in &d.codebooks {
+    for c in &d.shared {
         let (layer, k) = (c.layer().to_string(), c.blob() as usize);
         let Some(book) = Codebook::new(c.bits(), c.values.clone()) else {
             bail!(
