@@ -1,7 +1,7 @@
 //! Dense, Sparse, Redense, and flows of them: which masks, rates and lengths a phase starts with.
 //! The loop itself is the solver's and knows none of this.
 
-use crate::solver::sparsity::Sparsity;
+use crate::solver::sparsity::{self, Sparsity};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::fmt;
@@ -185,7 +185,7 @@ impl Flow {
                 solver: s.solver.as_ref().or(file.solver.as_ref()).map(find),
                 own_solver: s.solver.is_some(),
                 max_iter: s.max_iter,
-                sparsity: sparsity.map(Fraction::text),
+                sparsity: sparsity.map(|s| sparsity::located(&s.text(), folder)),
                 base_lr: s.base_lr,
             });
         }

@@ -99,7 +99,10 @@ impl Runner<'_> {
             );
         }
         if let Some(text) = &args.sparsity {
-            Sparsity::parse(text).map_err(|e| Usage(format!("--sparsity: {e:#}")))?;
+            Sparsity::parse(text).map_err(|e| match text.strip_prefix('@') {
+                Some(file) if Path::new(file).exists() => e.context("--sparsity"),
+                _ => Usage(format!("--sparsity: {e:#}")).into(),
+            })?;
         }
         let folder = RunFolder::new(args.out.clone().unwrap_or_else(|| PathBuf::from("dsd_run")));
         let mut weights: Vec<PathBuf> = args.weights.clone();
@@ -182,10 +185,15 @@ impl Runner<'_> {
         let mut solver = self.solver(config, step.phase, prefix.clone())?;
         let resumed = state.is_some();
         self.start_weights(&mut solver, weights, state.as_deref())?;
-        let sparsity = self.args.args.sparsity.clone().or(step.sparsity.clone());
-        if step.phase == Phase::Sparse && !resumed {
-            let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-            solver.prune(&Sparsity::parse(text)?)?;
+        let given = self.args.args.sparsity.as_ref().or(step.sparsity.as_ref());
+        let mut sparsity = None;
+        if step.phase == Phase::Sparse {
+            // Read now and recorded later: a file of rules may be another by then.
+            let rules = Sparsity::parse(given.map_or(DEFAULT_SPARSITY, String::as_str))?;
+            sparsity = given.map(|_| rules.recorded());
+            if !resumed {
+                solver.prune(&rules)?;
+            }
         }
         if !self.args.args.resume && k == 0 && fresh {
             // All phases now: else --resume would take an earlier run's later phases for this run's. The
@@ -218,7 +226,7 @@ impl Runner<'_> {
             phase: step.name.clone(),
             solver: solver_file,
             base_lr,
-            sparsity: sparsity.filter(|_| step.phase == Phase::Sparse),
+            sparsity,
             density: solver.density(),
             iterations: solver.iter(),
             loss: solver.loss(),

@@ -275,7 +275,11 @@ impl Solver {
             .filter(|(_, p)| p.prunable)
         {
             let n = p.shape.count();
-            let k = mask::pruned_count(sparsity.of(&p.layer).unwrap_or(0.0), n);
+            let rule = sparsity.of(&p.layer);
+            let k = rule.map_or(0, |r| r.pruned(&self.weights[id].data));
+            if k == n && n > 0 {
+                warn!("--sparsity {}: no weight of {} stays", sparsity.text(), p.layer);
+            }
             let mask = Mask::prune_smallest(&self.weights[id].data, k);
             info!(
                 "Pruning {}: {} of {n} weights stay, density {:.4}",
