@@ -278,7 +278,11 @@ impl Solver {
             let rule = sparsity.of(&p.layer);
             let k = rule.map_or(0, |r| r.pruned(&self.weights[id].data));
             if k == n && n > 0 {
-                warn!("--sparsity {}: no weight of {} stays", sparsity.text(), p.layer);
+                warn!(
+                    "--sparsity {}: no weight of {} stays",
+                    sparsity.text(),
+                    p.layer
+                );
             }
             let mask = Mask::prune_smallest(&self.weights[id].data, k);
             info!(

@@ -32,8 +32,8 @@ fn the_published_profile_knows_both_families() {
 #[test]
 fn nonsense_is_refused() {
     for bad in [
-        "1.0", "-0.1", "abc", "conv1=", "@other", "conv1=2", "", "nan", "std:", "std:-1", "std:inf",
-        "std:x", "std:nan", "@", "0.1,,0.2",
+        "1.0", "-0.1", "abc", "conv1=", "@other", "conv1=2", "", "nan", "std:", "std:-1",
+        "std:inf", "std:x", "std:nan", "@", "0.1,,0.2",
     ] {
         assert!(Sparsity::parse(bad).is_err(), "{bad}");
     }
@@ -68,14 +68,21 @@ fn a_quality_counts_what_is_below_its_share_of_the_deviation() {
 fn a_file_holds_rules_line_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules");
-    fs::write(&path, "# head\nconv1=0 # first\n\n fc*=std:1.2, ip=0.25,\n*=0.5\n").unwrap();
+    fs::write(
+        &path,
+        "# head\nconv1=0 # first\n\n fc*=std:1.2, ip=0.25,\n*=0.5\n",
+    )
+    .unwrap();
     let text = format!("@{}", path.display());
     let s = Sparsity::parse(&text).unwrap();
     assert_eq!(s.of("conv1"), Some(Fraction(0.0)));
     assert_eq!(s.of("fc7"), Some(Quality(1.2)));
     assert_eq!(s.of("ip"), Some(Fraction(0.25)));
     assert_eq!(s.of("x"), Some(Fraction(0.5)));
-    assert_eq!((s.text(), s.recorded().as_str()), (text.as_str(), "conv1=0,fc*=std:1.2,ip=0.25,*=0.5"));
+    assert_eq!(
+        (s.text(), s.recorded().as_str()),
+        (text.as_str(), "conv1=0,fc*=std:1.2,ip=0.25,*=0.5")
+    );
     assert_eq!(located("@rules", folder.path()), text);
     assert_eq!(located("@squeezenet_3x", folder.path()), "@squeezenet_3x");
     assert_eq!(located("0.3", folder.path()), "0.3");
@@ -98,13 +105,23 @@ fn the_suggestion_of_a_json_file_is_a_rule_a_layer() {
     let path = folder.path().join("s.json");
     let text = format!("@{}", path.display());
     let layers = r#"[{"name": "a", "sparsity": 0.5}, {"name": "b", "sparsity": 0}]"#;
-    fs::write(&path, format!(r#"{{"suggestion": {{"layers": {layers}}}}}"#)).unwrap();
+    fs::write(
+        &path,
+        format!(r#"{{"suggestion": {{"layers": {layers}}}}}"#),
+    )
+    .unwrap();
     let s = Sparsity::parse(&text).unwrap();
-    assert_eq!((s.of("a"), s.of("b")), (Some(Fraction(0.5)), Some(Fraction(0.0))));
+    assert_eq!(
+        (s.of("a"), s.of("b")),
+        (Some(Fraction(0.5)), Some(Fraction(0.0)))
+    );
     for (content, what) in [
         ("{}", "--suggest"),
         ("{", "not JSON"),
-        (r#"{"suggestion": {"layers": [{"name": "a"}]}}"#, "layers[0]"),
+        (
+            r#"{"suggestion": {"layers": [{"name": "a"}]}}"#,
+            "layers[0]",
+        ),
     ] {
         fs::write(&path, content).unwrap();
         let error = format!("{:#}", Sparsity::parse(&text).unwrap_err());
