@@ -20,7 +20,7 @@ use crate::sensitivity::suggest::{self, Check, Suggestion};
 use crate::solver::signals::{Request, Signals};
 use crate::solver::sparsity::wildcard;
 use crate::solver::{DEFAULT_SEED, Ending, OpenData, Opened};
-use crate::{files, info, warn};
+use crate::{files, info};
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
 use std::path::PathBuf;
@@ -103,6 +103,15 @@ fn densities(args: &cli::Sensitivity) -> Result<Vec<f64>, Usage> {
         return Err(Usage(format!(
             "--suggest: {bad} must lie in (0, 1]: it is the fraction of all weights that stay"
         )));
+    }
+    for name in ["svg", "sparsity"] {
+        if args.out.extension().is_some_and(|e| e == name) {
+            return Err(Usage(format!(
+                "--out {}: the results are JSON; the picture (.svg) and the rules (.sparsity) take their name from \
+                 it and need another end",
+                args.out.display()
+            )));
+        }
     }
     densities.sort_by(|a, b| b.total_cmp(a));
     densities.dedup();
@@ -331,9 +340,8 @@ fn evaluate(
         stop: &|| signals.peek() == Request::Stop,
         batch: &|| bar.inc(1),
     };
-    let ending = bench.run(jobs, rayon::current_num_threads(), &watch, done)?;
-    if ending == Ending::Stopped && signals.peek() != Request::Stop {
-        warn!("Some points have not been measured");
-    }
-    Ok(ending)
+    bench.run(jobs, rayon::current_num_threads(), &watch, done)
 }
+
+#[cfg(test)]
+mod tests;

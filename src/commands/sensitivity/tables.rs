@@ -46,7 +46,7 @@ impl Study<'_> {
             let mut cells = vec![l.name.clone(), l.weights().to_string(), format!("{now:.4}")];
             cells.extend(self.densities.iter().map(|&d| {
                 let score = self.points.get(&bench.layers, layer, d);
-                score.map_or(String::new(), |s| G(self.measure.value(s)).to_string())
+                score.map_or(String::new(), |s| format!("{:.4}", self.measure.value(s)))
             }));
             table.row(cells);
         }
