@@ -1,5 +1,6 @@
 //! `dsd sensitivity`: what pruning each layer costs, and densities proposed from it.
 
+mod arguments;
 mod tables;
 
 use super::Usage;
@@ -14,11 +15,11 @@ use crate::report::{output, progress};
 use crate::sensitivity::layers::Prunable;
 use crate::sensitivity::plot;
 use crate::sensitivity::points::Points;
-use crate::sensitivity::record::{Record, Subject};
+use crate::sensitivity::record::Record;
 use crate::sensitivity::score::{Bench, Job, KEPT_BYTES, Measure, Score, Watch};
+use crate::sensitivity::subject::Subject;
 use crate::sensitivity::suggest::{self, Check, Suggestion};
 use crate::solver::signals::{Request, Signals};
-use crate::solver::sparsity::wildcard;
 use crate::solver::{DEFAULT_SEED, Ending, OpenData, Opened};
 use crate::{files, info};
 use anyhow::{Context, Result};
@@ -32,7 +33,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
-    let densities = densities(args)?;
+    let densities = arguments::densities(args)?;
     let signals = Signals::listen(Request::Stop, Request::Stop)?;
     let seed = seed.unwrap_or(DEFAULT_SEED);
     let model = Model::find(args.model.as_deref(), &args.weights)?;
@@ -50,9 +51,9 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     let measure = Measure::of(&net)?;
     let weights = nets::weights(&net, &args.weights, seed)?;
     let layers = Prunable::all(&net, &weights);
-    let chosen = chosen(args, &layers, &net.graph().file)?;
+    let chosen = arguments::chosen(args, &layers, &net.graph().file)?;
     if let Some(density) = args.suggest {
-        let least = least(&layers, &chosen, &densities);
+        let least = arguments::least(&layers, &chosen, &densities);
         suggest::possible(&layers, &least, density).map_err(|e| Usage(format!("{e:#}")))?;
     }
     info!("Reading {} batches of {}", args.iterations, net.batch());
@@ -88,67 +89,6 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     }
     study.finish(&bench)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The densities to measure, from dense to sparse.
-fn densities(args: &cli::Sensitivity) -> Result<Vec<f64>, Usage> {
-    let mut densities = args.densities.clone();
-    let within = |d: f64| d > 0.0 && d <= 1.0;
-    if let Some(bad) = densities.iter().find(|d| !within(**d)) {
-        return Err(Usage(format!(
-            "--densities: {bad} must lie in (0, 1]: it is the fraction of a layer's weights that stay"
-        )));
-    }
-    if let Some(bad) = args.suggest.filter(|d| !within(*d)) {
-        return Err(Usage(format!(
-            "--suggest: {bad} must lie in (0, 1]: it is the fraction of all weights that stay"
-        )));
-    }
-    for name in ["svg", "sparsity"] {
-        if args.out.extension().is_some_and(|e| e == name) {
-            return Err(Usage(format!(
-                "--out {}: the results are JSON; the picture (.svg) and the rules (.sparsity) take their name from \
-                 it and need another end",
-                args.out.display()
-            )));
-        }
-    }
-    densities.sort_by(|a, b| b.total_cmp(a));
-    densities.dedup();
-    Ok(densities)
-}
-
-/// The layers to measure, by index.
-fn chosen(args: &cli::Sensitivity, layers: &[Prunable], net: &str) -> Result<Vec<usize>, Usage> {
-    let names = || {
-        let names: Vec<&str> = layers.iter().map(|l| l.name.as_str()).collect();
-        names.join(", ")
-    };
-    if layers.is_empty() {
-        return Err(Usage(format!(
-            "{net}: no layer has weights that can be pruned"
-        )));
-    }
-    let fits = |pattern: &String, layer: &Prunable| wildcard(pattern.trim(), &layer.name);
-    let idle = |p: &&String| !layers.iter().any(|l| fits(p, l));
-    if let Some(pattern) = args.layers.iter().find(idle) {
-        return Err(Usage(format!(
-            "--layers: '{pattern}' matches no layer that can be pruned; {net} has {}",
-            names()
-        )));
-    }
-    let wanted = |l: &Prunable| args.layers.is_empty() || args.layers.iter().any(|p| fits(p, l));
-    Ok((0..layers.len()).filter(|&i| wanted(&layers[i])).collect())
-}
-
-/// How many weights of each layer stay at the smallest density that is to be measured.
-fn least(layers: &[Prunable], chosen: &[usize], densities: &[f64]) -> Vec<usize> {
-    let smallest = densities.last().copied().unwrap_or(1.0);
-    let of = |(i, layer): (usize, &Prunable)| match chosen.contains(&i) {
-        true => layer.alive_at(smallest),
-        false => layer.alive(),
-    };
-    layers.iter().enumerate().map(of).collect()
 }
 
 /// A run of the command.

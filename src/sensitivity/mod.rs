@@ -11,4 +11,5 @@ pub mod plot;
 pub mod points;
 pub mod record;
 pub mod score;
+pub mod subject;
 pub mod suggest;

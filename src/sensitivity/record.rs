@@ -2,129 +2,18 @@
 
 use super::layers::Prunable;
 use super::points::{Point, Points};
-use super::score::{Bench, Measure, Score};
+use super::score::{Measure, Score};
+use super::subject::Subject;
 use super::suggest::Suggestion;
 use crate::files;
-use crate::net::graph::Graph;
 use crate::report::metrics::outputs as as_json;
-use crate::tensor::Tensor;
 use anyhow::{Context, Result, bail};
-use prost::Message;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What the file calls itself.
 pub const FORMAT: &str = "dsd sensitivity 1";
-
-/// What was measured: two runs of the same subject may share a file. The sums are CRC-32C, in hex.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Subject {
-    /// The net's file or name.
-    pub net: String,
-    /// Of the test net's layers.
-    pub net_crc: String,
-    /// The files of the weights.
-    pub weights: Vec<String>,
-    /// Of all parameters' values.
-    pub weights_crc: String,
-    /// `--source`, as an absolute path.
-    pub source: Option<String>,
-    /// Of the batches, or, where they are too many to keep, of the first.
-    pub data_crc: String,
-    /// The samples of a batch.
-    pub batch: usize,
-    /// The number of batches.
-    pub iterations: usize,
-}
-
-impl Subject {
-    /// What `bench` measures.
-    pub fn new(bench: &Bench, weights: &[PathBuf], source: Option<&Path>) -> Self {
-        let full = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_path_buf());
-        let graph = bench.net.graph();
-        Self {
-            net: graph.file.clone(),
-            net_crc: hex(graph_crc(graph)),
-            weights: weights.iter().map(|w| w.display().to_string()).collect(),
-            weights_crc: hex(tensors_crc(&bench.weights)),
-            source: source.map(|s| full(s).display().to_string()),
-            data_crc: hex(tensors_crc(bench.kept().iter().flatten())),
-            batch: bench.net.batch(),
-            iterations: bench.iterations,
-        }
-    }
-
-    /// In what `other` is another subject; where a file lies does not matter.
-    pub fn differences(&self, other: &Self) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut check = |same: bool, what: &str, own: String, theirs: String| {
-            if !same {
-                all.push(match own == theirs {
-                    true => format!("{what} ({own}) has changed since"),
-                    false => format!("{what} is {theirs}, here {own}"),
-                });
-            }
-        };
-        let (a, b) = (self, other);
-        check(
-            a.net_crc == b.net_crc,
-            "the net",
-            a.net.clone(),
-            b.net.clone(),
-        );
-        let names = |s: &Self| s.weights.join(",");
-        check(
-            a.weights_crc == b.weights_crc,
-            "the weights file",
-            names(a),
-            names(b),
-        );
-        let number = |n: usize| n.to_string();
-        let length = a.iterations == b.iterations;
-        check(
-            length,
-            "--iterations",
-            number(a.iterations),
-            number(b.iterations),
-        );
-        check(
-            a.batch == b.batch,
-            "the batch size",
-            number(a.batch),
-            number(b.batch),
-        );
-        let source = |s: &Self| s.source.clone().unwrap_or_else(|| "the net's own".into());
-        // Of other numbers of batches the sums differ anyhow.
-        let same =
-            a.source == b.source && (!length || a.batch != b.batch || a.data_crc == b.data_crc);
-        check(same, "the data source", source(a), source(b));
-        all
-    }
-}
-
-fn hex(crc: u32) -> String {
-    format!("{crc:08x}")
-}
-
-fn graph_crc(graph: &Graph) -> u32 {
-    let append = |crc, node: &crate::net::graph::Node| {
-        let bytes = node.param.encode_length_delimited_to_vec();
-        crc32c::crc32c_append(crc, &bytes)
-    };
-    graph.nodes.iter().fold(0, append)
-}
-
-fn tensors_crc<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> u32 {
-    let mut bytes = Vec::new();
-    let mut crc = 0;
-    for values in tensors.into_iter().flat_map(|t| t.data.chunks(4096)) {
-        bytes.clear();
-        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        crc = crc32c::crc32c_append(crc, &bytes);
-    }
-    crc
-}
 
 /// The file.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,19 +1,7 @@
 //! Records: what is written comes back, and what does not belong is refused.
 
 use super::*;
-
-fn subject() -> Subject {
-    Subject {
-        net: "net.prototxt".into(),
-        net_crc: "1".into(),
-        weights: vec!["w".into()],
-        weights_crc: "2".into(),
-        source: None,
-        data_crc: "3".into(),
-        batch: 50,
-        iterations: 2,
-    }
-}
+use crate::sensitivity::subject::tests::subject;
 
 fn score(accuracy: f32, loss: f32) -> Score {
     let outputs = [("accuracy", accuracy), ("each", 0.1), ("each", f32::NAN)];
@@ -66,33 +54,6 @@ fn a_record_comes_back_as_it_was() {
     let other = [Prunable::made_up("a", 100, 70)];
     let error = read.points(&path, &subject(), &other).unwrap_err();
     assert!(error.to_string().contains("layer 'b'"), "{error}");
-}
-
-#[test]
-fn another_subject_is_refused_by_what_differs() {
-    let differences = |change: &dyn Fn(&mut Subject)| {
-        let mut other = subject();
-        change(&mut other);
-        subject().differences(&other).join("; ")
-    };
-    assert_eq!(differences(&|_| ()), "");
-    assert_eq!(
-        differences(&|s| s.net = "elsewhere/net.prototxt".into()),
-        ""
-    );
-    let said = differences(&|s| {
-        s.weights_crc = "9".into();
-        s.weights = vec!["v".into()];
-    });
-    assert_eq!(said, "the weights file is v, here w");
-    let said = differences(&|s| s.weights_crc = "9".into());
-    assert_eq!(said, "the weights file (w) has changed since");
-    let said = differences(&|s| s.iterations = 5);
-    assert_eq!(said, "--iterations is 5, here 2");
-    let said = differences(&|s| s.source = Some("/db".into()));
-    assert_eq!(said, "the data source is /db, here the net's own");
-    let said = differences(&|s| s.data_crc = "8".into());
-    assert_eq!(said, "the data source (the net's own) has changed since");
 }
 
 #[test]
