@@ -186,7 +186,7 @@ fn a_file_of_something_else_is_refused_and_stays() {
     let args = sensitivity(&["--out", "s.json", "--weights", &weights]);
     says(
         &args,
-        &["the weights file is small_iter_30.caffemodel, here p/sparse"],
+        &["the weights file is small_iter_30.caffemodel, here small_iter_30.caffemodel,p/sparse"],
     );
     let args = sensitivity(&["--out", "s.json", "--source", "builtin:digits_train"]);
     says(
@@ -213,7 +213,7 @@ fn wrong_arguments_are_usage_errors_before_any_work() {
         (&["--densities", "0.5,1.5"], &["1.5"]),
         (&["--suggest", "2"], &["--suggest: 2 "]),
         (&["--suggest", "1"], &["density 1.0000 already"]),
-        (&["--suggest", "0.01"], &["0.1", "--densities"]),
+        (&["--suggest", "0.01"], &["0.0999 is left", "--densities"]),
         (&["--layers", "conv,fc*"], &["'fc*'", "conv, ip"]),
         (&["--out", "s.svg"], &["s.svg"]),
     ] {

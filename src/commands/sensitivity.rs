@@ -52,8 +52,9 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     let weights = nets::weights(&net, &args.weights, seed)?;
     let layers = Prunable::all(&net, &weights);
     let chosen = arguments::chosen(args, &layers, &net.graph().file)?;
+    let record = Record::read(&args.out)?;
     if let Some(density) = args.suggest {
-        let least = arguments::least(&layers, &chosen, &densities);
+        let least = arguments::least(&layers, &chosen, &densities, record.as_ref());
         suggest::possible(&layers, &least, density).map_err(|e| Usage(format!("{e:#}")))?;
     }
     info!("Reading {} batches of {}", args.iterations, net.batch());
@@ -65,7 +66,7 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     let subject = Subject::new(&bench, &args.weights, args.source.as_deref());
     let mut points = Points::default();
     let mut suggestion = None;
-    if let Some(record) = Record::read(&args.out)? {
+    if let Some(record) = record {
         points = record.points(&args.out, &subject, &bench.layers)?;
         suggestion = record.suggestion;
     }

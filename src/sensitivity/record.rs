@@ -127,6 +127,12 @@ impl Record {
         }
     }
 
+    /// The fewest weights of a layer that stayed at any point.
+    pub fn least(&self, layer: &str) -> Option<usize> {
+        let own = self.points.iter().filter(|p| p.layer == layer);
+        own.map(|p| p.kept).min()
+    }
+
     /// Reads a file; `None` if there is none.
     ///
     /// # Errors

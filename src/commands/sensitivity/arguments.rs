@@ -3,6 +3,7 @@
 use super::super::Usage;
 use crate::cli;
 use crate::sensitivity::layers::Prunable;
+use crate::sensitivity::record::Record;
 use crate::solver::sparsity::wildcard;
 
 /// The densities to measure, from dense to sparse.
@@ -60,12 +61,21 @@ pub fn chosen(
     Ok((0..layers.len()).filter(|&i| wanted(&layers[i])).collect())
 }
 
-/// How many weights of each layer stay at the smallest density that is to be measured.
-pub fn least(layers: &[Prunable], chosen: &[usize], densities: &[f64]) -> Vec<usize> {
+/// How many weights of each layer stay at the smallest density that is to be measured, or that has been.
+pub fn least(
+    layers: &[Prunable],
+    chosen: &[usize],
+    densities: &[f64],
+    record: Option<&Record>,
+) -> Vec<usize> {
     let smallest = densities.last().copied().unwrap_or(1.0);
-    let of = |(i, layer): (usize, &Prunable)| match chosen.contains(&i) {
-        true => layer.alive_at(smallest),
-        false => layer.alive(),
+    let of = |(i, layer): (usize, &Prunable)| {
+        let least = match chosen.contains(&i) {
+            true => layer.alive_at(smallest),
+            false => layer.alive(),
+        };
+        let before = record.and_then(|r| r.least(&layer.name));
+        before.map_or(least, |before| least.min(before))
     };
     layers.iter().enumerate().map(of).collect()
 }
