@@ -216,9 +216,9 @@ fn nets(quick: bool) {
                 (net, batch, weights, gradients, density)
             });
             let density = sides[0].4;
-            let pass = Pass::new(1, 0);
             let [mut dense, mut sparse] =
                 sides.map(|(net, batch, mut weights, mut gradients, _)| {
+                    let pass = Pass::new(1, 0);
                     move || {
                         if mode == Mode::Test {
                             black_box(net.forward(&pass, &weights, &batch).expect("runs"));

@@ -10,6 +10,7 @@ mod draw;
 mod gflags;
 mod new;
 mod parse_log;
+mod sensitivity;
 mod train;
 mod upgrade;
 
@@ -26,6 +27,7 @@ pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, F
 pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
+pub use sensitivity::Sensitivity;
 pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
 pub use upgrade::Upgrade;
 
@@ -77,6 +79,9 @@ pub enum Command {
     /// Time every layer, forward and backward
     #[command(after_help = TIME_EXAMPLES)]
     Time(Time),
+    /// Measure how much accuracy each layer's pruning costs, and propose densities
+    #[command(after_help = sensitivity::EXAMPLES)]
+    Sensitivity(Sensitivity),
     /// Run a net once on given arrays and save blobs
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),

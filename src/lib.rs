@@ -24,6 +24,7 @@ pub mod phase;
 pub mod proto;
 pub mod random;
 pub mod report;
+pub mod sensitivity;
 pub mod solver;
 pub mod squeezenet;
 pub mod tensor;

@@ -2,7 +2,7 @@
 //! The loop itself is the solver's and knows none of this.
 
 use crate::solver::bits::Bits;
-use crate::solver::sparsity::Sparsity;
+use crate::solver::sparsity::{self, Sparsity};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use std::fmt;
@@ -264,7 +264,9 @@ impl Flow {
                 solver: s.solver.as_ref().or(file.solver.as_ref()).map(find),
                 own_solver: s.solver.is_some(),
                 max_iter: s.max_iter,
-                sparsity: sparsity.filter(|_| sparse).map(Setting::text),
+                sparsity: sparsity
+                    .filter(|_| sparse)
+                    .map(|s| sparsity::located(&s.text(), folder)),
                 schedule: s.schedule,
                 prune_every: s.prune_every,
                 prune_until: s.prune_until,

@@ -43,6 +43,7 @@ fn version_and_help_exit_with_0_and_go_to_stdout() {
         "draw",
         "parse_log",
         "device_query",
+        "sensitivity",
     ] {
         dsd()
             .args([command, "-h"])

@@ -43,7 +43,9 @@ pub struct TrainArgs {
     /// Go on from the newest snapshot in --out
     #[arg(long, conflicts_with = "snapshot")]
     pub resume: bool,
-    /// The fraction to prune: 0.3 of every layer, or conv1=0,*=0.3 (first match wins), or @squeezenet_3x
+    /// The fraction to prune: 0.3 of every layer; std:0.5, all weights below 0.5 standard deviations of
+    /// their layer's; conv1=0,fc*=std:1.2,*=0.3 (first match wins); @squeezenet_3x; or @FILE, such rules
+    /// from a file
     #[arg(long, value_name = "S")]
     pub sparsity: Option<String>,
     /// How to come to that sparsity: at once, or along a cubic curve over iterations [default: once]

@@ -16,6 +16,7 @@ mod new;
 mod parse_log;
 mod run;
 mod run_folder;
+mod sensitivity;
 mod test;
 mod time;
 mod train;
@@ -73,6 +74,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), seed),
         Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), seed),
         Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), seed),
+        Command::Sensitivity(args) => return sensitivity::run(&args, seed),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,

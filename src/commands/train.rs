@@ -105,7 +105,10 @@ impl Runner<'_> {
             );
         }
         if let Some(text) = &args.sparsity {
-            Sparsity::parse(text).map_err(|e| Usage(format!("--sparsity: {e:#}")))?;
+            Sparsity::parse(text).map_err(|e| match text.strip_prefix('@') {
+                Some(file) if Path::new(file).exists() => e.context("--sparsity"),
+                _ => Usage(format!("--sparsity: {e:#}")).into(),
+            })?;
         }
         settings::check_flags(args, &flow)?;
         let folder = RunFolder::new(args.out.clone().unwrap_or_else(|| PathBuf::from("dsd_run")));
@@ -190,10 +193,15 @@ impl Runner<'_> {
         let resumed = state.is_some();
         settings.prepare(&mut solver);
         self.start_weights(&mut solver, weights, state.as_deref())?;
-        let sparsity = self.args.args.sparsity.clone().or(step.sparsity.clone());
-        if step.phase == Phase::Sparse && !resumed {
-            let text = sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-            settings.prune(&mut solver, &Sparsity::parse(text)?)?;
+        let given = self.args.args.sparsity.as_ref().or(step.sparsity.as_ref());
+        let mut sparsity = None;
+        if step.phase == Phase::Sparse {
+            // Read now and recorded later: a file of rules may be another by then.
+            let rules = Sparsity::parse(given.map_or(DEFAULT_SPARSITY, String::as_str))?;
+            sparsity = given.map(|_| rules.recorded());
+            if !resumed {
+                settings.prune(&mut solver, &rules)?;
+            }
         }
         settings.complete(&mut solver, resumed)?;
         if !self.args.args.resume && k == 0 && fresh {
@@ -227,7 +235,7 @@ impl Runner<'_> {
             phase: step.name.clone(),
             solver: solver_file,
             base_lr,
-            sparsity: sparsity.filter(|_| step.phase == Phase::Sparse),
+            sparsity,
             schedule: solver.schedule().map(|s| s.to_string()),
             bits: settings.bits.map(|b| b.text().to_string()),
             density: solver.density(),

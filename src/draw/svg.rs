@@ -225,7 +225,7 @@ fn octagon(out: &mut String, [left, top]: Pair, [w, h]: Pair) -> fmt::Result {
 }
 
 /// Text as XML wants it; what XML cannot say is left out.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {

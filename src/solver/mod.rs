@@ -304,8 +304,13 @@ impl Solver {
         }
         let prunable = self.net.params().iter().enumerate();
         let mask = |(id, p): (usize, &net::Param)| {
-            let k = mask::pruned_count(sparsity.of(&p.layer).unwrap_or(0.0), p.shape.count());
-            (id, Mask::prune_smallest(&self.weights[id].data, k))
+            let weights = &self.weights[id].data;
+            let k = sparsity.of(&p.layer).map_or(0, |rule| rule.pruned(weights));
+            if k == weights.len() && k > 0 {
+                let text = sparsity.text();
+                warn!("--sparsity {text}: no weight of {} stays", p.layer);
+            }
+            (id, Mask::prune_smallest(weights, k))
         };
         Ok(prunable.filter(|(_, p)| p.prunable).map(mask).collect())
     }

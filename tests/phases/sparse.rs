@@ -291,3 +291,41 @@ fn sparsity_that_makes_no_sense_is_refused() {
     let error = fails(folder.path(), &[&args[..], &["cov=0.3,*=0.1"]].concat(), 1);
     assert_says(&error, &["'cov' matches no layer", "net.prototxt"]);
 }
+
+#[test]
+fn a_quality_prunes_what_is_below_its_share_of_the_layers_deviation() {
+    let folder = small_run(20, 3, "");
+    let path = folder.path();
+    let train = ["--solver", "solver.prototxt", "--out"];
+    run(path, &[&["dense"], &train[..], &["d"]].concat());
+    write(
+        path,
+        "rules",
+        "# two layers\nconv=std:0.5\n*=std:1.25 # the rest\n",
+    );
+    let from = "d/dense/small_iter_3.caffemodel";
+    let args = ["s", "--weights", from, "--sparsity", "@rules"];
+    run(path, &[&["prune"], &train[..], &args].concat());
+    let dense = weights_of(&path.join(from));
+    let sparse = weights_of(&path.join("s/sparse/small_iter_3.caffemodel"));
+    for (blob, quality) in [("conv/0", 0.5), ("ip/0", 1.25)] {
+        let all = || dense[blob].iter().map(|w| f64::from(*w));
+        let n = dense[blob].len() as f64;
+        let mean = all().sum::<f64>() / n;
+        let deviation = (all().map(|w| (w - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let wanted: Vec<bool> = all().map(|w| w.abs() < quality * deviation).collect();
+        assert_eq!(zeros(&sparse[blob]), wanted, "{blob}");
+        assert!(wanted.contains(&true) && wanted.contains(&false), "{blob}");
+    }
+    let record = fs::read_to_string(path.join("s/sparse/phase.json")).unwrap();
+    assert_says(&record, &["\"conv=std:0.5,*=std:1.25\""]);
+
+    let says = |sparsity: &str, code: i32, words: &[&str]| {
+        let solver = ["--solver", "solver.prototxt", "--weights", from];
+        let args = [&["prune"], &solver[..], &["--sparsity", sparsity]].concat();
+        assert_says(&fails(path, &args, code), words);
+    };
+    write(path, "bad", "conv=0.5\n\nip=std:-1\n");
+    says("@bad", 1, &["bad:3", "ip=std:-1", "0 or more"]);
+    says("@none", 2, &["@none", "no file 'none'", "@squeezenet_3x"]);
+}

@@ -5,7 +5,7 @@ use crate::commands::Usage;
 use crate::phase::{DEFAULT_BITS, Flow, Phase, Schedule, Step};
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
-use crate::solver::sparsity::Sparsity;
+use crate::solver::sparsity::{Rule, Sparsity};
 use crate::solver::{Solver, schedule};
 use crate::warn;
 use anyhow::{Context, Result, bail};
@@ -151,8 +151,15 @@ pub(super) fn check_nested(
 ) -> Result<()> {
     for layer in &config.train.message.layer {
         let name = layer.name();
-        let (a, b) = (before.of(name).unwrap_or(0.0), now.of(name).unwrap_or(0.0));
-        if b < a {
+        // What a threshold prunes shows only when the weights are there.
+        let fraction = |s: &Sparsity| match s.of(name) {
+            None => Some(0.0),
+            Some(Rule::Fraction(fraction)) => Some(fraction),
+            Some(Rule::Quality(_)) => None,
+        };
+        if let (Some(a), Some(b)) = (fraction(before), fraction(now))
+            && b < a
+        {
             bail!(
                 "phase {phase}: sparsity {} prunes {b} of layer '{name}', the sparse phase before it {a} already; a \
                  sparse phase can only prune further, and a redense phase between them lets weights back in",
