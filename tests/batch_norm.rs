@@ -27,6 +27,7 @@ fn net(layers: &str) -> Result<Net> {
         force_backward: true,
         every_blob: true,
         gradient_targets: Vec::new(),
+        ..Default::default()
     };
     Net::new(graph, &[shape()], &options)
 }
