@@ -14,6 +14,7 @@ GROUPS = {
     "openvino": [["openvino"]],
     "mnn": [["MNN"]],
     "ncnn": [["ncnn"], ["--no-deps", "pnnx"]],
+    "scipy": [["scipy"]],
     "opencv": [["opencv-python-headless"]],
 }
 # PyPI's torch for x86 brings the CUDA libraries, and does not load without them.

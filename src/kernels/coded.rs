@@ -216,15 +216,6 @@ impl Coded {
         })
     }
 
-    /// The form's name, for reports: columns, rows or nibbles.
-    pub fn form(&self) -> &'static str {
-        match self.form {
-            Form::Columns(_) => "columns",
-            Form::Rows(_) => "rows",
-            Form::Nibbles(_) => "nibbles",
-        }
-    }
-
     /// The kernel's name, for `dsd time`.
     pub fn name(&self) -> &'static str {
         match self.form {

@@ -18,10 +18,8 @@ const LINE: f64 = 12.0;
 const ROUNDING: f64 = 1.5;
 /// Inputs of [`Inputs::Sparse`] that are not 0, as behind a ReLU: 18% to 41% in AlexNet and VGG-16.
 const ACTIVE: f64 = 0.4;
-/// Bytes of dense weights that a core's own cache keeps, and what a weight costs there; and from further away.
-const NEAR: usize = 1 << 19;
-const DENSE_NEAR: f64 = 0.04;
-const DENSE_FAR: f64 = 0.13;
+/// Of a dense weight, up to these bytes of them: in a core's own cache, in the one they share, and further away.
+const DENSE: [(usize, f64); 3] = [(1 << 19, 0.045), (1 << 22, 0.075), (usize::MAX, 0.13)];
 
 /// The forms of weights of which there are few values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,17 +68,14 @@ impl Layer {
     /// Whether a compressed form is faster than [`matvec`](crate::kernels::matvec).
     pub fn pays(self) -> bool {
         let weights = self.outputs * self.depth;
-        let dense = if 4 * weights <= NEAR {
-            DENSE_NEAR
-        } else {
-            DENSE_FAR
-        };
+        let dense = DENSE.iter().find(|(most, _)| 4 * weights <= *most);
+        let dense = dense.map_or(0.0, |(_, each)| each * weights as f64);
         let coded = if self.values <= Coded::FEW {
             self.few().1
         } else {
             self.active() * (PLAIN * self.nonzeros as f64 + LINE * self.depth as f64)
         };
-        coded < dense * weights as f64
+        coded < dense
     }
 
     fn active(self) -> f64 {
