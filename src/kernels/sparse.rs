@@ -183,6 +183,20 @@ impl Sparse {
         plane * self.plane + y / h.stride * self.width + x / w.stride
     }
 
+    /// The output rows of each task: nearly equally many, and equally many tasks for each thread if `parallel`.
+    fn strips(&self, parallel: bool) -> Vec<Range<usize>> {
+        // A flat picture is cut between whole registers.
+        let unit = if self.flat { 16 } else { 1 };
+        let (rows, units) = (self.d.h.output, self.d.h.output.div_ceil(unit));
+        let mut n = units.div_ceil((self.rows / unit).max(1));
+        if parallel {
+            n = n.next_multiple_of(rayon::current_num_threads());
+        }
+        let cut = |i: usize| (units * i / n * unit).min(rows);
+        let strips = (0..n).map(|i| cut(i)..cut(i + 1));
+        strips.filter(|strip| !strip.is_empty()).collect()
+    }
+
     /// Takes the values of `w`. Weights that were 0 have to be 0 still: if not, the answer is false and this one
     /// is of no more use.
     pub fn refill(&mut self, w: &[f32]) -> bool {
@@ -219,13 +233,12 @@ impl Sparse {
         if samples > 0 && d.border != [0, 0] {
             d.fill_border(bias, then, y);
         }
-        let strips = d.h.output.div_ceil(self.rows);
+        let strips = self.strips(parallel);
         let out = Shared::new(y);
         let planes = d.groups * d.channels * self.phases[0] * self.phases[1] * self.plane + TILE;
         let sums = (d.groups * d.outputs).min(OUTPUTS) * TILE;
-        for_each(parallel, samples * strips, |i| {
-            let (n, first) = (i / strips, i % strips * self.rows);
-            let rows = first..(first + self.rows).min(d.h.output);
+        for_each(parallel, samples * strips.len(), |i| {
+            let (n, rows) = (i / strips.len(), strips[i % strips.len()].clone());
             scratch::with(planes + sums + 16, |scratch| {
                 // Whole lines of the cache.
                 let skip = scratch.as_ptr().align_offset(64).min(16);
