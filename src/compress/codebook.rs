@@ -266,6 +266,30 @@ mod tests {
     }
 
     #[test]
+    fn a_codebook_fits_while_it_holds_every_value_and_has_room() {
+        let book = Codebook::new(2, vec![0.0, 3.0, -1.0, 3.0]).unwrap();
+        assert_eq!(book.codes(&[-1.0, 0.0, 3.0, -0.0]), Some(vec![2, 0, 1, 0]));
+        assert_eq!(book.codes(&[1.0]), None);
+        let wide = book.resized(4).unwrap();
+        assert_eq!((wide.bits(), wide.codes(&[3.0])), (4, Some(vec![1])));
+        assert_eq!(
+            (wide.resized(2), wide.resized(1)),
+            (Some(book.clone()), None)
+        );
+        // The given one; it in fewer bits; the values' own; k-means.
+        let weights = [3.0, -1.0, 0.0];
+        assert_eq!(
+            Codebook::fit(&weights, Some(&book), 2),
+            (book.clone(), true)
+        );
+        assert_eq!(Codebook::fit(&weights, Some(&wide), 3).0.bits(), 3);
+        let (own, exact) = Codebook::fit(&[5.0, 4.0, 0.0], Some(&book), 2);
+        assert_eq!((own.values(), exact), (&[0.0, 4.0, 5.0, 0.0][..], true));
+        let (shared, exact) = Codebook::fit(&[1.0, 1.2, 3.0, 3.2, 5.0, 0.0], Some(&book), 2);
+        assert!(!exact && shared.bits() == 2);
+    }
+
+    #[test]
     fn nothing_but_zeros_and_one_value() {
         assert_eq!(Codebook::k_means(&[0.0; 5], 2).values(), [0.0; 4]);
         let book = Codebook::k_means(&[0.0, 3.0, 3.0], 2);
