@@ -76,18 +76,22 @@ impl Points {
         jobs
     }
 
-    /// All of them, layer by layer from dense to sparse: those at the densities asked for and at the layer's
-    /// own, and what was measured at others before.
+    /// All of them, layer by layer from dense to sparse: those at the densities asked for, what was measured
+    /// at others before, and, where there is any, the one at the layer's own.
     pub fn rows(&self, layers: &[Prunable], chosen: &[usize], densities: &[f64]) -> Vec<Point> {
         let mut rows = Vec::new();
         for (layer, prunable) in layers.iter().enumerate() {
-            let mut own: Vec<(f64, usize)> = Vec::new();
+            let measured = self.measured.range((layer, 0)..(layer + 1, 0));
+            let mut asked: Vec<f64> = Vec::new();
             if chosen.contains(&layer) {
-                let asked = densities.iter().copied();
-                let asked = asked.chain([prunable.own_density()]);
-                own.extend(asked.map(|d| (d, prunable.alive_at(d))));
+                asked.extend(densities);
             }
-            for (&(_, kept), &(density, _)) in self.measured.range((layer, 0)..(layer + 1, 0)) {
+            if chosen.contains(&layer) || measured.clone().next().is_some() {
+                asked.push(prunable.own_density());
+            }
+            let with_kept = |d: f64| (d, prunable.alive_at(d));
+            let mut own: Vec<(f64, usize)> = asked.into_iter().map(with_kept).collect();
+            for (&(_, kept), &(density, _)) in measured {
                 if own.iter().all(|o| o.1 != kept) {
                     own.push((density, kept));
                 }
