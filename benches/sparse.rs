@@ -187,6 +187,10 @@ fn pruned(net: &Net, sparsity: &str) -> (Weights, f64) {
     let (mut alive, mut count) = (0, 0);
     for (id, p) in net.params().iter().enumerate().filter(|(_, p)| p.prunable) {
         let data = &mut weights[id].data;
+        // A net for use has no fillers; these are about as large as trained ones.
+        let scale = (data.len() / p.shape.dim(0)) as f32;
+        *data = noise(id as u64, data.len());
+        data.iter_mut().for_each(|w| *w *= (6.0 / scale).sqrt());
         let k = sparsity.of(&p.layer).map_or(0, |rule| rule.pruned(data));
         let mask = Mask::prune_smallest(data, k);
         mask.apply(data);

@@ -1,10 +1,9 @@
 //! Codebooks: the few values that a layer's weights share (Han, Mao, Dally 2015, section 3).
 
+use super::k_means::k_means;
+
 /// The most bits of a code.
 pub const MOST_BITS: u32 = 8;
-
-/// Rounds of k-means at most; it settles long before.
-const ROUNDS: usize = 300;
 
 /// The values that the codes of a layer's weights stand for. Code 0 is the value 0, that of pruned weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,49 +54,16 @@ impl Codebook {
         Self::new(bits, values)
     }
 
-    /// k-means over the values of `weights` that are not 0, from 2^`bits` − 1 centroids evenly between the
-    /// smallest and the largest: of the initialisations in the paper the one that keeps the few large weights
-    /// best. Zeros stay code 0.
+    /// k-means over the values of `weights` that are not 0, to the least error: at most 2^`bits` − 1
+    /// centroids. Zeros stay code 0. Entries that are left over repeat the last value.
     pub fn k_means(weights: &[f32], bits: u32) -> Self {
         assert!((1..=MOST_BITS).contains(&bits));
-        let mut sorted: Vec<f32> = weights.iter().copied().filter(|w| *w != 0.0).collect();
-        sorted.sort_unstable_by(f32::total_cmp);
         let k = (1usize << bits) - 1;
-        let mut values = vec![0.0; k + 1];
-        let (Some(&low), Some(&high)) = (sorted.first(), sorted.last()) else {
-            return Self { bits, values };
-        };
-        let sums: Vec<f64> = std::iter::once(0.0)
-            .chain(sorted.iter().scan(0.0, |sum, w| {
-                *sum += f64::from(*w);
-                Some(*sum)
-            }))
-            .collect();
-        let step = (f64::from(high) - f64::from(low)) / (k.max(2) - 1) as f64;
-        let mut centroids: Vec<f64> = (0..k).map(|i| f64::from(low) + step * i as f64).collect();
-        let mut cuts = Vec::new();
-        for _ in 0..ROUNDS {
-            // In one dimension a cluster is a run of the sorted weights, cut halfway between centroids.
-            let halves = centroids.windows(2).map(|c| 0.5 * (c[0] + c[1]));
-            let inner = halves.map(|h| sorted.partition_point(|w| f64::from(*w) < h));
-            let next: Vec<usize> = std::iter::once(0)
-                .chain(inner)
-                .chain([sorted.len()])
-                .collect();
-            if next == cuts {
-                break;
-            }
-            cuts = next;
-            for (c, cut) in centroids.iter_mut().zip(cuts.windows(2)) {
-                let n = cut[1].saturating_sub(cut[0]);
-                if n > 0 {
-                    *c = (sums[cut[1]] - sums[cut[0]]) / n as f64;
-                }
-            }
-        }
-        for (v, c) in values[1..].iter_mut().zip(&centroids) {
-            *v = *c as f32;
-        }
+        let alive = weights.iter().copied().filter(|w| *w != 0.0).collect();
+        let mut values = vec![0.0];
+        values.extend(k_means(alive, k));
+        let last = values[values.len() - 1];
+        values.resize(k + 1, last);
         Self { bits, values }
     }
 
@@ -183,51 +149,6 @@ impl Codebook {
 mod tests {
     use super::*;
     use crate::kernels::noise;
-
-    /// The k-means loop as the textbook has it.
-    fn plain(weights: &[f32], k: usize) -> Vec<f64> {
-        let alive: Vec<f64> = weights
-            .iter()
-            .filter(|w| **w != 0.0)
-            .map(|w| f64::from(*w))
-            .collect();
-        let low = alive.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = alive.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let step = (high - low) / (k - 1) as f64;
-        let mut c: Vec<f64> = (0..k).map(|i| low + step * i as f64).collect();
-        for _ in 0..ROUNDS {
-            let mut sums = vec![(0.0, 0usize); k];
-            for w in &alive {
-                let distance = |i: &usize| (w - c[*i]).abs();
-                let near = (0..k)
-                    .rev()
-                    .min_by(|a, b| distance(a).total_cmp(&distance(b)));
-                let sum = &mut sums[near.unwrap()];
-                *sum = (sum.0 + w, sum.1 + 1);
-            }
-            for (c, (sum, n)) in c.iter_mut().zip(sums) {
-                if n > 0 {
-                    *c = sum / n as f64;
-                }
-            }
-        }
-        c
-    }
-
-    #[test]
-    fn k_means_is_the_textbooks() {
-        let mut weights = noise(3, 4000);
-        weights.iter_mut().for_each(|w| *w = *w * *w * *w);
-        weights.iter_mut().step_by(3).for_each(|w| *w = 0.0);
-        for bits in [2, 3, 5] {
-            let book = Codebook::k_means(&weights, bits);
-            let want = plain(&weights, (1 << bits) - 1);
-            assert_eq!(book.values()[0], 0.0);
-            for (v, c) in book.values()[1..].iter().zip(want) {
-                assert!((f64::from(*v) - c).abs() < 1e-5, "{bits} bits: {v} {c}");
-            }
-        }
-    }
 
     #[test]
     fn every_weight_gets_its_nearest_value_and_zeros_stay() {

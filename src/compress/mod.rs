@@ -4,5 +4,6 @@ pub mod bits;
 pub mod codebook;
 pub mod container;
 pub mod huffman;
+mod k_means;
 pub mod net_file;
 pub mod symbols;

@@ -61,8 +61,10 @@ pub struct Thin {
     pub products: f64,
     /// Whether all vectors lie on whole lines of the cache (1 × 1 kernels).
     pub aligned: bool,
-    /// Numbers turned from pixels to planes and back.
-    pub turned: f64,
+    /// Numbers turned from pixels to planes.
+    pub inputs: f64,
+    /// Sums turned back.
+    pub outputs: f64,
     /// Sums loaded and stored again.
     pub passes: f64,
 }
@@ -72,10 +74,12 @@ pub struct Thin {
 pub struct Costs {
     product: f64,
     result: f64,
+    winograd_product: f64,
     winograd_channel: f64,
     sparse_aligned: f64,
     sparse_product: f64,
-    turned: f64,
+    input: f64,
+    output: f64,
     pass: f64,
 }
 
@@ -85,10 +89,12 @@ impl Costs {
         let avx2 = Self {
             product: 0.021,
             result: 0.14,
-            winograd_channel: 9.2,
+            winograd_product: 0.0225,
+            winograd_channel: 10.0,
             sparse_aligned: 0.027,
-            sparse_product: 0.039,
-            turned: 0.2,
+            sparse_product: 0.038,
+            input: 0.1,
+            output: 0.2,
             pass: 0.36,
         };
         match isa {
@@ -96,6 +102,7 @@ impl Costs {
             // Twice the products in a register, at the same number of loads. Not measured: no machine.
             Isa::Avx512 => Self {
                 product: 0.0105,
+                winograd_product: 0.0113,
                 sparse_aligned: 0.0135,
                 sparse_product: 0.024,
                 ..avx2
@@ -108,10 +115,12 @@ impl Costs {
     const PORTABLE: Self = Self {
         product: 0.1,
         result: 0.3,
+        winograd_product: 0.1,
         winograd_channel: 20.0,
         sparse_aligned: 0.13,
         sparse_product: 0.15,
-        turned: 0.8,
+        input: 0.6,
+        output: 0.8,
         pass: 0.8,
     };
 
@@ -122,7 +131,7 @@ impl Costs {
 
     /// Winograd's kernel's time.
     pub fn winograd(&self, d: Dense) -> f64 {
-        self.product * d.products + self.winograd_channel * d.moved
+        self.winograd_product * d.products + self.winograd_channel * d.moved
     }
 
     /// The sparse kernel's time.
@@ -132,6 +141,7 @@ impl Costs {
         } else {
             self.sparse_product
         };
-        product * t.products + self.turned * t.turned + self.pass * t.passes
+        let turned = self.input * t.inputs + self.output * t.outputs;
+        product * t.products + turned + self.pass * t.passes
     }
 }

@@ -25,7 +25,7 @@ const TILE: usize = 64;
 const OUTPUTS: usize = 128;
 
 /// Bytes of planes under a tile that shall stay in the first-level cache while all outputs pass over them.
-const NEAR: usize = 24 << 10;
+const NEAR: usize = 32 << 10;
 
 /// Bytes of the planes of a task.
 const STRIP: usize = 160 << 10;
@@ -116,9 +116,9 @@ impl Sparse {
         Thin {
             products: (pixels * alive) as f64,
             aligned,
-            turned: (inputs * s.phases[0] * s.phases[1] * d.h.input * d.w.input
-                / (d.h.stride * d.w.stride)
-                + outputs * pixels) as f64,
+            inputs: (inputs * s.phases[0] * s.phases[1] * d.h.input * d.w.input
+                / (d.h.stride * d.w.stride)) as f64,
+            outputs: (outputs * pixels) as f64,
             passes: ((s.blocks() - 1) * outputs * pixels) as f64,
         }
     }
