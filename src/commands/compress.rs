@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use indicatif::HumanCount;
+use rayon::prelude::*;
 
 use super::Usage;
 use super::nets;
@@ -64,15 +65,25 @@ fn huffman(
     bits: Option<&Bits>,
 ) -> Result<(Vec<u8>, Vec<Part>)> {
     let file = stored.file.clone();
-    for layer in &mut stored.layers {
+    let share = |layer: &mut StoredLayer| -> Result<Vec<String>> {
         let Some(most) = bits.and_then(|b| b.of(&layer.name)) else {
-            continue;
+            return Ok(Vec::new());
         };
-        for k in 0..layer.blobs.len() {
-            if prunable(net, layer, k) {
-                share_values(&file, layer, k, most)?;
-            }
-        }
+        let blobs = 0..layer.blobs.len();
+        let shared: Vec<usize> = blobs.filter(|k| prunable(net, layer, *k)).collect();
+        let notes = shared
+            .into_iter()
+            .map(|k| share_values(&file, layer, k, most));
+        Ok(notes
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    };
+    let layers = stored.layers.par_iter_mut().with_max_len(1);
+    let notes: Vec<Result<Vec<String>>> = layers.map(share).collect();
+    for note in notes.into_iter().collect::<Result<Vec<_>>>()?.concat() {
+        info!("{note}");
     }
     let (bytes, written) = weights_file::to_container(stored)?;
     let part = |(layer, written): (&StoredLayer, crate::compress::container::Written)| Part {
@@ -97,7 +108,9 @@ fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<
         }
         let layer = stored.layers.iter_mut().find(|l| l.name == coded.name);
         if let Some(layer) = layer.filter(|l| l.blob(0).is_some()) {
-            share_values(&file, layer, 0, most.min(coded.bits()))?;
+            if let Some(note) = share_values(&file, layer, 0, most.min(coded.bits()))? {
+                info!("{note}");
+            }
         }
     }
     let in_net = |l: &&StoredLayer| net.graph().nodes.iter().any(|n| n.name() == l.name);
@@ -135,8 +148,13 @@ fn prunable(net: Option<&Net>, layer: &StoredLayer, k: usize) -> bool {
     k == 0 && dims.skip_while(|d| layer.legacy && **d == 1).count() > 1
 }
 
-/// Makes a blob have at most 2^`bits` values, and says so where that changes any.
-fn share_values(file: &str, layer: &mut StoredLayer, k: usize, bits: u32) -> Result<()> {
+/// Makes a blob have at most 2^`bits` values, and says what it costs where that changes any.
+fn share_values(
+    file: &str,
+    layer: &mut StoredLayer,
+    k: usize,
+    bits: u32,
+) -> Result<Option<String>> {
     let given = layer.codebook(k).cloned();
     let data = &mut layer.blobs[k].data;
     if let Some(i) = data.iter().position(|w| !w.is_finite()) {
@@ -147,6 +165,7 @@ fn share_values(file: &str, layer: &mut StoredLayer, k: usize, bits: u32) -> Res
         );
     }
     let (book, exact) = Codebook::fit(data, given.as_ref(), bits);
+    let mut note = None;
     if !exact {
         let before = data.clone();
         book.decode(&book.assign(&before), data);
@@ -157,18 +176,18 @@ fn share_values(file: &str, layer: &mut StoredLayer, k: usize, bits: u32) -> Res
             .map(|(a, b)| square(a - b))
             .sum();
         let norm: f64 = before.iter().map(|w| square(*w)).sum();
-        info!(
+        note = Some(format!(
             "Layer {}: its weights take more values than {bits} bits hold; they now share {} and are off by {:.2}% (L2)",
             layer.name,
             (1 << bits) - 1,
             100.0 * (off / norm.max(f64::MIN_POSITIVE)).sqrt()
-        );
+        ));
     }
     layer
         .codebooks
         .resize(layer.codebooks.len().max(k + 1), None);
     layer.codebooks[k] = Some(book);
-    Ok(())
+    Ok(note)
 }
 
 fn report(stored: &Stored, parts: &[Part], bytes: usize, out: &Path) -> Result<()> {

@@ -59,6 +59,56 @@ pub fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(&MAGIC[..5])
 }
 
+/// A layer as a file holds it.
+pub struct Encoded {
+    content: Vec<u8>,
+    values: u64,
+    written: Written,
+}
+
+impl Encoded {
+    /// Encodes a layer. A blob whose values are all in the codebook that comes with it is coded with that; any
+    /// other is written in the way that takes least. All values come back exactly, but of zeros the sign.
+    ///
+    /// # Errors
+    /// More blobs or axes than a file can have.
+    pub fn new(name: &str, legacy: bool, blobs: &[Blob<'_>]) -> Result<Self> {
+        ensure!(
+            blobs.len() <= MOST_BLOBS,
+            "layer '{name}': a .dsdz holds at most {MOST_BLOBS} blobs of a layer"
+        );
+        let (mut content, mut values, mut bits) = (Vec::new(), 0, Vec::new());
+        put_varint(name.len(), &mut content);
+        content.extend(name.as_bytes());
+        content.push(u8::from(legacy));
+        put_varint(blobs.len(), &mut content);
+        for (k, blob) in blobs.iter().enumerate() {
+            let Some((tensor, codebook)) = blob else {
+                content.push(blob::ABSENT);
+                bits.push(None);
+                continue;
+            };
+            ensure!(
+                tensor.shape.axes() <= MOST_AXES && tensor.shape.count() == tensor.data.len(),
+                "layer '{name}', blob {k}: expected at most {MOST_AXES} axes and as many values as they span, found \
+                 {} axes and {} values",
+                tensor.shape.axes(),
+                tensor.data.len()
+            );
+            values += tensor.data.len() as u64;
+            bits.push(blob::write(tensor, *codebook, &mut content));
+        }
+        Ok(Self {
+            values,
+            written: Written {
+                bytes: content.len(),
+                bits,
+            },
+            content,
+        })
+    }
+}
+
 /// A file that is being put together.
 pub struct Writer {
     layers: usize,
@@ -82,44 +132,19 @@ impl Writer {
         }
     }
 
-    /// Adds a layer. A blob whose values are all in the codebook that comes with it is coded with that; any
-    /// other is written in the way that takes least. All values come back exactly, but of zeros the sign.
+    /// Adds a layer.
     ///
     /// # Errors
-    /// More blobs or axes than a file can have.
-    pub fn layer(&mut self, name: &str, legacy: bool, blobs: &[Blob<'_>]) -> Result<Written> {
+    /// More layers than a file can have.
+    pub fn add(&mut self, layer: Encoded) -> Result<Written> {
         self.layers += 1;
         ensure!(
-            self.layers <= MOST_LAYERS && blobs.len() <= MOST_BLOBS,
-            "layer '{name}': a .dsdz holds at most {MOST_LAYERS} layers of {MOST_BLOBS} blobs"
+            self.layers <= MOST_LAYERS,
+            "a .dsdz holds at most {MOST_LAYERS} layers"
         );
-        let before = self.content.len();
-        let out = &mut self.content;
-        put_varint(name.len(), out);
-        out.extend(name.as_bytes());
-        out.push(u8::from(legacy));
-        put_varint(blobs.len(), out);
-        let mut bits = Vec::new();
-        for (k, blob) in blobs.iter().enumerate() {
-            let Some((tensor, codebook)) = blob else {
-                out.push(blob::ABSENT);
-                bits.push(None);
-                continue;
-            };
-            ensure!(
-                tensor.shape.axes() <= MOST_AXES && tensor.shape.count() == tensor.data.len(),
-                "layer '{name}', blob {k}: expected at most {MOST_AXES} axes and as many values as they span, found \
-                 {} axes and {} values",
-                tensor.shape.axes(),
-                tensor.data.len()
-            );
-            self.values += tensor.data.len() as u64;
-            bits.push(blob::write(tensor, *codebook, out));
-        }
-        Ok(Written {
-            bytes: out.len() - before,
-            bits,
-        })
+        self.values += layer.values;
+        self.content.extend(layer.content);
+        Ok(layer.written)
     }
 
     /// The bytes of the file.

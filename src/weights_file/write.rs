@@ -9,8 +9,10 @@ use crate::net::weights::{LoadPlan, Stored, StoredLayer};
 use crate::npz;
 use crate::proto::caffe::DsdCodebook;
 use crate::proto::{BlobProto, LayerParameter, NetParameter, binary, blob};
+use crate::report::progress;
 use crate::tensor::Tensor;
 use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
 use std::path::Path;
 
 /// The formats that hold plain float32 numbers under their layers' names.
@@ -124,14 +126,22 @@ fn blob_of(layer: &StoredLayer, k: usize) -> BlobProto {
 /// # Errors
 /// More layers, blobs or axes than a file can have.
 pub fn to_container(stored: &Stored) -> Result<(Vec<u8>, Vec<Written>)> {
-    let mut writer = container::Writer::new();
-    let mut layers = Vec::new();
-    for layer in &stored.layers {
+    let values = |layer: &StoredLayer| layer.blobs.iter().map(|b| b.data.len() as u64).sum::<u64>();
+    let bar = progress::bar("values", 0, stored.layers.iter().map(values).sum());
+    let encode = |layer: &StoredLayer| {
         let blob = |k| layer.blob(k).map(|tensor| (tensor, layer.codebook(k)));
         let blobs: Vec<container::Blob> = (0..layer.blobs.len()).map(blob).collect();
-        layers.push(writer.layer(&layer.name, layer.legacy, &blobs)?);
-    }
-    Ok((writer.finish(), layers))
+        let encoded = container::Encoded::new(&layer.name, layer.legacy, &blobs);
+        bar.inc(values(layer));
+        encoded
+    };
+    // One layer a task: which is ready first is open, their order in the file is not.
+    let layers = stored.layers.par_iter().with_max_len(1);
+    let encoded: Vec<Result<container::Encoded>> = layers.map(encode).collect();
+    let mut writer = container::Writer::new();
+    let added = encoded.into_iter().map(|layer| writer.add(layer?));
+    let written = added.collect::<Result<_>>()?;
+    Ok((writer.finish(), written))
 }
 
 /// The weights of `net` as a Deep Compression file, with the layers of [`super::net_layers`].

@@ -33,7 +33,9 @@ fn write(layers: &[Layer]) -> Vec<u8> {
             .iter()
             .map(|b| b.as_ref().map(|(t, c)| (t, c.as_ref())))
             .collect();
-        writer.layer(&l.name, l.legacy, &blobs).unwrap();
+        writer
+            .add(Encoded::new(&l.name, l.legacy, &blobs).unwrap())
+            .unwrap();
     }
     writer.finish()
 }
@@ -133,7 +135,7 @@ fn a_codebook_is_kept_in_its_order_only_while_it_holds_the_values() {
         let t = tensor(&[data.len()], data);
         let mut writer = Writer::new();
         let written = writer
-            .layer("a", false, &[Some((&t, Some(&book)))])
+            .add(Encoded::new("a", false, &[Some((&t, Some(&book)))]).unwrap())
             .unwrap();
         let found = decode(&writer.finish())
             .unwrap()
