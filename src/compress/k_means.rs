@@ -6,6 +6,8 @@
 //! Song 2011, "Ckmeans.1d.dp"), over fine bins where the numbers are many, and one more of Lloyd's rounds
 //! after the other lets them settle between the bins.
 
+use rayon::prelude::*;
+
 /// Lloyd's rounds at most; it settles long before.
 const ROUNDS: usize = 300;
 
@@ -35,7 +37,7 @@ pub(super) fn k_means(numbers: Vec<f32>, k: usize) -> Vec<f32> {
 
 impl Sorted {
     fn new(mut numbers: Vec<f32>) -> Self {
-        numbers.sort_unstable_by(f32::total_cmp);
+        numbers.par_sort_unstable_by(f32::total_cmp);
         let running = |f: fn(f64) -> f64| {
             let sums = numbers.iter().scan(0.0, |sum, w| {
                 *sum += f(f64::from(*w));
