@@ -303,41 +303,54 @@ unsafe fn tile<L: Lanes, const T: usize>(
     then: Then,
     y: *mut f32,
 ) {
-    let d = &s.d;
-    // Between the biases of groups.
-    let gap = d.blocks() * 16 - d.outputs;
-    let bias_at = |o: usize| if gap == 0 { o } else { o + o / d.outputs * gap };
+    let biases = Biases {
+        start: bias,
+        outputs: s.d.outputs,
+        gap: s.d.blocks() * 16 - s.d.outputs,
+    };
     let mut starts = &s.starts[..];
     for (outputs, channels) in &s.passes {
         // SAFETY: as the caller says; every offset is within the planes, with a tile's room behind them.
         unsafe {
-            if channels.start == 0 {
-                for (i, o) in outputs.clone().enumerate() {
-                    let b = if bias.is_null() {
-                        0.0
-                    } else {
-                        *bias.add(bias_at(o))
-                    };
-                    let b = L::splat(b);
-                    (0..T).for_each(|t| b.store(sums.add(i * TILE + 16 * t)));
-                }
-            }
+            let fresh = (channels.start == 0).then_some((biases, outputs.start));
             let at = planes.add(pixels.start);
-            multiply::<L, T>(&s.entries, &starts[..outputs.len() + 1], at, sums);
+            multiply::<L, T>(&s.entries, &starts[..outputs.len() + 1], at, fresh, sums);
             starts = &starts[outputs.len()..];
-            if channels.end == d.channels {
+            if channels.end == s.d.channels {
                 store::<L>(s, &pixels, sums, outputs, then, y);
             }
         }
     }
 }
 
-/// sums[i][0..16·T] += Σ w·planes for the tile at `at`, of the entries of each output, which `starts` bound.
+/// The biases of all groups, each with a gap behind it; or null.
+#[derive(Clone, Copy)]
+struct Biases {
+    start: *const f32,
+    outputs: usize,
+    gap: usize,
+}
+
+impl Biases {
+    #[inline(always)]
+    unsafe fn of(self, o: usize) -> f32 {
+        let group = if self.gap == 0 { 0 } else { o / self.outputs };
+        match self.start.is_null() {
+            true => 0.0,
+            // SAFETY: as the caller says.
+            false => unsafe { *self.start.add(o + group * self.gap) },
+        }
+    }
+}
+
+/// sums[i][0..16·T] += Σ w·planes for the tile at `at`, of the entries of each output, which `starts` bound; where
+/// the sums are fresh, from the biases of the outputs from the one named on.
 #[inline(always)]
 unsafe fn multiply<L: Lanes, const T: usize>(
     entries: &[Entry],
     starts: &[u32],
     at: *const f32,
+    fresh: Option<(Biases, usize)>,
     sums: *mut f32,
 ) {
     // SAFETY: as the caller says.
@@ -345,8 +358,13 @@ unsafe fn multiply<L: Lanes, const T: usize>(
         for (i, bounds) in starts.windows(2).enumerate() {
             let sum = sums.add(i * TILE);
             let mut acc = [L::zero(); T];
-            for t in 0..T {
-                acc[t] = L::load(sum.add(16 * t));
+            match fresh {
+                Some((biases, first)) => acc = [L::splat(biases.of(first + i)); T],
+                None => {
+                    for t in 0..T {
+                        acc[t] = L::load(sum.add(16 * t));
+                    }
+                }
             }
             let mut e = entries.as_ptr().add(bounds[0] as usize);
             let end = entries.as_ptr().add(bounds[1] as usize);
