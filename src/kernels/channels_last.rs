@@ -7,8 +7,8 @@
 //! floats lie from one pixel to the next. With and without `parallel`, and for any number of threads,
 //! every sum runs in the same order.
 
-use super::choice::Costs;
 pub use super::choice::UseSparse;
+use super::choice::{Costs, MARGIN};
 use super::convolution::Convolution;
 use super::direct::Direct;
 pub use super::direct::Order;
@@ -160,7 +160,7 @@ impl ChannelsLast {
             && match self.sparse {
                 UseSparse::Never => false,
                 UseSparse::Always => true,
-                UseSparse::Auto => self.expected(d, winograd, alive) > 1.0,
+                UseSparse::Auto => self.expected(d, winograd, alive) > MARGIN,
             }
     }
 

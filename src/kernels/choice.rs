@@ -8,6 +8,10 @@ use super::simd::Isa;
 use anyhow::{Result, bail};
 use std::sync::OnceLock;
 
+/// How many times faster the sparse kernel should be to be taken: the model is no better than this, and where one
+/// picture is shared by several threads the sparse kernel loses a little more.
+pub const MARGIN: f64 = 1.15;
+
 /// When weights that are 0 are left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseSparse {
