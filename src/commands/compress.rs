@@ -1,7 +1,5 @@
 //! `dsd compress`: weights into a Deep Compression `.net` or our own `.dsdz`.
 
-mod bits;
-
 use std::path::Path;
 
 use anyhow::{Result, ensure};
@@ -17,13 +15,13 @@ use crate::net::weights::{Stored, StoredLayer};
 use crate::report::human::HumanBytes;
 use crate::report::output;
 use crate::report::table::{Align, Table};
+use crate::solver::bits::Bits;
 use crate::{files, info, outln, warn, weights_file};
-use bits::Bits;
 
 /// Runs the command.
 pub fn run(args: &cli::Compress) -> Result<()> {
     let bits = args.bits.as_deref().map(Bits::parse).transpose();
-    let bits = bits.map_err(|e| Usage(format!("{e:#}")))?;
+    let bits = bits.map_err(|e| Usage(format!("--bits: {e:#}")))?;
     let is_net = args.out.extension().is_some_and(|e| e == "net");
     let format = args.format.unwrap_or(match is_net {
         true => CompressedFormat::Net,

@@ -1,4 +1,4 @@
-//! `--bits`: with how many bits each layer's weights are stored after a quantize phase.
+//! `--bits`: how many bits the codes of each layer's weights have, in a quantize phase and in `dsd compress`.
 
 use super::sparsity::wildcard;
 use crate::compress::codebook::MOST_BITS;
@@ -87,6 +87,18 @@ mod tests {
             (some.of("ip"), some.unmatched(&["conv", "ip"])),
             (None, vec!["cov"])
         );
+    }
+
+    #[test]
+    fn wildcards_and_misspelt_patterns() {
+        let bits = Bits::parse("conv1=8, fire?/*=5,fc*=4").unwrap();
+        let of = ["conv1", "fire2/squeeze1x1", "fc6", "ip"].map(|l| bits.of(l));
+        assert_eq!(of, [Some(8), Some(5), Some(4), None]);
+        assert_eq!(Bits::parse("6").unwrap().of("anything"), Some(6));
+        assert_eq!(bits.unmatched(&["conv1", "fc6"]), ["fire?/*"]);
+        for bad in ["", "1", "9", "-2", "six", "conv1=", "conv1=6,,"] {
+            assert!(Bits::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
