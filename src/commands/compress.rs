@@ -105,10 +105,10 @@ fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<
             );
         }
         let layer = stored.layers.iter_mut().find(|l| l.name == coded.name);
-        if let Some(layer) = layer.filter(|l| l.blob(0).is_some()) {
-            if let Some(note) = share_values(&file, layer, 0, most.min(coded.bits()))? {
-                info!("{note}");
-            }
+        if let Some(layer) = layer.filter(|l| l.blob(0).is_some())
+            && let Some(note) = share_values(&file, layer, 0, most.min(coded.bits()))?
+        {
+            info!("{note}");
         }
     }
     let in_net = |l: &&StoredLayer| net.graph().nodes.iter().any(|n| n.name() == l.name);
