@@ -206,7 +206,7 @@ pub struct Test {
 
 const TEST_EXAMPLES: &str = "\
 Examples:
-  dsd test --weights dsd_run/redense/digits_iter_1000.caffemodel
+  dsd test --weights dsd_run/redense/digits_iter_300.caffemodel
   dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json";
 
 /// Arguments of `time`.
@@ -277,7 +277,7 @@ pub struct Run {
 const RUN_EXAMPLES: &str = "\
 Examples:
   dsd run --model deploy.prototxt --weights w.caffemodel --inputs in.npz --outputs out.npz
-  dsd run --model net.prototxt --weights w.npz --inputs in.npz --blobs conv1,pool1 --phase train \\
+  dsd run --model deploy.prototxt --weights w.npz --inputs in.npz --blobs conv1,prob --phase train \\
           --gradients top.npz --outputs out.npz";
 
 /// Arguments of `inspect`.

@@ -107,7 +107,7 @@ Examples:
   dsd train --solver solver.prototxt --weights bvlc.caffemodel
   dsd train --solver solver.prototxt --snapshot net_iter_1000.solverstate
   dsd train --phase sparse --solver sparse.prototxt --weights dense.caffemodel --sparsity 0.3
-  dsd train --phase sparse --sparsity 0.8 --schedule cubic --prune_every 100 --prune_until 2000
+  dsd train --phase sparse --sparsity 0.8 --schedule cubic --prune_every 10 --prune_until 150
   dsd train --phase quantize --weights sparse.caffemodel --bits 6
   dsd train --flow flow.toml --out run --resume";
 

@@ -1,0 +1,318 @@
+//! A folder that has the files which the documents' commands name, small ones.
+
+use crate::commands::Command;
+use crate::common::{dsd, lmdb, repository, write};
+use dsd::npz;
+use dsd::proto::Datum;
+use dsd::tensor::{Shape, Tensor};
+use prost::Message;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// `dsd` for the commands of documents: the program itself, but few iterations.
+const SHORT: &str = r#"#!/bin/sh
+case " $* " in
+  *" --prune_until "*) exec "$DSD_PROGRAM" "$@" ;;
+esac
+case "$1" in
+  train|dense|prune|redense|quantize|-solver*) exec "$DSD_PROGRAM" "$@" --max_iter 4 ;;
+  test|time) exec "$DSD_PROGRAM" "$@" --iterations 1 ;;
+  sensitivity) exec "$DSD_PROGRAM" "$@" --iterations 1 --densities 0.5,0.2 ;;
+  *) exec "$DSD_PROGRAM" "$@" ;;
+esac
+"#;
+
+/// `cargo` for them: what is not ours to build again is taken for done.
+const CARGO: &str = r#"#!/bin/sh
+case "$1" in
+  run) while [ "$1" != "--" ]; do shift; done; shift; exec dsd "$@" ;;
+  bench) grep -q "name = \"$3\"" "$REPOSITORY/Cargo.toml" ;;
+  build|test|install) ;;
+  *) echo "unknown: cargo $*" >&2; exit 1 ;;
+esac
+"#;
+
+/// graphviz, which is not ours.
+const DOT: &str = "#!/bin/sh\nexec cat \"$2\"\n";
+
+/// A folder with files of the names that commands use.
+pub struct Sandbox {
+    folder: TempDir,
+}
+
+impl Sandbox {
+    /// One for these commands: on pictures of SqueezeNet's size where they speak of it, else on digits.
+    pub fn for_commands(commands: &[Command]) -> Self {
+        static KINDS: [OnceLock<TempDir>; 2] = [const { OnceLock::new() }; 2];
+        let photographs = |c: &Command| {
+            [
+                "squeezenet",
+                "SQUEEZENET",
+                "fire9",
+                "classify",
+                "detect",
+                "_LMDB=",
+            ]
+            .iter()
+            .any(|w| c.text.contains(w))
+        };
+        let large = commands.iter().any(photographs);
+        let template = KINDS[usize::from(large)].get_or_init(|| template(large));
+        let folder = tempfile::tempdir().unwrap();
+        copy(template.path(), folder.path());
+        Self { folder }
+    }
+
+    /// Runs a command by the shell.
+    pub fn run(&self, command: &Command) -> Result<(), String> {
+        // README's figures are of whole runs; scripts of the models are run by their own tests.
+        if [
+            "python3 ", "models/", "SMOKE=1", "NET_DIR=", "TRAIN_", "VAL_",
+        ]
+        .iter()
+        .any(|p| command.text.starts_with(p))
+        {
+            let script = command
+                .text
+                .split_whitespace()
+                .find(|w| w.ends_with(".sh") || w.ends_with(".py"));
+            return match script {
+                Some(s) if repository(s).is_file() => Ok(()),
+                _ => Err("names no script of this repository".to_string()),
+            };
+        }
+        if command.text.contains("convert_imageset") {
+            // Made by the command; what comes after it in a document reads what it makes.
+            for made in ["train_lmdb", "val_lmdb"] {
+                drop(fs::remove_dir_all(self.folder.path().join(made)));
+            }
+        }
+        // The length of a run of one's own.
+        let text = command.text.replace("_iter_20000.", "_iter_4.");
+        let path = format!(
+            "{}:{}",
+            self.folder.path().join("bin").display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-c", &text])
+            .current_dir(self.folder.path())
+            .env("PATH", path)
+            .env("DSD_PROGRAM", env!("CARGO_BIN_EXE_dsd"))
+            .env("REPOSITORY", repository(""))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// Copies a folder with all that is in it; links stay links.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
+    }
+}
+
+/// Runs `dsd` in a folder, which must succeed; gives its log.
+fn run(folder: &Path, line: &str) -> String {
+    let output = dsd()
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "dsd {line}: {log}");
+    log
+}
+
+/// A folder of files for the digits net, or for SqueezeNet v1.0.
+fn template(large: bool) -> TempDir {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let bin = folder.join("bin");
+    fs::create_dir(&bin).unwrap();
+    for (name, script) in [("dsd", SHORT), ("cargo", CARGO), ("dot", DOT)] {
+        executable(&write(&bin, name, script));
+    }
+    symlink(bin.join("dsd"), bin.join("caffe")).unwrap();
+    pictures(folder);
+    databases(folder, if large { (3, 256) } else { (1, 8) });
+    nets(folder, if large { "squeezenet_v1.0" } else { "digits" });
+    weights(folder, large);
+    temporary
+}
+
+fn executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Pictures by themselves, in lists and in folders a class.
+fn pictures(folder: &Path) {
+    let picture = |n: u32| {
+        image::RgbImage::from_fn(40, 30, |x, y| {
+            image::Rgb([(x * n) as u8, (y * 7) as u8, n as u8 * 60])
+        })
+    };
+    for (sub, count) in [
+        ("photos", 2),
+        ("pictures", 2),
+        ("train", 2),
+        ("val", 2),
+        ("animals/cat", 2),
+        ("animals/dog", 2),
+    ] {
+        let home = folder.join(sub);
+        fs::create_dir_all(&home).unwrap();
+        for n in 0..count {
+            picture(n + 1).save(home.join(format!("{n}.png"))).unwrap();
+        }
+    }
+    picture(3).save(folder.join("cat.jpg")).unwrap();
+    for list in ["list.txt", "train.txt", "val.txt"] {
+        write(folder, list, "0.png 0\n1.png 1\n");
+    }
+    let labels: String = (0..1000).map(|n| format!("n{n:08} thing {n}\n")).collect();
+    write(folder, "synset_words.txt", &labels);
+    write(folder, "labels.txt", &labels);
+}
+
+fn databases(folder: &Path, (channels, side): (i32, i32)) {
+    let record = |i: usize| Datum {
+        channels: Some(channels),
+        height: Some(side),
+        width: Some(side),
+        data: Some(
+            (0..(channels * side * side) as usize)
+                .map(|p| ((31 * i + 17 * p) % 251) as u8)
+                .collect(),
+        ),
+        label: Some((i % 3) as i32),
+        ..Datum::default()
+    };
+    let records: Vec<_> = (0..6)
+        .map(|i| (format!("{i:08}"), record(i).encode_to_vec()))
+        .collect();
+    for name in ["train_lmdb", "val_lmdb"] {
+        lmdb::write(&folder.join(name), &records);
+    }
+}
+
+/// A net to train and one to use, a solver a phase, a flow.
+fn nets(folder: &Path, model: &str) {
+    let of = |file: &str| fs::read_to_string(repository("models").join(model).join(file)).unwrap();
+    let own = |text: String| {
+        text.replace("imagenet_train_lmdb", "train_lmdb")
+            .replace("imagenet_val_lmdb", "val_lmdb")
+            .replace("batch_size: 32", "batch_size: 2")
+            .replace("batch_size: 50", "batch_size: 2")
+    };
+    for name in ["train_val.prototxt", "net.prototxt", "FILE"] {
+        write(folder, name, &own(of("train_val.prototxt")));
+    }
+    write(folder, "deploy.prototxt", &of("deploy.prototxt"));
+    for (name, phase) in [
+        ("solver", "dense"),
+        ("s", "dense"),
+        ("sparse", "sparse"),
+        ("solver_dense", "dense"),
+        ("solver_sparse", "sparse"),
+        ("solver_redense", "redense"),
+    ] {
+        let solver = format!(
+            "net: \"train_val.prototxt\" test_iter: 1 test_interval: 1000 test_initialization: false base_lr: 0.001 \
+             lr_policy: \"fixed\" momentum: 0.9 max_iter: 4 display: 1 snapshot: 2 snapshot_prefix: \"net\" # {phase}\n"
+        );
+        write(folder, &format!("{name}.prototxt"), &solver);
+    }
+    write(
+        folder,
+        "flow.toml",
+        "solver = \"solver.prototxt\"\n[[phase]]\nkind = \"dense\"\n[[phase]]\nkind = \"sparse\"\nsparsity = 0.5\n",
+    );
+}
+
+/// Weights of every kind, a solver state, arrays and a log.
+fn weights(folder: &Path, large: bool) {
+    let log = run(folder, "train --solver solver.prototxt --max_iter 2");
+    write(folder, "caffe.INFO", &log);
+    write(folder, "run.log", &log);
+    let trained = folder.join("net_iter_2.caffemodel");
+    for name in [
+        "net",
+        "w",
+        "bvlc",
+        "dense",
+        "sparse",
+        "squeezenet",
+        "net_iter_1000",
+    ] {
+        fs::copy(&trained, folder.join(format!("{name}.caffemodel"))).unwrap();
+    }
+    fs::copy(
+        folder.join("net_iter_2.solverstate"),
+        folder.join("net_iter_1000.solverstate"),
+    )
+    .unwrap();
+    run(
+        folder,
+        "prune --solver solver.prototxt --weights net.caffemodel --sparsity 0.5 --max_iter 1 --out pruning",
+    );
+    let pruned = folder.join("pruning/sparse/net_iter_1.caffemodel");
+    fs::copy(pruned, folder.join("pruned.caffemodel")).unwrap();
+    fs::remove_dir_all(folder.join("pruning")).unwrap();
+    run(
+        folder,
+        "compress --weights pruned.caffemodel --out pruned.dsdz",
+    );
+    run(
+        folder,
+        "compress --weights net.caffemodel --out net.dsdz --bits 4",
+    );
+    run(folder, "export --weights net.caffemodel --out w.npz");
+    arrays(folder, large);
+    if large {
+        run(
+            folder,
+            "compress --model squeezenet_v1.0 --weights net.caffemodel --bits 4 --out squeezenet_deepcomp.net",
+        );
+    }
+    let runs: PathBuf = folder.join("dsd_run");
+    fs::create_dir_all(runs.join("dense")).unwrap();
+    fs::create_dir_all(runs.join("redense")).unwrap();
+    for file in ["dense/digits_iter_600", "redense/digits_iter_300"] {
+        fs::copy(&trained, runs.join(format!("{file}.caffemodel"))).unwrap();
+    }
+}
+
+/// The arrays that a net takes, and gradients for its outputs.
+fn arrays(folder: &Path, large: bool) {
+    let tensor = |shape: &[usize]| {
+        let shape = Shape::new(shape);
+        let data = (0..shape.count()).map(|i| (i % 7) as f32 / 7.0).collect();
+        Tensor { shape, data }
+    };
+    let (x, classes) = match large {
+        true => (tensor(&[1, 3, 227, 227]), 1000),
+        false => (tensor(&[1, 1, 8, 8]), 10),
+    };
+    npz::write(&folder.join("in.npz"), [("data", x.view())]).unwrap();
+    let top = tensor(&[1, classes, 1, 1]);
+    npz::write(&folder.join("top.npz"), [("prob", top.view())]).unwrap();
+}
