@@ -120,6 +120,20 @@ fn write_beside(target: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) 
     Ok(())
 }
 
+/// The first name of the form `PATH.old1`, `PATH.old2` … that is free: where what is there already can be moved.
+pub fn aside(path: &Path) -> PathBuf {
+    let mut n = 1u64;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".old{n}"));
+        let aside = PathBuf::from(name);
+        if fs::symlink_metadata(&aside).is_err() {
+            return aside;
+        }
+        n += 1;
+    }
+}
+
 /// The system's words in an error that tempfile has wrapped.
 fn cause(error: &io::Error) -> String {
     match error.kind() {

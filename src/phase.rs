@@ -8,12 +8,16 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The sparsity of a sparse phase that names none: what the DSD paper (Han et al. 2017) found safe for
-/// most nets.
-pub const DEFAULT_SPARSITY: &str = "0.3";
+/// The sparsity of a sparse phase that names none, as in the DSD paper (Han et al. 2017): 30% of every layer but the first
+/// convolution.
+pub const DEFAULT_SPARSITY: &str = "@dsd";
 
-/// Where a redense phase starts: this fraction of the solver's learning rate (DSD paper, section 3).
-pub const REDENSE_RATE: f32 = 0.1;
+/// Where a sparse phase starts that shares its solver with a dense one: this fraction of the solver's learning rate (DSD
+/// paper, table 1: GoogLeNet and both ResNets).
+pub const SPARSE_RATE: f64 = 0.1;
+
+/// Where a redense phase starts, likewise.
+pub const REDENSE_RATE: f64 = 0.01;
 
 /// The bits of a quantize phase that names none: what Deep Compression spends on a weight of SqueezeNet
 /// (Iandola et al. 2016, table 2).
@@ -21,7 +25,7 @@ pub const DEFAULT_BITS: &str = "6";
 
 /// Where a quantize phase starts: this fraction of the solver's learning rate. The gradient of a centroid is the
 /// sum over its members, hundreds or more, and so much larger than what the solver's rate was made for.
-pub const QUANTIZE_RATE: f32 = 0.01;
+pub const QUANTIZE_RATE: f64 = 0.01;
 
 /// A phase of Dense-Sparse-Dense training, or the one that follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -233,9 +237,13 @@ impl Flow {
     ///
     /// Paths are relative to the working folder, else to the flow's own.
     pub fn read(path: &Path) -> Result<Self> {
+        Self::read_from(path, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The same of a copy of a flow whose own folder is `folder`.
+    pub fn read_from(path: &Path, folder: &Path) -> Result<Self> {
         let text = crate::files::read_text(path)?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        Self::parse(&text, &folder).map_err(|e| match e.downcast_ref::<toml::de::Error>() {
+        Self::parse(&text, folder).map_err(|e| match e.downcast_ref::<toml::de::Error>() {
             Some(e) => {
                 let (line, column) = place(&text, e.span().map_or(0, |s| s.start));
                 anyhow!(

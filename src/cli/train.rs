@@ -40,12 +40,13 @@ pub struct TrainArgs {
     /// A solver state to go on from
     #[arg(long, value_name = "F.solverstate")]
     pub snapshot: Option<PathBuf>,
-    /// Go on from the newest snapshot in --out
+    /// Go on from the newest snapshot in --out, with the settings recorded there; --max_iter, another learning rate
+    /// and what is shown or saved may change
     #[arg(long, conflicts_with = "snapshot")]
     pub resume: bool,
-    /// The fraction to prune: 0.3 of every layer; std:0.5, all weights below 0.5 standard deviations of
-    /// their layer's; conv1=0,fc*=std:1.2,*=0.3 (first match wins); @squeezenet_3x; or @FILE, such rules
-    /// from a file
+    /// What to prune: 0.3 of every layer; std:0.5, all weights below 0.5 standard deviations of their layer's;
+    /// conv1=0,fc*=std:1.2,*=0.3 (first match wins); @dsd, 0.3 of every layer but the first convolution, and
+    /// @dsd:0.5 likewise; @squeezenet_3x; or @FILE, such rules from a file [default: @dsd]
     #[arg(long, value_name = "S")]
     pub sparsity: Option<String>,
     /// How to come to that sparsity: at once, or along a cubic curve over iterations [default: once]
@@ -75,10 +76,17 @@ pub struct TrainArgs {
     /// [default: dsd_run without --solver, the solver's snapshot_prefix with it]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Write the course of the run as JSON lines
+    /// Write the course of the run as JSON lines to this file, beside metrics.jsonl in --out
     #[arg(long, value_name = "F.jsonl")]
     pub metrics: Option<PathBuf>,
-    /// What SIGINT (Ctrl-C) does
+    /// Save every N minutes and keep the newest of these snapshots; 0: never [default: 15 where the solver has no
+    /// snapshot interval]
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    pub snapshot_minutes: Option<f64>,
+    /// Print each phase's rate, length, density, time, disk and memory, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What SIGINT (Ctrl-C) does; SIGTERM and SIGUSR1 always save and stop
     #[arg(
         long,
         value_enum,
@@ -101,6 +109,14 @@ pub struct TrainArgs {
     pub state: NetState,
 }
 
+/// A number of minutes, 0 or more.
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(n) if (0.0..=1e9).contains(&n) => Ok(n),
+        _ => Err("expected a number of minutes, 0 or more".to_string()),
+    }
+}
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd train
@@ -109,7 +125,9 @@ Examples:
   dsd train --phase sparse --solver sparse.prototxt --weights dense.caffemodel --sparsity 0.3
   dsd train --phase sparse --sparsity 0.8 --schedule cubic --prune_every 10 --prune_until 150
   dsd train --phase quantize --weights sparse.caffemodel --bits 6
-  dsd train --flow flow.toml --out run --resume";
+  dsd train --phase dsd --solver solver.prototxt --sparsity @dsd:0.5 --out run --dry_run
+  dsd train --flow flow.toml --out run
+  dsd train --out run --resume";
 
 /// A phase of `dsd`, or the three of Dense-Sparse-Dense training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

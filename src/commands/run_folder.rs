@@ -1,38 +1,98 @@
-//! The folder of a run: a folder a phase with its snapshots and `phase.json`, which tells how it ended.
+//! The folder of a run: `run.json`, `log.txt` and `metrics.jsonl`, and a folder a phase with its snapshots, copies of its
+//! solver and net, and `phase.json`, which tells how it was started and how it ended.
 
-use crate::files;
-use crate::info;
-use crate::phase::Phase;
+mod lock;
+pub mod run_record;
+
+use crate::cli::Train;
+use crate::phase::{Phase, Step};
+use crate::report::metrics::{self, Densities};
+use crate::report::{log, output};
+use crate::solver::{Ending, Solver};
+use crate::{files, info};
+use lock::Lock;
+use run_record::{RunRecord, Sitting};
 use crate::report::human::HumanTime;
 use crate::report::number::G;
-use crate::report::output;
 use crate::report::table::{Align, Table};
 use crate::solver::snapshot;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How a phase ended.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The course of a run, in its folder.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// The log of a run, in its folder.
+const LOG: &str = "log.txt";
+
+/// The copy of the flow that a run follows, in its folder.
+const FLOW: &str = "flow.toml";
+
+/// How a phase was started and how it ended.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Record {
     /// The phase's folder name: `dense`, `sparse`, `sparse-2` …
     pub phase: String,
-    /// The solver's file.
+    /// The version of `dsd`.
+    #[serde(default)]
+    pub version: String,
+    /// The command line that started it.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The solver's file; what it says is in `solver.prototxt` beside this record.
     pub solver: String,
+    /// By the name of its copy beside this record, each net's own file.
+    #[serde(default)]
+    pub nets: BTreeMap<String, String>,
+    /// The seed of every random number.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// `--source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// The net's level.
+    #[serde(default)]
+    pub level: i32,
+    /// The net's stages.
+    #[serde(default)]
+    pub stage: Vec<String>,
+    /// The weights that it started from.
+    #[serde(default)]
+    pub from: Vec<PathBuf>,
+    /// The iterations of the phases that led to these weights.
+    #[serde(default)]
+    pub before: u64,
     /// The learning rate it started with.
     pub base_lr: f32,
+    /// Iterations to do.
+    #[serde(default)]
+    pub max_iter: Option<u64>,
     /// What a sparse phase pruned.
     pub sparsity: Option<String>,
     /// How it came there, if gradually: `cubic, every 100 until 2000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+    /// Of a gradual schedule: the iterations between two prunings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_every: Option<u64>,
+    /// Of a gradual schedule: the iteration of the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_until: Option<u64>,
+    /// Whether dropout follows the density.
+    #[serde(default)]
+    pub scale_dropout: bool,
     /// With how many bits a quantize phase stores weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<String>,
     /// The fraction of prunable weights that are not 0.
     pub density: f64,
+    /// The same of each layer.
+    #[serde(default)]
+    pub densities: BTreeMap<String, f64>,
     /// Iterations done.
     pub iterations: u64,
     /// The last smoothed loss.
@@ -47,6 +107,22 @@ pub struct Record {
     pub weights: PathBuf,
     /// Whether it ran to its end.
     pub done: bool,
+}
+
+impl Record {
+    /// Takes over where a solver stands.
+    pub fn take(&mut self, solver: &Solver) {
+        let schedule = solver.schedule();
+        self.schedule = schedule.map(|s| s.to_string());
+        self.prune_every = schedule.map(|s| s.every);
+        self.prune_until = schedule.map(|s| s.until);
+        let densities: Densities = solver.densities();
+        self.densities = densities.into_iter().collect();
+        self.density = solver.density();
+        self.iterations = solver.iter();
+        self.loss = solver.loss();
+        self.outputs = solver.last_test().map(|t| t.1.clone()).unwrap_or_default();
+    }
 }
 
 /// A number that JSON has no word for (a test's loss may be NaN) is written as null.
@@ -73,12 +149,69 @@ impl RunFolder {
         Self { root }
     }
 
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The copy of the flow that the run follows.
+    pub fn flow_copy(&self) -> Option<PathBuf> {
+        Some(self.root.join(FLOW)).filter(|p| p.is_file())
+    }
+
+    /// Does `work` as the only process in this folder, with the run's record and log there. What was made for a run that
+    /// could not start is taken back.
+    ///
+    /// # Errors
+    /// Another process is at work here, the folder cannot be written, or the work fails.
+    pub fn sitting(
+        &self,
+        args: &Train,
+        seed: Option<u64>,
+        past: Option<RunRecord>,
+        work: impl FnOnce() -> Result<Ending>,
+    ) -> Result<Ending> {
+        let lock = Lock::take(&self.root)?;
+        let result = self.begin(args, seed, past).and_then(|()| work());
+        if let Err(error) = &result {
+            log::note(&format!("error: {error:#}\n"));
+        }
+        log::also_to(None);
+        if result.is_err() {
+            lock.undo(&[run_record::NAME, FLOW, LOG, METRICS]);
+        }
+        result
+    }
+
+    fn begin(&self, args: &Train, seed: Option<u64>, past: Option<RunRecord>) -> Result<()> {
+        let past = past.map_or_else(Vec::new, |p| p.sittings);
+        let mut record = RunRecord::of(args, seed);
+        record.sittings = past;
+        record.sittings.push(Sitting::now());
+        record.write(&self.root)?;
+        let copy = self.root.join(FLOW);
+        match args.flow.as_deref().map(files::read) {
+            Some(Ok(flow)) => files::write_atomic(&copy, |w| Ok(w.write_all(&flow)?))?,
+            // A run that goes on may have only the copy left.
+            Some(Err(_)) => {}
+            None => drop(fs::remove_file(&copy)),
+        }
+        let path = self.root.join(LOG);
+        let file = fs::File::options().append(true).create(true).open(&path);
+        let file = file.map_err(|e| {
+            anyhow::anyhow!("cannot write {}: {}", path.display(), files::reason(&e))
+        })?;
+        log::also_to(Some(file));
+        Ok(())
+    }
+
     /// The folder of a phase.
     pub fn path(&self, phase: &str) -> PathBuf {
         self.root.join(phase)
     }
 
-    fn read(&self, phase: &str) -> Result<Option<Record>> {
+    /// What is recorded of a phase, also of one that has not ended.
+    pub fn read(&self, phase: &str) -> Result<Option<Record>> {
         let path = self.path(phase).join("phase.json");
         if !path.exists() {
             return Ok(None);
@@ -93,14 +226,16 @@ impl RunFolder {
         Ok(Some(record))
     }
 
-    /// How a phase ended, if it did.
-    pub fn record(&self, phase: &str) -> Result<Option<Record>> {
-        Ok(self.read(phase)?.filter(|r| r.done))
-    }
-
-    /// The time that earlier sittings of a phase took.
-    pub fn seconds(&self, phase: &str) -> f64 {
-        self.read(phase).ok().flatten().map_or(0.0, |r| r.seconds)
+    /// The iterations of all phases that led to these weights, if they are a phase's of this run.
+    pub fn iterations_behind(&self, weights: &[PathBuf]) -> u64 {
+        let [weights] = weights else { return 0 };
+        let phase = weights.parent().and_then(Path::file_name);
+        let phase = phase.map(|p| p.to_string_lossy().to_string()).unwrap_or_default();
+        if weights.parent() != Some(&self.path(&phase)) {
+            return 0;
+        }
+        let record = self.read(&phase).ok().flatten();
+        record.map_or(0, |r| r.before + r.iterations)
     }
 
     /// Writes how a phase ended.
@@ -145,6 +280,8 @@ impl RunFolder {
                     files::reason(&e)
                 )
             })?;
+            // Its part of the course goes with it.
+            metrics::move_phase(&self.root.join(METRICS), phase, &aside.join(METRICS))?;
             info!(
                 "{} holds an earlier run; it is now {}",
                 home.display(),
@@ -192,16 +329,17 @@ impl RunFolder {
         )
     }
 
-    /// Whether one of these phases of the run was trained with the solver `file`.
-    pub fn trained_with(&self, file: &str, phases: &[&str]) -> bool {
+    /// The kind of the first phase here that was trained with the solver `file`, beside those that `steps` train now.
+    pub fn first_with(&self, file: &str, steps: &[Step]) -> Option<Phase> {
         let full = |f: &str| fs::canonicalize(f).unwrap_or_else(|_| PathBuf::from(f));
-        let same = |phase: &&str| {
-            self.read(phase)
-                .ok()
-                .flatten()
-                .is_some_and(|r| full(&r.solver) == full(file))
+        let kinds = [Phase::Dense, Phase::Sparse, Phase::Redense];
+        let earlier = |kind: &Phase| {
+            let name = kind.to_string();
+            let record = self.read(&name).ok().flatten();
+            let same = record.is_some_and(|r| full(&r.solver) == full(file));
+            same && !steps.iter().any(|s| s.name == name)
         };
-        phases.iter().any(same)
+        kinds.into_iter().find(earlier)
     }
 
     /// What is recorded of each phase, also of one that has not ended: each kind's first round before the

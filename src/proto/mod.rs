@@ -22,7 +22,7 @@ pub use caffe::{
     BlobProto, BlobShape, Datum, DsdEntry, DsdMask, DsdState, FillerParameter, LayerParameter,
     NetParameter, ParamSpec, SolverParameter, SolverState,
 };
-pub use print::print;
+pub use print::{by_field, print};
 pub use text::{BlockLines, Parsed, TextError, parse, read_net, read_solver};
 pub use upgrade::{upgrade_net, upgrade_solver};
 

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use prost::{Message, Name};
-use prost_reflect::{DynamicMessage, Kind, Value};
+use prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 
 /// The text form of a message, ending in a new line; empty for an empty message.
 pub fn print<M: Message + Name>(message: &M) -> String {
@@ -17,6 +17,39 @@ pub fn print<M: Message + Name>(message: &M) -> String {
         print_fields(&dynamic, 0, &mut text);
     }
     text
+}
+
+/// Every field of the outermost level by name, printed; a scalar that is not set as its default.
+pub fn by_field<M: Message + Name>(message: &M) -> Vec<(String, String)> {
+    let root = super::descriptors().get_message_by_name(&M::full_name());
+    let bytes = message.encode_to_vec();
+    let dynamic = root.and_then(|r| DynamicMessage::decode(r, bytes.as_slice()).ok());
+    let Some(dynamic) = dynamic else {
+        return Vec::new();
+    };
+    let field = |field: prost_reflect::FieldDescriptor| {
+        let (value, kind) = (dynamic.get_field(&field), field.kind());
+        let text = match value.as_ref() {
+            Value::List(values) => {
+                let values = values.iter().map(|v| whole(v, &kind));
+                values.collect::<Vec<_>>().join(", ")
+            }
+            value => whole(value, &kind),
+        };
+        (field.name().to_owned(), text)
+    };
+    dynamic.descriptor().fields().map(field).collect()
+}
+
+fn whole(value: &Value, kind: &Kind) -> String {
+    match value {
+        Value::Message(inner) => {
+            let mut text = String::new();
+            print_fields(inner, 0, &mut text);
+            format!("{{ {} }}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+        }
+        value => scalar(value, kind),
+    }
 }
 
 fn print_fields(message: &DynamicMessage, depth: usize, text: &mut String) {

@@ -1,24 +1,28 @@
-//! `--metrics F.jsonl`: the course of a run as JSON, one object a line, flushed line by line.
+//! The course of a run as JSON, one object a line, flushed line by line: `metrics.jsonl` in a run's folder, and `--metrics`.
 //!
-//! Training points are `{"iteration","phase","lr","loss","images_per_s","density"}`, test points
-//! `{"iteration","phase","outputs":{NAME:V}}`. A resumed run cuts off what the stopped run wrote past the point of
-//! resumption, so that the file is as if the run had never stopped.
+//! Every line has `"iteration"` (from 0 in each phase), `"global_iteration"` (over all phases), `"phase"` (`redense-2` for
+//! the second), `"time"` (UTC) and `"densities"` (a layer each). Training points add `"lr"`, `"loss"`, `"images_per_s"` and
+//! `"density"`, test points `"outputs"`. A resumed run takes out what the stopped run wrote past the point of resumption,
+//! so that the file is as if the run had never stopped.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::{files, info};
+
+/// The fraction of weights that are not 0, by layer.
+pub type Densities = Vec<(String, f64)>;
+
 /// A point of training.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct TrainPoint<'a> {
     /// The iteration, from 0 in each phase.
     pub iteration: u64,
-    /// The phase's name.
-    pub phase: &'a str,
     /// The learning rate.
     pub lr: f32,
     /// The loss, smoothed as in the log.
@@ -27,24 +31,35 @@ pub struct TrainPoint<'a> {
     pub images_per_s: f64,
     /// The fraction of weights that are not pruned.
     pub density: f64,
+    /// The same for each layer.
+    pub densities: &'a Densities,
 }
 
+/// A line of the file.
 #[derive(Serialize)]
-struct TestPoint<'a> {
+struct Line<'a> {
     iteration: u64,
+    global_iteration: u64,
     phase: &'a str,
-    outputs: Map<String, Value>,
+    time: String,
+    #[serde(flatten)]
+    point: Point,
+    densities: Map<String, Value>,
 }
 
-/// Where a resumed run goes on.
-#[derive(Clone, Copy, Debug)]
-pub struct Resume<'a> {
-    /// The phase's name.
-    pub phase: &'a str,
-    /// How many phases of that name came before it in the flow.
-    pub nth: usize,
-    /// The first iteration that will run again.
-    pub iteration: u64,
+/// What a line tells.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Point {
+    Train {
+        lr: f32,
+        loss: f32,
+        images_per_s: f64,
+        density: f64,
+    },
+    Test {
+        outputs: Map<String, Value>,
+    },
 }
 
 /// The outputs of a test as JSON: a number each, a list where an output has several values.
@@ -61,43 +76,63 @@ pub fn outputs<'a>(values: impl IntoIterator<Item = (&'a str, f32)>) -> Map<Stri
     map
 }
 
-/// The open file.
+/// The course of one phase, on its way to one file or several.
 #[derive(Debug)]
 pub struct Metrics {
-    file: File,
-    path: PathBuf,
+    phase: String,
+    before: u64,
+    files: Vec<(PathBuf, File)>,
 }
 
 impl Metrics {
-    /// Starts an empty file.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let path = path.to_owned();
-        Ok(Self { file, path })
+    /// Of a phase of this name (its folder's), with `before` iterations of the phases that it follows.
+    pub fn of(phase: &str, before: u64) -> Self {
+        let phase = phase.to_owned();
+        let files = Vec::new();
+        Self {
+            phase,
+            before,
+            files,
+        }
     }
 
-    /// Goes on with a file, without the lines that `from` will write again; starts one if there is none.
+    /// Writes to an empty file of that name; another run's file that is there gets another name (`m.jsonl.old1`).
+    ///
+    /// # Errors
+    /// The file cannot be written, or is there and no metrics file (it is then left as it is).
+    pub fn create(&mut self, path: &Path) -> Result<()> {
+        if is_used(path) {
+            let text = files::read_text(path)?;
+            lines_of(&text, path)?;
+            let aside = files::aside(path);
+            fs::rename(path, &aside).map_err(|e| {
+                let reason = files::reason(&e);
+                anyhow!("cannot move {} aside: {reason}", path.display())
+            })?;
+            info!(
+                "{} holds another run's metrics; it is now {}",
+                path.display(),
+                aside.display()
+            );
+        }
+        let file = File::create(path).map_err(|e| cannot_write(path, &e))?;
+        self.files.push((path.to_owned(), file));
+        Ok(())
+    }
+
+    /// Goes on with a file, without the lines of this phase from `iteration` on, which come again; starts one if there
+    /// is none.
     ///
     /// # Errors
     /// The file cannot be read and written, or is not a metrics file (it is then left as it is).
-    pub fn resume(path: &Path, from: Resume<'_>) -> Result<Self> {
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let end = kept(&file, path, from)?;
-        file.set_len(end)
-            .and_then(|()| file.seek(SeekFrom::End(0)))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        let path = path.to_owned();
-        Ok(Self { file, path })
+    pub fn resume(&mut self, path: &Path, iteration: u64) -> Result<()> {
+        if is_used(path) {
+            take_out(path, |s| s.phase == self.phase && s.iteration >= iteration)?;
+        }
+        let file = File::options().append(true).create(true).open(path);
+        let file = file.map_err(|e| cannot_write(path, &e))?;
+        self.files.push((path.to_owned(), file));
+        Ok(())
     }
 
     /// Writes a point of training.
@@ -105,7 +140,13 @@ impl Metrics {
     /// # Errors
     /// The file cannot be written (disk full …).
     pub fn train(&mut self, point: &TrainPoint<'_>) -> Result<()> {
-        self.write(point)
+        let train = Point::Train {
+            lr: point.lr,
+            loss: point.loss,
+            images_per_s: point.images_per_s,
+            density: point.density,
+        };
+        self.write(point.iteration, point.densities, train)
     }
 
     /// Writes a point of testing with the net's outputs.
@@ -115,73 +156,102 @@ impl Metrics {
     pub fn test<'a>(
         &mut self,
         iteration: u64,
-        phase: &str,
+        densities: &Densities,
         values: impl IntoIterator<Item = (&'a str, f32)>,
     ) -> Result<()> {
-        self.write(&TestPoint {
-            iteration,
-            phase,
-            outputs: outputs(values),
-        })
+        let outputs = outputs(values);
+        self.write(iteration, densities, Point::Test { outputs })
     }
 
-    fn write(&mut self, point: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(point)?;
+    fn write(&mut self, iteration: u64, densities: &Densities, point: Point) -> Result<()> {
+        let density = |(layer, d): &(String, f64)| (layer.clone(), Value::from(*d));
+        let now = jiff::Timestamp::now();
+        let line = Line {
+            iteration,
+            global_iteration: self.before + iteration,
+            phase: &self.phase,
+            time: now
+                .round(jiff::Unit::Millisecond)
+                .unwrap_or(now)
+                .to_string(),
+            point,
+            densities: densities.iter().map(density).collect(),
+        };
+        let mut line = serde_json::to_vec(&line)?;
         line.push(b'\n');
-        self.file
-            .write_all(&line)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        for (path, file) in &mut self.files {
+            file.write_all(&line).map_err(|e| cannot_write(path, &e))?;
+        }
+        Ok(())
     }
 }
 
+/// Moves the lines of phase `phase` from one file to the end of another; whatever is wrong, nothing is lost.
+///
+/// # Errors
+/// A file that cannot be read or written, or is no metrics file.
+pub fn move_phase(from: &Path, phase: &str, to: &Path) -> Result<()> {
+    if !is_used(from) {
+        return Ok(());
+    }
+    let text = files::read_text(from)?;
+    let own = lines_of(&text, from)?.into_iter();
+    let own: String = own
+        .filter(|(stamp, _)| stamp.phase == phase)
+        .map(|(_, line)| line)
+        .collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    let file = File::options().append(true).create(true).open(to);
+    file.and_then(|mut f| f.write_all(own.as_bytes()))
+        .map_err(|e| cannot_write(to, &e))?;
+    take_out(from, |stamp| stamp.phase == phase)
+}
+
 /// What a resumption must know of a line.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Stamp {
     iteration: u64,
     phase: String,
 }
 
-/// The number of bytes that come before what `from` will write again.
-fn kept(file: &File, path: &Path, from: Resume<'_>) -> Result<u64> {
-    let mut reader = BufReader::new(file);
-    let (mut end, mut number) = (0, 0);
-    let mut line = Vec::new();
-    let mut phase = String::new();
-    let mut phases_of_name = 0;
-    loop {
-        line.clear();
-        let read = reader
-            .read_until(b'\n', &mut line)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        number += 1;
-        // No line, or one that the stopped run did not finish.
-        if !line.ends_with(b"\n") {
-            if number == 1 && read > 0 && !line.starts_with(b"{") {
-                bail!(not_metrics(path, number));
-            }
-            return Ok(end);
-        }
-        let Ok(stamp) = serde_json::from_slice::<Stamp>(&line) else {
-            bail!(not_metrics(path, number));
-        };
-        if stamp.phase != phase {
-            phases_of_name += usize::from(stamp.phase == from.phase);
-            phase = stamp.phase;
-        }
-        let here = phase == from.phase && phases_of_name == from.nth + 1;
-        if here && stamp.iteration >= from.iteration || phases_of_name > from.nth && !here {
-            return Ok(end);
-        }
-        end += read as u64;
-    }
+fn is_used(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0)
 }
 
-fn not_metrics(path: &Path, line: usize) -> String {
-    format!(
-        "{}:{line}: expected a JSON object with \"iteration\" and \"phase\": not a metrics file; give \
-         another name to --metrics",
-        path.display()
-    )
+/// Takes lines out of a file, and a last one that a stopped run did not finish.
+fn take_out(path: &Path, goes: impl Fn(&Stamp) -> bool) -> Result<()> {
+    let text = files::read_text(path)?;
+    let lines = lines_of(&text, path)?.into_iter();
+    let kept: String = lines.filter(|(s, _)| !goes(s)).map(|(_, l)| l).collect();
+    if kept != text {
+        files::write_atomic(path, |w| Ok(w.write_all(kept.as_bytes())?))?;
+    }
+    Ok(())
+}
+
+/// The finished lines of a file, with their line breaks.
+fn lines_of<'a>(text: &'a str, path: &Path) -> Result<Vec<(Stamp, &'a str)>> {
+    let mut lines = Vec::new();
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        let unfinished = !line.ends_with('\n');
+        match serde_json::from_str::<Stamp>(line) {
+            _ if unfinished && (i > 0 || line.starts_with('{')) => {}
+            Ok(stamp) => lines.push((stamp, line)),
+            Err(_) => bail!(
+                "{}:{}: expected a JSON object with \"iteration\" and \"phase\": not a metrics file; give \
+                 another name to --metrics",
+                path.display(),
+                i + 1
+            ),
+        }
+    }
+    Ok(lines)
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    anyhow!("cannot write {}: {}", path.display(), files::reason(error))
 }
 
 #[cfg(test)]

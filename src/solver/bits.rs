@@ -1,6 +1,6 @@
 //! `--bits`: how many bits the codes of each layer's weights have, in a quantize phase and in `dsd compress`.
 
-use super::sparsity::wildcard;
+use super::patterns::{self, wildcard};
 use crate::compress::codebook::MOST_BITS;
 use anyhow::{Context, Result, bail};
 
@@ -47,12 +47,23 @@ impl Bits {
         rule.map(|r| r.1)
     }
 
+    /// Whether the rules are those of another text.
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+
     /// The patterns that match none of `layers`: probably misspelt.
     pub fn unmatched<'a>(&'a self, layers: &[&str]) -> Vec<&'a str> {
-        let patterns = self.rules.iter().map(|(p, _)| p.as_str());
-        patterns
-            .filter(|p| !layers.iter().any(|l| wildcard(p, l)))
-            .collect()
+        patterns::unmatched(self.patterns(), layers)
+    }
+
+    /// A pattern that never decides, and the earlier one that takes its layers; as for sparsity.
+    pub fn shadowed<'a>(&'a self, layers: &[&str]) -> Option<(&'a str, &'a str)> {
+        patterns::shadowed(self.patterns(), layers)
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|(pattern, _)| pattern.as_str())
     }
 
     /// The bits of all layers, if there is only one rule and it is for all.

@@ -9,6 +9,7 @@ mod dropout;
 mod gradual;
 pub mod lr_policy;
 pub mod mask;
+mod patterns;
 mod quantize;
 pub mod rules;
 pub mod schedule;
@@ -19,10 +20,13 @@ pub mod sparsity;
 mod state;
 mod step;
 mod test;
+mod timekeeper;
+mod trial;
 mod update;
 mod watch;
 
 pub(crate) use step::loss_note;
+pub use trial::Need;
 
 use crate::data::batches::Batches;
 use crate::layers::Mode;
@@ -30,7 +34,7 @@ use crate::net::graph::Graph;
 use crate::net::weights::{LoadPlan, Stored};
 use crate::net::{self, Net, Weights};
 use crate::report::human::HumanBytes;
-use crate::report::metrics::Metrics;
+use crate::report::metrics::{Densities, Metrics};
 use crate::tensor::Shape;
 use crate::{info, warn};
 use anyhow::{Context, Result, bail};
@@ -44,8 +48,9 @@ use signals::Signals;
 use snapshot::Format;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use test::TestNet;
+use timekeeper::Timekeeper;
 
 /// The seed of a run that names none: runs repeat unless they ask not to.
 pub const DEFAULT_SEED: u64 = 1;
@@ -70,19 +75,23 @@ pub struct Opened {
 pub enum Ending {
     /// All iterations are done.
     Done,
-    /// SIGINT or SIGHUP asked to stop.
+    /// A signal asked to stop, or nobody reads the log any more.
     Stopped,
 }
 
 /// Where a run's results go.
 #[derive(Default)]
 pub struct Reports {
-    /// `--metrics`.
+    /// Where the course is written to.
     pub metrics: Option<Metrics>,
     /// The bar of the phase.
     pub bar: Option<ProgressBar>,
-    /// What SIGINT and SIGHUP do.
+    /// What signals do.
     pub signals: Signals,
+    /// How often a snapshot is written, whatever the solver says.
+    pub save_every: Option<Duration>,
+    /// The iterations of the phases that follow, as many of this phase's as take the same time.
+    pub later: f64,
 }
 
 /// A training run.
@@ -117,6 +126,9 @@ pub struct Solver {
     last_test: Option<(u64, Vec<(String, f32)>)>,
     /// The iteration of the last snapshot under `prefix`.
     saved: Option<u64>,
+    time: Timekeeper,
+    /// Bytes of memory that the run needs.
+    memory: usize,
 }
 
 /// What a solver is made with beside its prototxt.
@@ -174,7 +186,7 @@ impl Solver {
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
         let arrays = config.rule.histories();
-        log_memory(&net, &tests, arrays);
+        let memory = log_memory(&net, &tests, arrays);
         let weights = net.fill(seed)?;
         let history = (0..arrays)
             .flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()]))
@@ -207,6 +219,8 @@ impl Solver {
             clock_iter: 0,
             last_test: None,
             saved: None,
+            time: Timekeeper::new(),
+            memory,
             config,
         })
     }
@@ -235,6 +249,11 @@ impl Solver {
             .collect()
     }
 
+    /// The seed of every random number of the run.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
     /// Iterations done.
     pub fn iter(&self) -> u64 {
         self.iter
@@ -259,6 +278,21 @@ impl Solver {
             .zip(self.weights.iter())
             .filter(|(p, _)| p.prunable);
         mask::density(prunable.map(|(_, w)| w))
+    }
+
+    /// The density of each layer that can be pruned.
+    pub fn densities(&self) -> Densities {
+        let mut counts: Vec<(String, usize, usize)> = Vec::new();
+        let params = self.net.params().iter().zip(self.weights.iter());
+        for (p, w) in params.filter(|(p, _)| p.prunable) {
+            let alive = w.data.iter().filter(|v| **v != 0.0).count();
+            match counts.iter_mut().find(|(layer, ..)| *layer == p.layer) {
+                Some((_, a, n)) => (*a, *n) = (*a + alive, *n + w.data.len()),
+                None => counts.push((p.layer.clone(), alive, w.data.len())),
+            }
+        }
+        let density = |(layer, alive, n)| (layer, alive as f64 / usize::max(n, 1) as f64);
+        counts.into_iter().map(density).collect()
     }
 
     /// Copies weights in by layer name and says what went where.
@@ -293,26 +327,38 @@ impl Solver {
             .filter(|p| p.prunable)
             .map(|p| p.layer.as_str())
             .collect();
+        let sparsity = sparsity.clone().on(self.first_convolution());
+        let text = sparsity.text();
         let idle = sparsity.unmatched(&layers);
-        if !idle.is_empty() {
+        if sparsity.is_profile() {
+            note_of_profile(&sparsity, &idle, &layers);
+        } else if !idle.is_empty() {
             bail!(
-                "--sparsity {}: '{}' matches no layer with weights; the net has {}",
-                sparsity.text(),
+                "--sparsity {text}: '{}' matches no layer with weights; the net has {}",
                 idle.join("', '"),
                 layers.join(", ")
             );
+        }
+        if let Some((pattern, earlier)) = sparsity.shadowed(&layers) {
+            bail!("--sparsity {text}: {}", never_decides(pattern, earlier));
         }
         let prunable = self.net.params().iter().enumerate();
         let mask = |(id, p): (usize, &net::Param)| {
             let weights = &self.weights[id].data;
             let k = sparsity.of(&p.layer).map_or(0, |rule| rule.pruned(weights));
             if k == weights.len() && k > 0 {
-                let text = sparsity.text();
                 warn!("--sparsity {text}: no weight of {} stays", p.layer);
             }
             (id, Mask::prune_smallest(weights, k))
         };
         Ok(prunable.filter(|(_, p)| p.prunable).map(mask).collect())
+    }
+
+    /// The name of the net's first convolution.
+    fn first_convolution(&self) -> Option<&str> {
+        let mut nodes = self.net.graph().nodes.iter();
+        let first = nodes.find(|n| n.param.r#type() == "Convolution");
+        first.map(|n| n.param.name())
     }
 
     fn apply_masks(&mut self) {
@@ -327,8 +373,28 @@ impl Solver {
     }
 }
 
+/// Why a rule that stands behind another one has no effect.
+pub fn never_decides(pattern: &str, earlier: &str) -> String {
+    format!(
+        "the rule for '{pattern}' never decides, for '{earlier}' comes before it and the first match wins; put '{pattern}' \
+         first, or leave it out"
+    )
+}
+
+/// Says which of a profile's layers the net lacks, and which of the net's the profile.
+fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]) {
+    let text = sparsity.text();
+    if !idle.is_empty() {
+        warn!("--sparsity {text}: skipped, for the net has no such layers: {}", idle.join(", "));
+    }
+    let whole: Vec<&str> = layers.iter().copied().filter(|l| sparsity.of(l).is_none()).collect();
+    if !whole.is_empty() {
+        warn!("--sparsity {text}: no rule for {}; all their weights stay", whole.join(", "));
+    }
+}
+
 /// Says what the run will need, before any of it is allocated.
-fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
+fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> usize {
     let params: usize = net.params().iter().map(|p| 4 * p.shape.count()).sum();
     let fixed = params * (2 + histories);
     let threads = rayon::current_num_threads();
@@ -359,6 +425,7 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
             net.batch()
         ),
     }
+    fixed + work + test
 }
 
 /// Says which layers got weights, which did not, and what of the file was not used.

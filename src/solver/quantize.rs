@@ -32,6 +32,9 @@ impl Solver {
                 layers.join(", ")
             );
         }
+        if let Some((pattern, earlier)) = bits.shadowed(&layers) {
+            bail!("--bits {}: {}", bits.text(), super::never_decides(pattern, earlier));
+        }
         for (id, p) in params.iter().enumerate().filter(|(_, p)| p.prunable) {
             let weights = &mut self.weights[id].data;
             let Some(bits) = bits.of(&p.layer) else {

@@ -1,8 +1,10 @@
 //! `--sparsity`: which of each layer's weights are pruned.
 
 use super::mask::pruned_count;
+use super::patterns;
+pub(crate) use super::patterns::wildcard;
 use crate::files;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use std::path::Path;
 
@@ -12,6 +14,13 @@ const SQUEEZENET_3X: &str = include_str!("squeezenet_3x.tsv");
 
 /// The name of that profile.
 const PROFILE: &str = "squeezenet_3x";
+
+/// The rule of the DSD paper (Han et al. 2017, section 3): one fraction for every layer but the first convolution, whose
+/// few input channels make it sensitive. `@dsd:0.5` is the same with another fraction.
+const PAPER: &str = "dsd";
+
+/// The fraction that the paper prunes of all its ImageNet nets.
+const PAPER_FRACTION: f64 = 0.3;
 
 /// How many of one layer's weights go; always those of smallest magnitude.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,17 +78,29 @@ fn deviation(weights: &[f32]) -> f64 {
     (weights.iter().map(square).sum::<f64>() / n).sqrt()
 }
 
+/// Where the rules come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// The user, in the text itself or in a file.
+    User,
+    /// A profile made for one net.
+    Profile,
+    /// [`PAPER`].
+    Paper,
+}
+
 /// A rule for every layer; the first that matches wins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sparsity {
     text: String,
     rules: Vec<(String, Rule)>,
-    /// Layer names in rules that must all exist (a profile made for one net).
-    profile: bool,
+    origin: Origin,
+    /// The layer that the paper's rule leaves whole, once the net is known.
+    spared: Option<String>,
 }
 
 impl Sparsity {
-    /// Reads `0.3`, `std:0.5`, `conv1=0,fc*=std:1.2,*=0.3`, `@squeezenet_3x`, or `@FILE`: the rules of a
+    /// Reads `0.3`, `std:0.5`, `conv1=0,fc*=std:1.2,*=0.3`, `@dsd`, `@dsd:0.5`, `@squeezenet_3x`, or `@FILE`: the rules of a
     /// file, one or more a line, with comments after `#`; or the suggestion in a `.json` file that
     /// `dsd sensitivity --suggest` has written.
     ///
@@ -88,26 +109,50 @@ impl Sparsity {
     /// a file; of a file, the error says which line.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
-        if text == format!("@{PROFILE}") {
-            return Ok(Self {
-                text: text.into(),
-                rules: profile(SQUEEZENET_3X)?,
-                profile: true,
-            });
-        }
-        let rules = match text.strip_prefix('@') {
-            Some(name) => of_file(name)?,
-            None => of_line(text)?,
+        let (rules, origin) = match text.strip_prefix('@') {
+            Some(PROFILE) => (profile(SQUEEZENET_3X)?, Origin::Profile),
+            Some(name) => match paper(name) {
+                Some(fraction) => {
+                    let rule = Rule::Fraction(fraction.with_context(|| format!("sparsity '{text}'"))?);
+                    (vec![("*".to_string(), rule)], Origin::Paper)
+                }
+                None => (of_file(name)?, Origin::User),
+            },
+            None => (of_line(text)?, Origin::User),
         };
         Ok(Self {
             text: text.into(),
             rules,
-            profile: false,
+            origin,
+            spared: None,
         })
+    }
+
+    /// The same for a net whose first convolution is `first`: what `@dsd` leaves whole. Other rules know their layers
+    /// by name.
+    pub fn on(mut self, first: Option<&str>) -> Self {
+        if self.origin == Origin::Paper {
+            self.spared = first.map(str::to_string);
+        }
+        self
+    }
+
+    /// Whether the rules are those of another text.
+    pub fn agrees(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.rules == other.rules
+    }
+
+    /// Whether these are rules of a profile, which was made for one net: those for layers that another net lacks are
+    /// left out.
+    pub fn is_profile(&self) -> bool {
+        self.origin == Origin::Profile
     }
 
     /// The rule for `layer`; `None` if none matches (nothing is pruned then).
     pub fn of(&self, layer: &str) -> Option<Rule> {
+        if self.spared.as_deref() == Some(layer) {
+            return Some(Rule::Fraction(0.0));
+        }
         let known = |name: &str| {
             self.rules
                 .iter()
@@ -115,7 +160,7 @@ impl Sparsity {
                 .map(|r| r.1)
         };
         known(layer).or_else(|| {
-            if self.profile {
+            if self.is_profile() {
                 known(&release_name(layer))
             } else {
                 None
@@ -123,18 +168,28 @@ impl Sparsity {
         })
     }
 
-    /// The patterns that match none of `layers`: probably misspelt.
+    /// The patterns that match none of `layers`: probably misspelt. A profile's match the other SqueezeNet family's names
+    /// too.
     pub fn unmatched<'a>(&'a self, layers: &[&str]) -> Vec<&'a str> {
-        let idle = |p: &str| {
-            !layers
-                .iter()
-                .any(|l| wildcard(p, l) || wildcard(p, &release_name(l)))
-        };
-        self.rules
-            .iter()
-            .map(|(p, _)| p.as_str())
-            .filter(|p| idle(p))
-            .collect()
+        let mut known: Vec<String> = layers.iter().map(|l| l.to_string()).collect();
+        if self.is_profile() {
+            known.extend(layers.iter().map(|l| release_name(l)));
+        }
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        patterns::unmatched(self.patterns(), &known)
+    }
+
+    /// A pattern that never decides, for every layer of `layers` that it matches has an earlier rule, with that rule's
+    /// pattern. A `*` at the end is for the rest, of which there may be none.
+    pub fn shadowed<'a>(&'a self, layers: &[&str]) -> Option<(&'a str, &'a str)> {
+        match self.origin {
+            Origin::User => patterns::shadowed(self.patterns(), layers),
+            Origin::Profile | Origin::Paper => None,
+        }
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|(pattern, _)| pattern.as_str())
     }
 
     /// As the user wrote it.
@@ -145,7 +200,7 @@ impl Sparsity {
     /// What to keep of it for the record: as the user wrote it, but the rules of a file themselves, which
     /// may be another's tomorrow.
     pub fn recorded(&self) -> String {
-        if self.profile || !self.text.starts_with('@') {
+        if self.origin != Origin::User || !self.text.starts_with('@') {
             return self.text.clone();
         }
         let rule = |(pattern, rule): &(String, Rule)| match rule {
@@ -160,9 +215,23 @@ impl Sparsity {
 /// folder, else from `folder`.
 pub fn located(text: &str, folder: &Path) -> String {
     match text.trim().strip_prefix('@') {
-        Some(name) if name != PROFILE => format!("@{}", files::resolve(name, folder).display()),
+        Some(name) if name != PROFILE && paper(name).is_none() => format!("@{}", files::resolve(name, folder).display()),
         _ => text.to_string(),
     }
+}
+
+/// The fraction that `dsd` or `dsd:F` names; `None` if it is another name.
+fn paper(name: &str) -> Option<Result<f64>> {
+    let rest = name.trim().strip_prefix(PAPER)?;
+    if rest.is_empty() {
+        return Some(Ok(PAPER_FRACTION));
+    }
+    let fraction = rest.strip_prefix(':')?;
+    Some(match Rule::parse(fraction) {
+        Ok(Rule::Fraction(fraction)) => Ok(fraction),
+        Ok(Rule::Quality(_)) => Err(anyhow!("expected a fraction such as @{PAPER}:0.5, found '{fraction}'")),
+        Err(e) => Err(e),
+    })
 }
 
 /// Rules with commas in between.
@@ -179,8 +248,8 @@ fn of_file(name: &str) -> Result<Vec<(String, Rule)>> {
     let path = Path::new(name);
     if name.is_empty() || !path.exists() {
         bail!(
-            "unknown sparsity profile '@{name}'; known: @{PROFILE}, and @FILE for the rules of a file: there is \
-             no file '{name}'"
+            "unknown sparsity profile '@{name}'; known: @{PAPER}, @{PROFILE}, and @FILE for the rules of a file: there \
+             is no file '{name}'"
         );
     }
     let text = files::read_text(path)?;
@@ -240,27 +309,6 @@ pub fn release_name(layer: &str) -> String {
         .replace("expand1x1", "conv1x1_2")
         .replace("expand3x3", "conv3x3_2")
         .replace("conv10", "conv_final")
-}
-
-/// Whether `name` fits `pattern`, in which `*` stands for any run and `?` for any one character.
-pub(crate) fn wildcard(pattern: &str, name: &str) -> bool {
-    let (p, n): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut i, mut j) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while j < n.len() {
-        if i < p.len() && p[i] == '*' {
-            star = Some((i, j));
-            i += 1;
-        } else if i < p.len() && (p[i] == '?' || p[i] == n[j]) {
-            (i, j) = (i + 1, j + 1);
-        } else if let Some((at, from)) = star {
-            star = Some((at, from + 1));
-            (i, j) = (at + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    p[i..].iter().all(|&c| c == '*')
 }
 
 #[cfg(test)]

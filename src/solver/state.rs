@@ -9,9 +9,13 @@ use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// The note of a state whose run scales dropout with the density.
 const SCALE_DROPOUT: &str = "scale_dropout";
+
+/// The note of a state that the clock asked for: the next such one takes its place.
+const TIMED: &str = "timed";
 
 impl Solver {
     /// Goes on from a snapshot, Caffe's or ours.
@@ -45,7 +49,11 @@ impl Solver {
         }
         self.iter = state.iter;
         self.start = state.iter;
-        let own_file = snapshot::file_name(&self.prefix, self.iter, "solverstate");
+        let own_file = snapshot::file_name(
+            &self.prefix,
+            self.iter,
+            Format::of(&self.config.param).state(),
+        );
         self.saved = (path == own_file).then_some(self.iter);
         let mut tested = Vec::new();
         match state.own {
@@ -127,6 +135,8 @@ impl Solver {
             );
         }
         self.schedule = own.schedule;
+        let timed = own.notes.iter().any(|(name, _)| name == TIMED);
+        self.time.timed = timed.then_some(self.iter).filter(|_| self.saved.is_some());
         let scaled = own.notes.iter().any(|(name, _)| name == SCALE_DROPOUT);
         if scaled != self.scale_dropout {
             let does = |scales| if scales { "does" } else { "does not" };
@@ -168,6 +178,11 @@ impl Solver {
 
     /// Writes the weights and the state; gives the path of the weights.
     pub fn snapshot(&mut self) -> Result<PathBuf> {
+        self.write_snapshot(false)
+    }
+
+    /// The same, for the user or because the clock said so.
+    pub(super) fn write_snapshot(&mut self, timed: bool) -> Result<PathBuf> {
         let format = Format::of(&self.config.param);
         let model = snapshot::file_name(&self.prefix, self.iter, format.weights());
         info!("Snapshotting to {} file {}", format.name(), model.display());
@@ -192,10 +207,16 @@ impl Solver {
             learned_net: model.display().to_string(),
             history: self.whole_history(),
             current_step: self.policy.step(self.iter.saturating_sub(1)),
-            own: Some(self.own()),
+            own: Some(self.own(timed)),
         };
         snapshot::write(&path, format, &state)?;
         self.saved = Some(self.iter);
+        self.time.saved = Instant::now();
+        if timed {
+            self.time.timed = Some(self.iter);
+        } else if self.time.timed == self.saved {
+            self.time.timed = None;
+        }
         Ok(model)
     }
 
@@ -217,14 +238,16 @@ impl Solver {
     }
 
     /// What Caffe's states do not have.
-    fn own(&self) -> Own {
+    fn own(&self, timed: bool) -> Own {
         let params = self.net.params();
         let named = |id: usize| (params[id].layer.clone(), params[id].index);
         let masks = self.masks.iter().enumerate();
         let masks = masks.filter_map(|(id, m)| Some((named(id), m.clone()?)));
         let shared = self.shared.iter().enumerate();
         let shared = shared.filter_map(|(id, s)| Some((named(id), s.clone()?)));
-        let notes = [(SCALE_DROPOUT.to_string(), "true".to_string())];
+        let notes = [(SCALE_DROPOUT, self.scale_dropout), (TIMED, timed)];
+        let notes = notes.into_iter().filter(|(_, holds)| *holds);
+        let note = |(name, _): (&str, bool)| (name.to_string(), "true".to_string());
         Own {
             phase: self.phase.clone(),
             seed: self.seed,
@@ -235,7 +258,7 @@ impl Solver {
             losses: self.losses.iter().copied().collect(),
             smoothed: self.smoothed,
             start: self.start,
-            notes: notes.into_iter().filter(|_| self.scale_dropout).collect(),
+            notes: notes.map(note).collect(),
         }
     }
 

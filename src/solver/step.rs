@@ -17,6 +17,7 @@ impl Solver {
         info!("Learning Rate Policy: {}", self.config.param.lr_policy());
         let max_iter = self.config.max_iter();
         self.clock = Instant::now();
+        self.time.start(self.iter);
         let mut ending = Ending::Done;
         while self.iter < max_iter {
             if self.iterate(reports)? == Ending::Stopped {
@@ -24,7 +25,9 @@ impl Solver {
                 break;
             }
         }
-        if self.config.param.snapshot_after_train() && self.saved != Some(self.iter) {
+        // One that the clock asked for is not to be kept, so it is written again as the run's own.
+        let lasting = self.saved == Some(self.iter) && self.time.timed != Some(self.iter);
+        if self.config.param.snapshot_after_train() && !lasting {
             self.snapshot()?;
         }
         if ending == Ending::Stopped {
@@ -102,7 +105,10 @@ impl Solver {
         let request = reports.signals.take();
         if self.due(self.config.param.snapshot()) || request == Request::Snapshot {
             self.snapshot()?;
+        } else if request == Request::None && self.iter < self.max_iter() {
+            self.save_by_the_clock(reports.save_every)?;
         }
+        self.say_time_left(reports, display);
         Ok(if request == Request::Stop {
             Ending::Stopped
         } else {
@@ -159,11 +165,11 @@ impl Solver {
             let images = self.net.batch() as f64 * f64::from(self.config.param.iter_size().max(1));
             metrics.train(&TrainPoint {
                 iteration: self.iter,
-                phase: &self.phase,
                 lr: rate,
                 loss: self.smoothed,
                 images_per_s: f64::from(per_second) * images,
                 density: self.density(),
+                densities: &self.densities(),
             })?;
         }
         self.say_if_starved(lapse);
@@ -179,13 +185,13 @@ impl Solver {
         }
     }
 
-    fn next_batch(&mut self) -> Result<Vec<Tensor>> {
+    pub(super) fn next_batch(&mut self) -> Result<Vec<Tensor>> {
         self.batches
             .next_batch()
             .with_context(|| format!("iteration {}", self.iter))
     }
 
-    fn recycle(&mut self, batch: Vec<Tensor>) {
+    pub(super) fn recycle(&mut self, batch: Vec<Tensor>) {
         self.batches.recycle(batch);
     }
 
@@ -246,7 +252,7 @@ impl Solver {
             if let Some(metrics) = &mut reports.metrics {
                 metrics.test(
                     self.iter,
-                    &self.phase,
+                    &self.densities(),
                     all.iter().map(|(n, v)| (n.as_str(), *v)),
                 )?;
             }

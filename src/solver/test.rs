@@ -9,7 +9,9 @@ use crate::info;
 use crate::net::graph::Graph;
 use crate::net::{self, Net, Param, Pass, Weights};
 use crate::report::number::G;
+use crate::report::progress;
 use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
 
 /// A net to test on while training.
 pub struct TestNet {
@@ -78,6 +80,29 @@ impl TestNet {
         self.net.workspace_bytes(threads)
     }
 
+    /// Batches of one test.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
+    /// The time of one batch, from as many as take about `limit`.
+    pub fn time_batches(
+        &mut self,
+        seed: u64,
+        trained: &Weights,
+        limit: Duration,
+    ) -> Result<Duration> {
+        let weights: Weights = self.from.iter().map(|&id| trained[id].clone()).collect();
+        let (clock, mut done) = (Instant::now(), 0);
+        while done == 0 || clock.elapsed() < limit && u64::from(done) < self.iterations {
+            let batch = self.batches.next_batch()?;
+            self.net.forward(&Pass::new(seed, 0), &weights, &batch)?;
+            self.batches.recycle(batch);
+            done += 1;
+        }
+        Ok(clock.elapsed() / done)
+    }
+
     /// Runs one test and logs its outputs; `None` if a signal stopped it.
     pub fn run(
         &mut self,
@@ -97,6 +122,7 @@ impl TestNet {
         };
         let mut sums: Vec<(usize, f32)> = Vec::new();
         let mut loss = 0.0;
+        let bar = progress::bar("testing", 0, self.iterations);
         for i in 0..self.iterations {
             if signals.peek() == Request::Stop {
                 signals.take();
@@ -108,6 +134,7 @@ impl TestNet {
                 .forward(&Pass::new(seed, self.done), weights, &batch)?;
             self.batches.recycle(batch);
             self.done += 1;
+            bar.inc(1);
             loss += outputs.loss;
             let values = self
                 .net

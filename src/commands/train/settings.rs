@@ -6,7 +6,7 @@ use crate::phase::{DEFAULT_BITS, Flow, Phase, Schedule, Step};
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::sparsity::{Rule, Sparsity};
-use crate::solver::{Solver, schedule};
+use crate::solver::{Solver, never_decides, schedule};
 use crate::warn;
 use anyhow::{Context, Result, bail};
 
@@ -57,6 +57,9 @@ impl Settings {
                     net.file
                 );
             }
+            if let Some((pattern, earlier)) = bits.shadowed(&layers) {
+                bail!("bits {}: {}", bits.text(), never_decides(pattern, earlier));
+            }
         }
         if let Some(gradual) = &self.gradual {
             schedule::Schedule::new(gradual.every, gradual.until, config.max_iter())?;
@@ -96,7 +99,7 @@ impl Settings {
     }
 }
 
-fn schedule_of(name: ScheduleName) -> Schedule {
+pub(super) fn schedule_of(name: ScheduleName) -> Schedule {
     match name {
         ScheduleName::Once => Schedule::Once,
         ScheduleName::Cubic => Schedule::Cubic,

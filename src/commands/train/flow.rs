@@ -1,0 +1,523 @@
+//! Phases in turn, each in its folder: planned whole before the first runs, recorded, gone on with.
+
+use super::rates::Rate;
+use super::resume::{self, Said};
+use super::settings::{self, Settings};
+use super::{Runner, copies, warn_of_gpu};
+use crate::cli::PhaseName;
+use crate::commands::Usage;
+use crate::commands::run_folder::run_record::command_line;
+use crate::commands::run_folder::{Record, RunFolder};
+use crate::models;
+use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, Step};
+use crate::proto::SolverParameter;
+use crate::solver::bits::Bits;
+use crate::solver::config::Config;
+use crate::solver::sparsity::Sparsity;
+use crate::solver::{Ending, Solver, never_decides, snapshot};
+use crate::{info, warn};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What is known of a phase before it runs.
+pub(super) struct Plan {
+    /// The solver, of the length that the phase has.
+    pub config: Config,
+    /// What the solver's file says.
+    pub original: SolverParameter,
+    /// The record of an earlier sitting, if the phase goes on.
+    pub record: Option<Record>,
+    /// The newest snapshot, if it does.
+    pub newest: Option<(u64, PathBuf)>,
+    /// Whether the solver is the record's, for none was given.
+    pub recalled: bool,
+}
+
+impl Runner<'_> {
+    /// Phases in turn, each in its folder.
+    pub(super) fn flow(&mut self) -> Result<Ending> {
+        let folder = self.recall()?;
+        let mut flow = self.flow_of(&folder)?;
+        self.check_arguments(&flow)?;
+        let said = flow.clone();
+        let plans = self.plans(&mut flow, &said, &folder)?;
+        let weights = self.first_weights(&flow, &plans, &folder)?;
+        if self.args.args.dry_run {
+            self.dry_run(&flow, plans, &folder, &weights)?;
+            return Ok(Ending::Done);
+        }
+        let (args, past) = (self.args.clone(), self.past.take());
+        folder.sitting(&args, self.seed, past, || {
+            self.phases(&flow, plans, &folder, weights)
+        })
+    }
+
+    fn flow_of(&self, folder: &RunFolder) -> Result<Flow> {
+        let args = &self.args;
+        Ok(match (&args.flow, args.phase) {
+            (Some(_), _) if self.given.flow.is_none() => match folder.flow_copy() {
+                Some(copy) => {
+                    let own = args.flow.as_deref().and_then(Path::parent);
+                    Flow::read_from(&copy, own.unwrap_or(Path::new("")))?
+                }
+                None => bail!("{}: its copy of the flow is gone; give --flow", folder.root().display()),
+            },
+            (Some(path), _) => Flow::read(path)?,
+            (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
+            (None, Some(PhaseName::Sparse)) => Flow::single(Phase::Sparse),
+            (None, Some(PhaseName::Redense)) => Flow::single(Phase::Redense),
+            (None, Some(PhaseName::Quantize)) => Flow::single(Phase::Quantize),
+            (None, Some(PhaseName::Dsd)) => Flow::dsd(),
+            (None, None) if args.args.solver.is_some() => Flow::single(Phase::Dense),
+            (None, None) => Flow::dsd(),
+        })
+    }
+
+    /// Refuses arguments that no phase of the flow takes.
+    fn check_arguments(&self, flow: &Flow) -> Result<()> {
+        let args = &self.args.args;
+        if args.snapshot.is_some() && flow.steps.len() > 1 {
+            let text =
+                "--snapshot goes on with one phase; for several, --resume finds where they stopped";
+            return Err(Usage(text.into()).into());
+        }
+        if args.sparsity.is_some() && !flow.steps.iter().any(|s| s.phase == Phase::Sparse) {
+            return Err(
+                Usage("--sparsity is given, but no phase of this run is sparse".into()).into(),
+            );
+        }
+        if let Some(text) = &args.sparsity {
+            Sparsity::parse(text).map_err(|e| match text.strip_prefix('@') {
+                Some(file) if Path::new(file).exists() => e.context("--sparsity"),
+                _ => Usage(format!("--sparsity: {e:#}")).into(),
+            })?;
+        }
+        Ok(settings::check_flags(args, flow)?)
+    }
+
+    /// The plans of all phases: what is wrong with the last of them shows before the first has run. What the flow leaves
+    /// open is filled in; `said` is the flow as it was given.
+    fn plans(&self, flow: &mut Flow, said: &Flow, folder: &RunFolder) -> Result<Vec<Plan>> {
+        let mut plans: Vec<Plan> = Vec::new();
+        for (k, step) in flow.steps.iter_mut().enumerate() {
+            let said = &said.steps[k];
+            plans.push(self.plan(step, said, k == 0, folder)?);
+        }
+        warn_of_gpu(plans.iter().map(|p| &p.config));
+        let mut before: (Option<Sparsity>, Option<Bits>) = (None, None);
+        for (step, plan) in flow.steps.iter().zip(&plans) {
+            let settings = Settings::of(&self.args.args, step)?;
+            settings
+                .check(&plan.config)
+                .with_context(|| format!("phase {}", step.name))?;
+            let sparsity = match step.phase {
+                Phase::Sparse => Some(rules_for(step, &plan.config)?),
+                _ => None,
+            };
+            if let (Some(before), Some(now)) = (&before.0, &sparsity) {
+                settings::check_nested(before, now, &plan.config, &step.name)?;
+            }
+            if let (Some(before), Some(now)) = (&before.1, &settings.bits) {
+                settings::check_fewer(before, now, &plan.config, &step.name)?;
+            }
+            before = (sparsity, settings.bits);
+        }
+        Ok(plans)
+    }
+
+    fn plan(&self, step: &mut Step, said: &Step, first: bool, folder: &RunFolder) -> Result<Plan> {
+        let args = &self.given.args;
+        let home = folder.path(&step.name);
+        let record = match args.resume {
+            true => folder.read(&step.name)?,
+            false => None,
+        };
+        let of_flow = said.solver.as_ref().filter(|_| self.given.flow.is_some());
+        let (mut config, recalled) = match of_flow.or(args.solver.as_ref()) {
+            Some(path) => (self.read_solver(path)?, false),
+            None => match self.recalled(step, record.as_ref(), folder)? {
+                Some(config) => (config, record.is_some()),
+                None => (self.config(step)?, false),
+            },
+        };
+        let newest = match args.resume {
+            true => snapshot::newest(&prefix_of(&home, &config, step.phase)),
+            false => None,
+        };
+        if let (Some(_), Some(record)) = (&newest, &record) {
+            let said = Said {
+                args,
+                step: Some(said).filter(|_| self.given.flow.is_some()),
+                seed: self.given_seed,
+                first,
+            };
+            let now = Some(&config).filter(|_| !recalled);
+            resume::check(&home, record, &said, step.phase, now)?;
+        }
+        let original = config.param.clone();
+        resume::resolve(step, &self.args.args, record.as_ref());
+        if recalled && step.max_iter.is_none() {
+            step.max_iter = record.as_ref().and_then(|r| r.max_iter);
+        }
+        if let Some(n) = step.max_iter {
+            config.param.max_iter = Some(i32::try_from(n).unwrap_or(i32::MAX));
+        }
+        Ok(Plan {
+            config,
+            original,
+            record,
+            newest,
+            recalled,
+        })
+    }
+
+    /// The solver of a run that goes on and was told none: the copy in the phase's folder, else that of an earlier phase
+    /// with the same solver.
+    fn recalled(
+        &self,
+        step: &Step,
+        record: Option<&Record>,
+        folder: &RunFolder,
+    ) -> Result<Option<Config>> {
+        if !self.given.args.resume {
+            return Ok(None);
+        }
+        if let Some(r) = record {
+            return copies::read(&folder.path(&step.name), r, r.level, &r.stage);
+        }
+        let wanted = step.solver.as_ref().or(self.args.args.solver.as_ref());
+        let Some(wanted) = wanted.map(|p| p.display().to_string()) else {
+            return Ok(None);
+        };
+        let twin = folder.records()?.into_iter().find(|r| r.solver == wanted);
+        match twin {
+            Some(r) => copies::read(&folder.path(&r.phase), &r, r.level, &r.stage),
+            None => Ok(None),
+        }
+    }
+
+    fn config(&self, step: &Step) -> Result<Config> {
+        if let Some(path) = step.solver.as_ref().or(self.args.args.solver.as_ref()) {
+            return self.read_solver(path);
+        }
+        if self.args.flow.is_some() {
+            bail!(
+                "phase {} has no solver: name one in the flow, or give --solver",
+                step.name
+            );
+        }
+        let builtin = models::find(models::DEFAULT).context("the built-in net is missing")?;
+        let state = &self.args.args.state;
+        let load = |_: &str| builtin.train_val(models::Family::Release);
+        Config::new(
+            builtin.solver(step.phase)?,
+            PathBuf::new(),
+            &load,
+            state.level,
+            &state.stage,
+        )
+    }
+
+    /// What the first phase starts from, beside a snapshot.
+    fn first_weights(
+        &self,
+        flow: &Flow,
+        plans: &[Plan],
+        folder: &RunFolder,
+    ) -> Result<Vec<PathBuf>> {
+        let mut weights = self.args.args.weights.clone();
+        if weights.is_empty() {
+            weights.extend(flow.weights.clone());
+        }
+        let goes_on = self.args.args.snapshot.is_some() || plans[0].newest.is_some();
+        if weights.is_empty() && !goes_on {
+            match folder.weights_before(flow.steps[0].phase) {
+                Err(_) if self.args.args.dry_run => {}
+                found => weights.extend(found?),
+            }
+        }
+        Ok(weights)
+    }
+
+    fn phases(
+        &mut self,
+        flow: &Flow,
+        plans: Vec<Plan>,
+        folder: &RunFolder,
+        mut weights: Vec<PathBuf>,
+    ) -> Result<Ending> {
+        let mut records: Vec<Record> = Vec::new();
+        let lengths: Vec<f64> = plans.iter().map(|p| passes(&p.config)).collect();
+        for (k, plan) in plans.into_iter().enumerate() {
+            let step = &flow.steps[k];
+            let later = lengths[k + 1..].iter().sum::<f64>() / per_iteration(&plan.config);
+            let (ending, record) = self.phase(flow, k, plan, folder, &weights, later)?;
+            if let Some(record) = record {
+                weights = vec![folder.path(&step.name).join(&record.weights)];
+                records.push(record);
+            }
+            if ending == Ending::Stopped {
+                info!(
+                    "Stopped in the {} phase; the same command with --resume goes on, and so does dsd train --out {} \
+                     --resume",
+                    step.name,
+                    folder.root().display()
+                );
+                return Ok(ending);
+            }
+        }
+        folder.print(&records)?;
+        Ok(Ending::Done)
+    }
+
+    /// Phase `k` of a flow. The record tells how it ended; there is none if it was stopped.
+    fn phase(
+        &mut self,
+        flow: &Flow,
+        k: usize,
+        mut plan: Plan,
+        folder: &RunFolder,
+        weights: &[PathBuf],
+        later: f64,
+    ) -> Result<(Ending, Option<Record>)> {
+        let step = &flow.steps[k];
+        let home = folder.path(&step.name);
+        if k > 0 && plan.newest.is_some() && is_stale(&plan, weights) {
+            info!(
+                "The phase before {} has gone further since; it starts anew from {}",
+                step.name,
+                weights[0].display()
+            );
+            (plan.newest, plan.record) = (None, None);
+        }
+        let max_iter = plan.config.max_iter();
+        if let (Some((iter, _)), Some(record)) = (&plan.newest, &plan.record)
+            && record.done
+            && *iter >= max_iter
+            && flow.steps.len() > 1
+        {
+            info!("The {} phase is done ({iter} iterations)", step.name);
+            return Ok((Ending::Done, plan.record));
+        }
+        let mut record = self.record_of(flow, k, &plan, folder, weights);
+        plan.config.param.base_lr = Some(record.base_lr);
+        plan.config.param.snapshot_after_train = Some(true);
+        let prefix = prefix_of(&home, &plan.config, step.phase);
+        let fresh = plan.newest.is_none() && self.args.args.snapshot.is_none();
+        let (mut solver, settings) = self.prepared(step, &plan, &prefix, weights, &mut record)?;
+        if !self.args.args.resume && k == 0 && fresh {
+            // All phases now: else --resume would take an earlier run's later phases for this run's. The
+            // last comes first, so that what is left, if the run is killed in between, is one run's.
+            for step in flow.steps.iter().rev() {
+                folder.make_room(&step.name)?;
+            }
+        }
+        folder.sweep(&step.name);
+        if fresh {
+            folder.make_room(&step.name)?;
+        }
+        snapshot::check_prefix(&prefix)?;
+        record.nets = copies::write(&home, &plan.original, &plan.config)?;
+        record.take(&solver);
+        record.bits = settings.bits.map(|b| b.text().to_string());
+        folder.write(&record)?;
+        let mut reports = self.reports(&step.name, k, &solver, Some(folder), record.before)?;
+        (reports.later, reports.save_every) = (later, self.save_every(&plan.config));
+        let started = Instant::now();
+        let before = record.seconds;
+        let mut ending = solver.solve(&mut reports)?;
+        if ending == Ending::Done {
+            ending = solver.test_result(&mut reports)?;
+        }
+        drop(reports);
+        record.seconds = before + started.elapsed().as_secs_f64();
+        record.take(&solver);
+        let format = snapshot::Format::of(&plan.config.param);
+        let file = snapshot::file_name(&prefix, solver.iter(), format.weights());
+        record.weights = file.file_name().map(PathBuf::from).unwrap_or_default();
+        record.done = ending == Ending::Done;
+        folder.write(&record)?;
+        Ok((ending, Some(record).filter(|_| ending == Ending::Done)))
+    }
+
+    /// The solver of a phase, with its weights, masks and codebooks.
+    fn prepared(
+        &mut self,
+        step: &Step,
+        plan: &Plan,
+        prefix: &str,
+        weights: &[PathBuf],
+        record: &mut Record,
+    ) -> Result<(Solver, Settings)> {
+        let settings = Settings::of(&self.args.args, step)?;
+        let given = self.args.args.snapshot.clone();
+        let state = given.or(plan.newest.as_ref().map(|n| n.1.clone()));
+        let resumed = state.is_some();
+        let mut solver = self.solver(plan.config.clone(), step.phase, prefix.to_string())?;
+        settings.prepare(&mut solver);
+        self.start_weights(&mut solver, weights, state.as_deref())?;
+        if step.phase == Phase::Sparse {
+            // Read now and recorded: a file of rules may be another by then.
+            let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
+            let rules = Sparsity::parse(text)?;
+            record.sparsity = Some(rules.recorded());
+            if !resumed {
+                settings.prune(&mut solver, &rules)?;
+            }
+        }
+        settings.complete(&mut solver, resumed)?;
+        record.seed = Some(solver.seed());
+        Ok((solver, settings))
+    }
+
+    /// What is recorded of a phase before it runs.
+    fn record_of(
+        &self,
+        flow: &Flow,
+        k: usize,
+        plan: &Plan,
+        folder: &RunFolder,
+        weights: &[PathBuf],
+    ) -> Record {
+        let step = &flow.steps[k];
+        let old = plan.record.as_ref();
+        let args = &self.args.args;
+        let rate = self.rate(flow, k, plan, folder);
+        let max_iter = plan.config.max_iter();
+        let home = folder.path(&step.name);
+        let sparsity = match step.phase {
+            Phase::Sparse => {
+                let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
+                format!(", sparsity {text}")
+            }
+            _ => String::new(),
+        };
+        info!(
+            "Phase {}: {max_iter} iterations, base_lr {}{}{sparsity}, in {}",
+            step.name,
+            rate.value,
+            rate.note,
+            home.display()
+        );
+        if let Some(old) = old.filter(|_| plan.newest.is_some()) {
+            if old.base_lr != rate.value {
+                info!("base_lr was {} so far and is {} from here on", old.base_lr, rate.value);
+            }
+            if let Some(was) = old.max_iter.filter(|n| *n != max_iter) {
+                info!("max_iter was {was} so far and is {max_iter} now");
+            }
+        }
+        let goes_on = old.filter(|_| plan.newest.is_some());
+        Record {
+            phase: step.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            command: goes_on.map_or_else(command_line, |r| r.command.clone()),
+            solver: plan.config.file.clone(),
+            base_lr: rate.value,
+            max_iter: Some(max_iter),
+            scale_dropout: step.scale_dropout,
+            source: args.source.clone(),
+            level: args.state.level,
+            stage: args.state.stage.clone(),
+            from: goes_on.map_or_else(|| weights.to_vec(), |r| r.from.clone()),
+            before: goes_on.map_or_else(|| folder.iterations_behind(weights), |r| r.before),
+            seconds: goes_on.map_or(0.0, |r| r.seconds),
+            ..Record::default()
+        }
+    }
+
+    /// The learning rate that a phase starts with.
+    pub(super) fn rate(&self, flow: &Flow, k: usize, plan: &Plan, folder: &RunFolder) -> Rate {
+        let step = &flow.steps[k];
+        let said = plan.config.param.base_lr();
+        if let Some(rate) = step.base_lr {
+            return Rate::said(rate);
+        }
+        if let Some(record) = plan.record.as_ref().filter(|_| plan.recalled) {
+            return Rate::said(record.base_lr);
+        }
+        let builtin = self.args.args.solver.is_none() && step.solver.is_none();
+        if builtin || step.own_solver {
+            return Rate::said(said);
+        }
+        let shares = |s: &&Step| !s.own_solver && s.solver == step.solver;
+        let in_flow = flow.steps[..k].iter().find(shares).map(|s| s.phase);
+        let in_folder = folder.first_with(&plan.config.file, &flow.steps);
+        let of_flow = match step.phase {
+            // A flow's solver is that of the whole training, also where the flow does not begin with it.
+            Phase::Redense => Some(Phase::Sparse),
+            Phase::Quantize => Some(Phase::Dense),
+            Phase::Dense | Phase::Sparse => None,
+        };
+        let of_flow = of_flow.filter(|_| self.args.flow.is_some());
+        Rate::of(step.phase, said, in_folder.or(in_flow).or(of_flow))
+    }
+}
+
+/// The rules of a sparse phase for the net of its solver, checked against its layers.
+fn rules_for(step: &Step, config: &Config) -> Result<Sparsity> {
+    let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
+    let net = &config.train;
+    let mut convolutions = net.message.layer.iter();
+    let first = convolutions.find(|l| l.r#type() == "Convolution");
+    let sparsity = Sparsity::parse(text)?.on(first.map(|l| l.name()));
+    let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
+    let idle = sparsity.unmatched(&layers);
+    if sparsity.is_profile() {
+        if layers.iter().all(|l| sparsity.of(l).is_none()) {
+            bail!("sparsity {text}: {} has none of its layers", net.file);
+        }
+    } else if let Some(idle) = idle.first() {
+        bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
+    }
+    if let Some((pattern, earlier)) = sparsity.shadowed(&layers) {
+        bail!("sparsity {text}: {}", never_decides(pattern, earlier));
+    }
+    Ok(sparsity)
+}
+
+/// Whether a phase that could go on started from other weights than those that the phase before it has now.
+fn is_stale(plan: &Plan, weights: &[PathBuf]) -> bool {
+    let from = plan.record.iter().flat_map(|r| &r.from);
+    let names = from.map(|p| p.file_name()).collect::<Vec<_>>();
+    !names.is_empty() && !names.iter().eq(weights.iter().map(|p| p.file_name()).collect::<Vec<_>>().iter())
+}
+
+/// Where the snapshots of a phase go: its folder, and the name that the solver gives them.
+fn prefix_of(home: &Path, config: &Config, phase: Phase) -> String {
+    let base = Path::new(config.param.snapshot_prefix()).file_name();
+    let base = base.map(|n| n.to_string_lossy().to_string());
+    let prefix = home.join(base.unwrap_or_else(|| phase.to_string()));
+    prefix.display().to_string()
+}
+
+fn per_iteration(config: &Config) -> f64 {
+    f64::from(config.param.iter_size().max(1))
+}
+
+/// The passes of a phase, which take about the same time in all phases of a net.
+fn passes(config: &Config) -> f64 {
+    config.max_iter() as f64 * per_iteration(config)
+}
+
+/// Whether an earlier sitting's settings may be looked up without being told where paths count from.
+pub(super) fn names_no_path(args: &crate::cli::Train) -> bool {
+    let a = &args.args;
+    let at = a.sparsity.as_ref().is_some_and(|s| s.starts_with('@'));
+    args.flow.is_none()
+        && a.solver.is_none()
+        && a.weights.is_empty()
+        && a.snapshot.is_none()
+        && a.source.is_none()
+        && a.metrics.is_none()
+        && !at
+}
+
+/// Says that the folder where a run was started is not there any more.
+pub(super) fn warn_of_folder(folder: &Path) {
+    warn!(
+        "the run was started in {}, which is not there; relative paths count from here",
+        folder.display()
+    );
+}

@@ -1,0 +1,193 @@
+//! Going on with a run: what its records say where nothing was given, and what would make it another phase.
+
+use super::copies::{self, Change};
+use crate::cli::TrainArgs;
+use crate::commands::Usage;
+use crate::commands::run_folder::Record;
+use crate::phase::{Phase, Schedule, Step};
+use crate::solver::bits::Bits;
+use crate::solver::config::Config;
+use crate::solver::sparsity::Sparsity;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Fills what a step of the flow does not say from the arguments `args` (the command's, completed from the run's record);
+/// then from the phase's own record, if it goes on.
+pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>) {
+    let own = record.cloned().unwrap_or_default();
+    let schedule = args.schedule.map(super::settings::schedule_of);
+    match step.phase {
+        Phase::Sparse => {
+            over(&mut step.sparsity, args.sparsity.clone(), own.sparsity);
+            let cubic = own.schedule.map(|_| Schedule::Cubic);
+            over(&mut step.schedule, schedule, cubic);
+            over(&mut step.prune_every, args.prune_every, own.prune_every);
+            over(&mut step.prune_until, args.prune_until, own.prune_until);
+        }
+        Phase::Quantize => over(&mut step.bits, args.bits.clone(), own.bits),
+        Phase::Dense | Phase::Redense => {}
+    }
+    if matches!(step.phase, Phase::Sparse | Phase::Quantize) {
+        step.scale_dropout |= args.scale_dropout || own.scale_dropout;
+    }
+    let max_iter = args.max_iter.and_then(|n| u64::try_from(n).ok());
+    step.max_iter = max_iter.or(step.max_iter);
+}
+
+/// The flag over the flow's setting, the flow's over the record's.
+fn over<T>(of_step: &mut Option<T>, flag: Option<T>, recorded: Option<T>) {
+    *of_step = flag.or(of_step.take()).or(recorded);
+}
+
+/// What was said on the command line or in the flow that it names, for one phase.
+pub(super) struct Said<'a> {
+    /// The flags.
+    pub args: &'a TrainArgs,
+    /// The step of the flow, if `--flow` was given.
+    pub step: Option<&'a Step>,
+    /// `--seed`.
+    pub seed: Option<u64>,
+    /// Whether this phase is the run's first, which `--weights` is for.
+    pub first: bool,
+}
+
+impl Said<'_> {
+    /// The settings that would make it another phase than the one of `record`.
+    pub fn changes(&self, record: &Record, phase: Phase) -> Vec<Change> {
+        let mut changes: Vec<Change> = Vec::new();
+        let mut differs = |name: &str, was: Option<String>, now: String| {
+            let was = was.unwrap_or_else(|| "none".to_string());
+            changes.push((name.to_string(), was, now));
+        };
+        let step = self.step;
+        if let Some(now) = self.args.sparsity.clone().or(step.and_then(|s| s.sparsity.clone()))
+            && phase == Phase::Sparse
+            && let Some(was) = &record.sparsity
+            && !same(was, &now, Sparsity::parse, Sparsity::agrees)
+        {
+            differs("sparsity", Some(was.clone()), now);
+        }
+        if let Some(now) = self.args.bits.clone().or(step.and_then(|s| s.bits.clone()))
+            && phase == Phase::Quantize
+            && let Some(was) = &record.bits
+            && !same(was, &now, Bits::parse, Bits::agrees)
+        {
+            differs("bits", Some(was.clone()), now);
+        }
+        self.schedule(record, phase, &mut differs);
+        let scales = self.args.scale_dropout || step.is_some_and(|s| s.scale_dropout);
+        if scales && !record.scale_dropout && matches!(phase, Phase::Sparse | Phase::Quantize) {
+            differs("scale_dropout", Some("false".into()), "true".into());
+        }
+        if let (Some(now), Some(was)) = (self.seed, record.seed)
+            && now != was
+        {
+            differs("seed", Some(was.to_string()), now.to_string());
+        }
+        let level = self.args.state.level;
+        if level != 0 && level != record.level {
+            differs("level", Some(record.level.to_string()), level.to_string());
+        }
+        let stage = &self.args.state.stage;
+        if !stage.is_empty() && *stage != record.stage {
+            differs("stage", Some(record.stage.join(",")), stage.join(","));
+        }
+        if self.first && !self.args.weights.is_empty() && !record.from.is_empty() {
+            let (was, now) = (&record.from, &self.args.weights);
+            if was.len() != now.len() || was.iter().zip(now).any(|(a, b)| !same_file(a, b)) {
+                differs("weights", Some(list(was)), list(now));
+            }
+        }
+        changes
+    }
+
+    fn schedule(
+        &self,
+        record: &Record,
+        phase: Phase,
+        differs: &mut impl FnMut(&str, Option<String>, String),
+    ) {
+        if phase != Phase::Sparse {
+            return;
+        }
+        let step = self.step;
+        let schedule = self.args.schedule.map(super::settings::schedule_of);
+        let schedule = schedule.or(step.and_then(|s| s.schedule));
+        if schedule.is_some_and(|s| (s == Schedule::Cubic) != record.schedule.is_some()) {
+            let was = record.schedule.clone().unwrap_or("once".into());
+            let now = match schedule {
+                Some(Schedule::Cubic) => "cubic",
+                _ => "once",
+            };
+            differs("schedule", Some(was), now.into());
+        }
+        let every = self.args.prune_every.or(step.and_then(|s| s.prune_every));
+        let until = self.args.prune_until.or(step.and_then(|s| s.prune_until));
+        let numbers = [
+            ("prune_every", every, record.prune_every),
+            ("prune_until", until, record.prune_until),
+        ];
+        for (name, now, was) in numbers {
+            if let (Some(now), Some(was)) = (now, was)
+                && now != was
+            {
+                differs(name, Some(was.to_string()), now.to_string());
+            }
+        }
+    }
+}
+
+/// Whether two texts say the same, or cannot be read.
+fn same<T>(
+    a: &str,
+    b: &str,
+    parse: impl Fn(&str) -> anyhow::Result<T>,
+    agrees: impl Fn(&T, &T) -> bool,
+) -> bool {
+    match (parse(a), parse(b)) {
+        (Ok(a), Ok(b)) => agrees(&a, &b),
+        _ => a == b,
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    let texts = paths.iter().map(|p| p.display().to_string());
+    texts.collect::<Vec<_>>().join(",")
+}
+
+/// Whether two paths name one file, as far as can be told: one that has gone is known by its name.
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+    match (fs::canonicalize(a), fs::canonicalize(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b || a.file_name() == b.file_name(),
+    }
+}
+
+/// Refuses to go on with a phase under settings that would make it another one.
+pub(super) fn check(
+    home: &Path,
+    record: &Record,
+    said: &Said,
+    phase: Phase,
+    now: Option<&Config>,
+) -> anyhow::Result<()> {
+    let mut changes = said.changes(record, phase);
+    if let Some(now) = now
+        && let Some(before) = copies::read(home, record, record.level, &record.stage)?
+    {
+        changes.extend(copies::changes(&before, now));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let text = |(what, was, now): &Change| format!("{what}: {was} in the run, {now} now");
+    let all: Vec<String> = changes.iter().map(text).collect();
+    Err(Usage(format!(
+        "--resume goes on with the {} phase in {} and cannot make another of it ({}); leave that out, or train anew in \
+         another --out",
+        record.phase,
+        home.display(),
+        all.join("; ")
+    ))
+    .into())
+}
