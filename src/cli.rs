@@ -7,10 +7,14 @@ mod classify;
 mod compress;
 mod convert;
 mod draw;
+mod flagfile;
 mod gflags;
+mod glog;
 mod new;
 mod parse_log;
+mod plot_training_log;
 mod sensitivity;
+mod tool;
 mod train;
 mod upgrade;
 
@@ -18,15 +22,18 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::TypedValueParser;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, value_parser};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::layers::Mode;
 pub use classify::Classify;
 pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
 pub use draw::{Direction, Draw, DrawPhase};
+pub use glog::Glog;
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
+pub use plot_training_log::PlotTrainingLog;
 pub use sensitivity::Sensitivity;
 pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
 pub use upgrade::Upgrade;
@@ -47,6 +54,12 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+    /// The program's name, as it was called.
+    #[arg(skip)]
+    pub program: String,
+    /// What of the command line the user should know.
+    #[arg(skip)]
+    pub notes: Vec<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -94,6 +107,9 @@ pub enum Command {
     /// Turn the log of a training run into tables (CSV)
     #[command(after_help = parse_log::EXAMPLES)]
     ParseLog(ParseLog),
+    /// Draw the curves of training logs as a picture (SVG)
+    #[command(name = "plot_training_log", after_help = plot_training_log::EXAMPLES)]
+    PlotTrainingLog(PlotTrainingLog),
     /// Say what the processor is and what of it is used
     DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model
@@ -149,30 +165,11 @@ pub struct Global {
     pub glog: Glog,
 }
 
-/// The flags of glog, accepted for Caffe's scripts. The log always goes to stderr.
-#[derive(Clone, Debug, Args)]
-#[command(rename_all = "snake_case")]
-pub struct Glog {
-    /// The lowest level printed: 0 all, 1 warnings, 2 errors
-    #[arg(long, global = true, hide = true, value_name = "N")]
-    pub minloglevel: Option<u8>,
-    #[arg(long, global = true, hide = true)]
-    logtostderr: bool,
-    #[arg(long, global = true, hide = true)]
-    alsologtostderr: bool,
-    #[arg(long, global = true, hide = true)]
-    log_dir: Option<OsString>,
-    #[arg(long, global = true, hide = true)]
-    v: Option<String>,
-    #[arg(long, global = true, hide = true)]
-    stderrthreshold: Option<String>,
-}
-
 /// Which layers of a net hold, besides those of the mode.
 #[derive(Clone, Debug, Default, Args)]
 #[command(rename_all = "snake_case")]
 pub struct NetState {
-    /// The net's level, for include and exclude rules
+    /// The net's level, for include and exclude rules; replaces that of the files
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub level: i32,
     /// The net's stages, for include and exclude rules
@@ -358,8 +355,40 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Cli {
 /// # Errors
 /// The usage is wrong, or help or the version is asked for.
 pub fn try_parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let args = gflags::Spelling::of(&Cli::command()).normalise(args);
-    Cli::try_parse_from(args)
+    let mut definition = Cli::command();
+    let spelling = gflags::Spelling::of(&definition);
+    let args: Vec<OsString> = args.collect();
+    let program = args.first().map_or("dsd".into(), |p| tool::name(p));
+    let args = tool::with_command(args, |name| definition.find_subcommand(name).is_some());
+    let mut flags = flagfile::Reader {
+        known: &|name| spelling.knows(name),
+        program: &program,
+        variable: &|name| std::env::var_os(name),
+        notes: Vec::new(),
+    };
+    let args = flags.expand(args);
+    let mut notes = flags.notes;
+    let args = args.map_err(|text| definition.error(ErrorKind::InvalidValue, text))?;
+    let normal = spelling.normalise(args);
+    let normal = normal.map_err(|(kind, text)| definition.error(kind, text))?;
+    if normal.full_help {
+        definition = with_all_flags(definition);
+    }
+    let matches = definition.clone().try_get_matches_from(normal.words)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut definition))?;
+    notes.extend(normal.notes);
+    (cli.program, cli.notes) = (program, notes);
+    Ok(cli)
+}
+
+/// The definition with the flags of Caffe's programs in every help.
+fn with_all_flags(definition: clap::Command) -> clap::Command {
+    fn extended(command: clap::Command) -> clap::Command {
+        let examples = command.get_after_help().map(ToString::to_string);
+        let text = format!("{}\n\n{}", examples.unwrap_or_default(), gflags::listed());
+        command.after_help(text.trim().to_owned())
+    }
+    extended(definition).mut_subcommands(extended)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ fn a_caffe_script_parses() {
         (Some("all"), Some(-3))
     );
     assert_eq!(cli.global.glog.minloglevel, Some(1));
+    assert_eq!(cli.global.glog.log_dir, Some("/tmp".into()));
     let Command::Train(Train { phase, args, .. }) = cli.command else {
         panic!("{cli:?}");
     };
@@ -86,10 +87,57 @@ fn contradictions_and_absurd_numbers_are_usage_errors() {
         "classify --top 0 --weights w a.png",
         "draw net",
         "parse_log run.log",
+        "train --v x",
+        "train --flagfile=no/such/file",
+        "train --fromenv=nothing_of_this_name",
+        "plot_training_log 8 out.svg run.log",
+        "plot_training_log 0 out.svg",
         "parse_log run.log . --delimiter ab",
+        "plot_training_log 0 out.jpg run.log",
         "",
     ] {
         let error = parsed(line).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}: {error}");
     }
+}
+
+#[test]
+fn a_link_named_as_one_of_caffes_tools_is_that_command() {
+    let words = ["tools/parse_log.py", "run.log", ".", "-logtostderr"];
+    let cli = try_parse(words.into_iter().map(OsString::from)).unwrap();
+    assert!(matches!(cli.command, Command::ParseLog(_)));
+    assert_eq!(cli.program, "parse_log.py");
+    let words = ["caffe.bin", "train", "-solver", "s", "-snapshot="];
+    let cli = try_parse(words.into_iter().map(OsString::from)).unwrap();
+    assert!(matches!(cli.command, Command::Train(_)));
+}
+
+#[test]
+fn a_flag_of_another_command_is_noted_where_it_is_not_caffes_own() {
+    assert!(
+        parsed("test --weights w -solver x")
+            .unwrap()
+            .notes
+            .is_empty()
+    );
+    let notes = parsed("inspect f -solver x").unwrap().notes;
+    assert_eq!(notes, ["--solver means nothing to inspect; it is ignored"]);
+}
+
+#[test]
+fn helpfull_lists_the_flags_of_caffes_programs() {
+    for line in ["-helpfull", "train --helpfull"] {
+        let error = parsed(line).unwrap_err();
+        assert_eq!(error.exit_code(), 0);
+        assert!(
+            error.to_string().contains("--stderrthreshold=N"),
+            "{line}: {error}"
+        );
+    }
+    assert!(
+        !parsed("train -help")
+            .unwrap_err()
+            .to_string()
+            .contains("stderrthreshold")
+    );
 }

@@ -8,7 +8,7 @@ use crate::proto::{NetParameter, Parsed};
 use crate::random::{Purpose, Random};
 use crate::solver::{OpenData, Opened};
 use crate::tensor::{Shape, Tensor};
-use crate::{data, files, models, warn};
+use crate::{data, files, info, models, warn};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -62,15 +62,20 @@ impl Opener {
     }
 
     /// The file that a net's text names: from the working folder, else beside the net, else beside the
-    /// solver.
+    /// solver; says so where it is not the first.
     fn find(&self, name: &str, net_file: &str) -> PathBuf {
         let beside_net = Path::new(net_file).parent().unwrap_or(Path::new(""));
-        let found = files::resolve(name, beside_net);
-        if found.exists() {
-            found
-        } else {
-            files::resolve(name, &self.folder)
+        let mut found = files::resolve(name, beside_net);
+        if !found.exists() {
+            found = files::resolve(name, &self.folder);
         }
+        if found != Path::new(name) {
+            info!(
+                "{name} is not below the working folder; {} is taken",
+                found.display()
+            );
+        }
+        found
     }
 }
 

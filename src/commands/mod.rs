@@ -14,6 +14,7 @@ mod inspect;
 mod nets;
 mod new;
 mod parse_log;
+mod plot_training_log;
 mod run;
 mod run_folder;
 mod sensitivity;
@@ -54,8 +55,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     Isa::asked().map_err(|error| Usage(error.to_string()))?;
     UseSparse::asked().map_err(|error| Usage(error.to_string()))?;
     let global = cli.global;
-    if let Some(level) = global.glog.minloglevel {
-        log::set_minimum(level);
+    let variable = |name: &str| std::env::var_os(name);
+    log::configure(global.glog.settings(&cli.program, &variable));
+    for note in &cli.notes {
+        warn!("{note}");
     }
     // Caffe's default is `--gpu ""`.
     if global.gpu.is_some_and(|ids| !ids.is_empty()) {
@@ -87,6 +90,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Classify(args) => classify::run(&args, seed)?,
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
+        Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
         Command::DeviceQuery => device_query::run()?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compress(args) => compress::run(&args)?,

@@ -6,6 +6,7 @@ use crate::net::graph::State;
 use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
 use crate::proto::{self, NetParameter, Parsed};
+use crate::solver::config::set_level;
 use crate::solver::log_plan;
 use crate::{files, info, warn, weights_file};
 use anyhow::{Context, Result, bail};
@@ -89,17 +90,15 @@ impl Model {
     }
 }
 
-/// The state in which Caffe's tools build `net`: the phase asked for, with level and stages; where the
-/// command line gives none, the net's own.
+/// The state in which Caffe's tools build `net`: the phase asked for, the command line's level (its default
+/// too), and its stages beside the net's own.
 pub fn state(net: &NetParameter, mode: crate::layers::Mode, args: &crate::cli::NetState) -> State {
     let mut state = State::new(mode);
     if let Some(own) = &net.state {
         state.level = own.level();
         state.stages.extend(own.stage.iter().cloned());
     }
-    if args.level != 0 {
-        state.level = args.level;
-    }
+    set_level(&mut state, args.level, net.name());
     state.stages.extend(args.stage.iter().cloned());
     state
 }

@@ -11,7 +11,7 @@ pub fn run(args: &cli::ParseLog) -> Result<()> {
     let bytes = files::read(&args.logfile)?;
     let changed = std::fs::metadata(&args.logfile).and_then(|m| m.modified());
     let year = training_log::year_of(changed.ok());
-    let parsed = TrainingLog::parse(&String::from_utf8_lossy(&bytes), year).with_context(|| {
+    let parsed = TrainingLog::parse(&training_log::text(&bytes), year).with_context(|| {
         format!(
             "{log}: no log line says 'Solving …', as those of a training run do (in glog's form)"
         )

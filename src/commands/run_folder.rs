@@ -6,17 +6,17 @@ pub mod run_record;
 
 use crate::cli::Train;
 use crate::phase::{Phase, Step};
-use crate::report::metrics::{self, Densities};
-use crate::report::{log, output};
-use crate::solver::{Ending, Solver};
-use crate::{files, info};
-use lock::Lock;
-use run_record::{RunRecord, Sitting};
 use crate::report::human::HumanTime;
+use crate::report::metrics::{self, Densities};
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
+use crate::report::{log, output};
 use crate::solver::snapshot;
+use crate::solver::{Ending, Solver};
+use crate::{files, info};
 use anyhow::{Context, Result, bail};
+use lock::Lock;
+use run_record::{RunRecord, Sitting};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -230,7 +230,9 @@ impl RunFolder {
     pub fn iterations_behind(&self, weights: &[PathBuf]) -> u64 {
         let [weights] = weights else { return 0 };
         let phase = weights.parent().and_then(Path::file_name);
-        let phase = phase.map(|p| p.to_string_lossy().to_string()).unwrap_or_default();
+        let phase = phase
+            .map(|p| p.to_string_lossy().to_string())
+            .unwrap_or_default();
         if weights.parent() != Some(&self.path(&phase)) {
             return 0;
         }

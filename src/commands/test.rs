@@ -11,7 +11,7 @@ use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
 use crate::report::{output, progress};
-use crate::solver::{DEFAULT_SEED, OpenData, Opened};
+use crate::solver::{DEFAULT_SEED, OpenData, Opened, announce};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Instant;
@@ -19,6 +19,7 @@ use std::time::Instant;
 /// Runs the command.
 pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or(DEFAULT_SEED);
+    info!("Use CPU.");
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let parsed = model.train_val()?;
     let graph = Graph::new(
@@ -37,6 +38,7 @@ pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
         mut batches,
     } = opener.open(&graph, 0)?;
     let net = Net::new(graph, &shapes, &Options::default())?;
+    announce::net(&net);
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",

@@ -16,7 +16,7 @@ use crate::proto::NetParameter;
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::{output, progress};
-use crate::solver::{DEFAULT_SEED, OpenData};
+use crate::solver::{DEFAULT_SEED, OpenData, announce};
 use crate::tensor::Tensor;
 use anyhow::Result;
 use speed::Speeds;
@@ -26,6 +26,7 @@ use times::{Measured, mean};
 /// Runs the command. In the TEST phase only forward is timed, on the net as `dsd test` runs it.
 pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or(DEFAULT_SEED);
+    info!("Use CPU.");
     let mode: Mode = args.phase.into();
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let mut parsed = if mode == Mode::Train {
@@ -57,8 +58,9 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
         ..Default::default()
     };
     let net = Net::new(graph, &opened.shapes, &options)?;
+    announce::net(&net);
     let threads = rayon::current_num_threads();
-    info!("Use CPU, {threads} threads.");
+    info!("Threads: {threads}");
     info!(
         "Memory required: {}",
         HumanBytes(net.workspace_bytes(threads) as u64)
@@ -80,15 +82,11 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
             net.forward(&pass, &weights, batch)
         }
     };
-    info!(
-        "Performing {}",
-        if options.backward {
-            "Forward and Backward"
-        } else {
-            "Forward"
-        }
-    );
+    info!("Performing Forward");
     info!("Initial loss: {}", G(once(&batch, 0, None)?.loss));
+    if options.backward {
+        info!("Performing Backward");
+    }
     info!("*** Benchmark begins ***");
     info!("Testing for {} iterations.", args.iterations);
     let bar = progress::bar("time", 0, args.iterations as u64);

@@ -63,7 +63,7 @@ impl Hdf5Data {
         };
         let mut files = Vec::new();
         let mut shapes: Vec<Shape> = Vec::new();
-        for path in listed(&source)? {
+        for path in listed(&source, options.resolve)? {
             let found = shapes_in(&path, &param.top)?;
             let rows = found[0].dim(0);
             if shapes.is_empty() {
@@ -196,16 +196,20 @@ impl Source for Hdf5Data {
     }
 }
 
-/// The files that `source` lists, from the working folder or else from the list's; or `source`, if it
-/// is such a file itself.
-fn listed(source: &Path) -> Result<Vec<PathBuf>> {
+/// The files that `source` lists, from the working folder, else from the list's, else from where `resolve`
+/// finds them; or `source`, if it is such a file itself.
+fn listed(source: &Path, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Vec<PathBuf>> {
     if hdf5::is_hdf5(source)? {
         return Ok(vec![source.to_path_buf()]);
     }
     let text = files::read_text(source)?;
     let folder = source.parent().unwrap_or(Path::new(""));
     let names = text.lines().map(str::trim).filter(|l| !l.is_empty());
-    Ok(names.map(|name| files::resolve(name, folder)).collect())
+    let find = |name| match files::resolve(name, folder) {
+        found if found.exists() => found,
+        _ => resolve(name),
+    };
+    Ok(names.map(find).collect())
 }
 
 /// The shapes of the tops' datasets in a file, which have the same number of rows.

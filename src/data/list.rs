@@ -129,7 +129,8 @@ impl List {
     }
 
     /// What stands before every name. As in Caffe, `root` is put there as it is; a `/` is added, and the
-    /// path looked up by `resolve`, only where that finds the first picture. Folders of classes need none.
+    /// path looked up by `resolve`, only where that finds the first picture; last, it is looked for beside
+    /// the list. Folders of classes need none.
     pub fn root(&self, root: &str, resolve: &dyn Fn(&str) -> PathBuf) -> String {
         let Some(first) = self.entries.first().filter(|e| e.line > 0) else {
             return format!("{}/", self.source.display());
@@ -145,7 +146,16 @@ impl List {
             let path = path.exists().then_some(path)?;
             Some(path.to_str()?.strip_suffix(&first.name)?.to_string())
         });
-        found.unwrap_or_else(|| root.to_string())
+        let beside = || {
+            let folder = self.source.parent().filter(|f| !f.as_os_str().is_empty())?;
+            let roots = tries
+                .iter()
+                .map(|root| format!("{}/{root}", folder.display()));
+            roots
+                .into_iter()
+                .find(|root| Path::new(&format!("{root}{}", first.name)).exists())
+        };
+        found.or_else(beside).unwrap_or_else(|| root.to_string())
     }
 }
 

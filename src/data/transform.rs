@@ -212,7 +212,13 @@ fn place(numbers: impl Iterator<Item = f32>, mirror: bool, out: &mut [f32]) {
 }
 
 fn mean_picture(file: &Path) -> Result<Mean> {
-    let (dims, values) = read_mean(file).context("cannot read mean_file")?;
+    let (dims, values) = read_mean(file).with_context(|| match file.exists() {
+        true => "cannot read mean_file".to_string(),
+        false => format!(
+            "mean_file is missing; `dsd compute_image_mean TRAIN_DB {}` makes it from the training database",
+            file.display()
+        ),
+    })?;
     Ok(Mean::Picture {
         dims,
         values,

@@ -3,6 +3,7 @@
 //! [`dot::dot`] writes what graphviz reads; [`svg::svg`] draws by itself: [`net::Drawing`] says what is to be
 //! seen, [`layout`] where it stands.
 
+pub mod chart;
 mod describe;
 pub mod dot;
 mod layout;

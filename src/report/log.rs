@@ -5,17 +5,21 @@
 //! one write, so that lines of several threads or processes do not mix, and progress bars step aside
 //! while it is printed.
 
+mod copy;
+mod files;
+
+use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
-use std::fs::File;
-use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::progress;
+pub use copy::{also_to, note, reader_has_gone};
+use files::LogFiles;
 
 /// How much a line matters; its first letter starts the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,58 +42,131 @@ impl Severity {
     }
 }
 
-static MINIMUM: AtomicU8 = AtomicU8::new(0);
+/// What is logged, and where: glog's flags.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program's name, for the files' names.
+    pub program: String,
+    /// The lowest level logged: 0 all, 1 warnings, 2 errors, 3 none.
+    pub minimum: i32,
+    /// The folder of the log files.
+    pub folder: Option<PathBuf>,
+    /// A folder for more links to the log files.
+    pub links: Option<PathBuf>,
+    /// No files, whatever folder is given.
+    pub only_stderr: bool,
+    /// Lines go to stderr also where they go to files.
+    pub also_stderr: bool,
+    /// The lowest level that goes to stderr, whatever the other settings say.
+    pub threshold: i32,
+    /// Whether a line starts with its level, time and place.
+    pub prefix: bool,
+    /// Warnings and errors in colour, on a terminal.
+    pub colour: bool,
+    /// The size after which another log file follows, in MiB.
+    pub megabytes: u64,
+}
 
-/// Prints only lines of this level and above, as glog's `--minloglevel`: 0 all, 1 warnings, 2 errors,
-/// 3 none.
-pub fn set_minimum(level: u8) {
-    MINIMUM.store(level, Ordering::Relaxed);
+impl Default for Settings {
+    /// As Caffe's programs have them: all lines on stderr.
+    fn default() -> Self {
+        Self {
+            program: "dsd".into(),
+            minimum: 0,
+            folder: None,
+            links: None,
+            only_stderr: false,
+            also_stderr: true,
+            threshold: 2,
+            prefix: true,
+            colour: false,
+            megabytes: 1800,
+        }
+    }
+}
+
+/// The log, from its settings on.
+struct Log {
+    settings: Settings,
+    files: Option<Mutex<LogFiles>>,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Sets what is logged, and where; the first time counts. Lines before go to stderr.
+pub fn configure(settings: Settings) {
+    let files = LogFiles::new(&settings).map(Mutex::new);
+    let _ = LOG.set(Log { settings, files });
 }
 
 /// Prints one line; the macros call it.
 pub fn line(severity: Severity, file: &str, number: u32, text: fmt::Arguments<'_>) {
-    if (severity as u8) < MINIMUM.load(Ordering::Relaxed) {
+    let Some(log) = LOG.get() else {
+        let line = render(severity, &now(), thread_id(), file, number, text);
+        return to_stderr(&line);
+    };
+    let settings = &log.settings;
+    let time = now();
+    // A run's own log is whole, whatever is asked to be seen of it.
+    note(&render(severity, &time, thread_id(), file, number, text));
+    if (severity as i32) < settings.minimum {
         return;
     }
-    let line = render(severity, &now(), thread_id(), file, number, text);
-    copy(&line);
+    let line = match settings.prefix {
+        true => render(severity, &time, thread_id(), file, number, text),
+        false => format!("{text}\n"),
+    };
+    if log.files.is_none() || settings.also_stderr || severity as i32 >= settings.threshold {
+        to_stderr(&coloured(severity, &line, settings.colour));
+    }
+    log.write(severity, &time, &line);
+}
+
+/// Writes into the log files, where there are some, why the work failed; stderr gets it otherwise.
+pub fn failure(text: &str) {
+    let Some(log) = LOG.get().filter(|log| log.files.is_some()) else {
+        return;
+    };
+    let (time, text) = (now(), format_args!("{text}"));
+    let line = render(Severity::Error, &time, thread_id(), file!(), line!(), text);
+    log.write(Severity::Error, &time, &line);
+}
+
+impl Log {
+    fn write(&self, severity: Severity, time: &Zoned, line: &str) {
+        let Some(files) = &self.files else { return };
+        let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wrong) = files.write(severity, time, line) {
+            let text = format_args!("{wrong}");
+            to_stderr(&render(
+                Severity::Error,
+                time,
+                thread_id(),
+                file!(),
+                line!(),
+                text,
+            ));
+        }
+    }
+}
+
+/// glog's colours, where somebody sees them.
+fn coloured(severity: Severity, line: &str, asked: bool) -> Cow<'_, str> {
+    let colour = match severity {
+        Severity::Info => return line.into(),
+        Severity::Warning => 33,
+        Severity::Error => 31,
+    };
+    if !asked || !std::io::stderr().is_terminal() {
+        return line.into();
+    }
+    format!("\x1b[0;{colour}m{}\x1b[m\n", line.trim_end_matches('\n')).into()
+}
+
+fn to_stderr(line: &str) {
     // A log that nobody can read must not stop the work; whether it should is for the work to say.
-    progress::bars().suspend(|| note_of_pipe(std::io::stderr().lock().write_all(line.as_bytes())));
-}
-
-/// A file that gets every line too.
-static COPY: Mutex<Option<File>> = Mutex::new(None);
-
-/// Writes every line to this file too, from now on; `None` ends that.
-pub fn also_to(file: Option<File>) {
-    *COPY.lock().unwrap_or_else(PoisonError::into_inner) = file;
-}
-
-/// Writes a line that was printed otherwise to that file.
-pub fn note(line: &str) {
-    copy(line);
-}
-
-fn copy(line: &str) {
-    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = copy.as_mut() {
-        // A full disk shows where results are written.
-        let _ = file.write_all(line.as_bytes());
-    }
-}
-
-static READER_GONE: AtomicBool = AtomicBool::new(false);
-
-/// Notes that the reader of a pipe has gone, if that is what a write to it says.
-pub fn note_of_pipe(written: std::io::Result<()>) {
-    if written.is_err_and(|e| e.kind() == ErrorKind::BrokenPipe) {
-        READER_GONE.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Whether the log went into a pipe whose reader has gone (`dsd train 2>&1 | head`).
-pub fn reader_has_gone() -> bool {
-    READER_GONE.load(Ordering::Relaxed)
+    progress::bars()
+        .suspend(|| copy::note_of_pipe(std::io::stderr().lock().write_all(line.as_bytes())));
 }
 
 /// The line with its line break.

@@ -32,6 +32,7 @@ macro_rules! outln {
 /// Prints why the work failed to stderr: `error: ` and the causes in one line.
 pub fn failure(error: &anyhow::Error) {
     let line = format!("error: {error:#}\n");
+    super::log::failure(line.trim_end());
     progress::bars().suspend(|| drop(io::stderr().lock().write_all(line.as_bytes())));
 }
 

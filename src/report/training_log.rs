@@ -4,13 +4,18 @@
 //! The rules are that script's, so that plots made from its files stay what they were: time counts from the
 //! line `Solving …`; the learning rate of a row is the last one printed before it, in the first row that
 //! of the second. What it gives up on is read here: outputs that are `nan` or `inf`, the date with a year
-//! of newer glogs, rows with other outputs than the first, and a log with one row only.
+//! of newer glogs, rows with other outputs than the first, a log with one row only, several test nets (a row
+//! a test, and a column for the net), and logs in UTF-16, as Windows' shells write them.
 
-use std::fmt::Write;
+mod encoding;
+mod rows;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
+
+pub use encoding::text;
+pub use rows::{Row, Rows};
 
 /// The rows of a log.
 #[derive(Clone, Debug, Default)]
@@ -19,22 +24,21 @@ pub struct TrainingLog {
     pub train: Rows,
     /// From the lines `Test net output`.
     pub test: Rows,
+    /// From the lines `Iteration N, loss = V`: the loss, smoothed.
+    pub losses: Vec<Point>,
+    /// From the lines `Iteration N, lr = V`.
+    pub rates: Vec<Point>,
 }
 
-/// A point of the run: iteration, seconds and learning rate, then the outputs in the order printed.
-#[derive(Clone, Debug, PartialEq)]
-struct Row {
-    iteration: f64,
-    seconds: f64,
-    rate: f64,
-    outputs: Vec<(String, f64)>,
-}
-
-/// A table that grows line by line.
-#[derive(Clone, Debug, Default)]
-pub struct Rows {
-    done: Vec<Row>,
-    open: Option<Row>,
+/// A number at some point of the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// The iteration.
+    pub iteration: f64,
+    /// Seconds since the start.
+    pub seconds: f64,
+    /// The number.
+    pub value: f64,
 }
 
 impl TrainingLog {
@@ -53,88 +57,33 @@ impl TrainingLog {
             let Some(now) = clock.read(line) else {
                 continue;
             };
-            rate = rate_in(line).unwrap_or(rate);
             let seconds = now.duration_since(start).as_micros() as f64 / 1e6;
+            let point = |value| Point {
+                iteration,
+                seconds,
+                value,
+            };
+            if let Some(now) = rate_in(line) {
+                rate = now;
+                log.rates.push(point(now));
+            }
+            log.losses.extend(loss_in(line).map(point));
             let row = || Row {
                 iteration,
                 seconds,
                 rate,
+                net: 0,
                 outputs: Vec::new(),
             };
+            if let Some(net) = number_after(line, "Testing net (#") {
+                log.test.begin(net as usize);
+            }
             log.train.add(output_in(line, "Train net output #"), row);
             log.test.add(output_in(line, "Test net output #"), row);
         }
         log.train.end();
         log.test.end();
         Some(log)
-    }
-}
-
-impl Rows {
-    /// The number of rows.
-    pub fn count(&self) -> usize {
-        self.done.len()
-    }
-
-    fn add(&mut self, output: Option<(&str, f64)>, row: impl Fn() -> Row) {
-        if let Some((name, value)) = output {
-            let fresh = row();
-            let mut open = match self.open.take() {
-                Some(open) if open.iteration == fresh.iteration => open,
-                other => {
-                    self.done.extend(other);
-                    fresh
-                }
-            };
-            match open.outputs.iter_mut().find(|(n, _)| n == name) {
-                Some(known) => known.1 = value,
-                None => open.outputs.push((name.to_string(), value)),
-            }
-            self.open = Some(open);
-        }
-        // A row with as many outputs as the first one is full.
-        let full = self.done.first().map(|first| first.outputs.len());
-        if let Some(open) = self.open.take_if(|open| Some(open.outputs.len()) == full) {
-            self.done.push(open);
-        }
-    }
-
-    /// What is left open was cut off with the log's end, unless it is all there is.
-    fn end(&mut self) {
-        let open = self.open.take();
-        if self.done.is_empty() {
-            self.done.extend(open);
-        }
-        if let [first, second, ..] = &mut self.done[..] {
-            first.rate = second.rate;
-        }
-    }
-
-    /// The table as Python's `csv` writes it: lines end with CR LF, numbers are Python floats.
-    pub fn csv(&self, delimiter: char) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for (name, _) in self.done.iter().flat_map(|row| &row.outputs) {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        let mut text = String::new();
-        let mut line = |cells: Vec<String>| {
-            let cells: Vec<String> = cells.iter().map(|c| quoted(c, delimiter)).collect();
-            text += &cells.join(&delimiter.to_string());
-            text += "\r\n";
-        };
-        let fixed = ["NumIters", "Seconds", "LearningRate"];
-        line(fixed.iter().chain(&names).map(|s| s.to_string()).collect());
-        for row in &self.done {
-            let fixed = [row.iteration, row.seconds, row.rate].map(python);
-            let cell = |name: &&str| {
-                let output = row.outputs.iter().find(|(n, _)| n == name);
-                output.map_or(String::new(), |(_, v)| python(*v))
-            };
-            line(fixed.into_iter().chain(names.iter().map(cell)).collect());
-        }
-        text
     }
 }
 
@@ -146,8 +95,13 @@ struct Clock {
 
 impl Clock {
     /// The time of a glog line (`I0210 13:39:22.381027 …`, or with the year in front of the month); a
-    /// month before that of the line before is of the next year.
+    /// month before that of the line before is of the next year. PowerShell puts `dsd : ` before the first
+    /// line that it takes from stderr.
     fn read(&mut self, line: &str) -> Option<DateTime> {
+        let line = match line.split_once(" : ") {
+            Some((program, line)) if !program.contains(char::is_whitespace) => line,
+            _ => line,
+        };
         let mut words = line.split_whitespace();
         let day = words.next()?;
         let (clock, fraction) = words.next()?.rsplit_once('.')?;
@@ -196,6 +150,12 @@ fn rate_in(line: &str) -> Option<f64> {
     float(rest)
 }
 
+/// The smoothed loss of a display: `Iteration N, loss = V`, or with the speed in between.
+fn loss_in(line: &str) -> Option<f64> {
+    let (before, rest) = line.split_once(", loss = ")?;
+    before.contains("Iteration ").then(|| float(rest))?
+}
+
 /// Name and value of an output line.
 fn output_in<'a>(line: &'a str, before: &str) -> Option<(&'a str, f64)> {
     let (_, rest) = line.split_once(before)?;
@@ -211,34 +171,6 @@ fn float(text: &str) -> Option<f64> {
     word.parse().ok()
 }
 
-/// A number as Python prints a float: the fewest digits that give it back, at least one behind the point.
-fn python(x: f64) -> String {
-    if x.is_nan() {
-        return "nan".into();
-    }
-    let text = format!("{x:?}");
-    let Some((mantissa, exponent)) = text.split_once('e') else {
-        return text;
-    };
-    let mut out = mantissa.strip_suffix(".0").unwrap_or(mantissa).to_string();
-    let (sign, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => ('-', digits),
-        None => ('+', exponent),
-    };
-    // Writing to a string cannot fail.
-    let _ = write!(out, "e{sign}{digits:0>2}");
-    out
-}
-
-/// A cell in quotes where it needs them.
-fn quoted(cell: &str, delimiter: char) -> String {
-    if cell.contains([delimiter, '"', '\r', '\n']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_string()
-    }
-}
-
 /// The year of a time, 1970 where there is none.
 pub fn year_of(time: Option<std::time::SystemTime>) -> i16 {
     let stamp = time.and_then(|t| Timestamp::try_from(t).ok());
@@ -248,32 +180,6 @@ pub fn year_of(time: Option<std::time::SystemTime>) -> i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_print_as_pythons_floats() {
-        // Made by Python's repr.
-        for (x, text) in [
-            (100.0, "100.0"),
-            (0.0, "0.0"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (0.000012345, "1.2345e-05"),
-            (1e16, "1e+16"),
-            (1.5e100, "1.5e+100"),
-            (123456789.125, "123456789.125"),
-            (f64::NAN, "nan"),
-            (f64::NEG_INFINITY, "-inf"),
-        ] {
-            assert_eq!(python(x), text);
-        }
-    }
-
-    #[test]
-    fn cells_are_quoted_where_they_must() {
-        assert_eq!(quoted("a,b", ','), "\"a,b\"");
-        assert_eq!(quoted("a,b", '\t'), "a,b");
-        assert_eq!(quoted("a\"b", ','), "\"a\"\"b\"");
-    }
 
     #[test]
     fn a_line_without_a_date_or_with_an_impossible_one_has_no_time() {

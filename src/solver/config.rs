@@ -89,6 +89,7 @@ impl Config {
         level: i32,
         stages: &[String],
     ) -> Result<Self> {
+        let file = solver.file.clone();
         let param = solver.message;
         let inline = |net: &NetParameter| Parsed {
             message: net.clone(),
@@ -118,9 +119,7 @@ impl Config {
         };
         let mut train_state = State::new(Mode::Train);
         merge(&mut train_state, &train.message, param.train_state.as_ref());
-        if level != 0 {
-            train_state.level = level;
-        }
+        set_level(&mut train_state, level, &file);
         train_state.stages.extend(stages.iter().cloned());
 
         let mut test_nets: Vec<Parsed<NetParameter>> =
@@ -201,6 +200,19 @@ fn merge(state: &mut State, net: &NetParameter, solver: Option<&proto::caffe::Ne
     if let Some(given) = solver {
         state.merge(given);
     }
+}
+
+/// Gives a state the command line's level, which replaces that of the files also where it is the
+/// default, 0: so do Caffe's commands.
+pub(crate) fn set_level(state: &mut State, level: i32, file: &str) {
+    if state.level != level && state.level != 0 {
+        crate::warn!(
+            "{file}: its level {} is replaced by the command line's, {level}, as in Caffe; give --level={} to keep it",
+            state.level,
+            state.level
+        );
+    }
+    state.level = level;
 }
 
 fn positive(name: &str, value: i32) -> Result<u64> {

@@ -107,6 +107,15 @@ impl LrPolicy {
             _ => 0,
         }
     }
+
+    /// The new [`LrPolicy::step`], if a `multistep` policy comes to it at iteration `iter`: Caffe logs it.
+    pub fn stepped(&self, iter: u64) -> Option<u64> {
+        let Kind::MultiStep { .. } = &self.kind else {
+            return None;
+        };
+        let before = iter.checked_sub(1).map_or(0, |last| self.step(last));
+        Some(self.step(iter)).filter(|now| *now > before)
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +149,17 @@ mod tests {
         near(rate("multistep", 20), 0.025);
         near(rate("poly", 50), 0.025);
         near(rate("sigmoid", 10), 0.05);
+    }
+
+    #[test]
+    fn a_step_of_multistep_is_told_once() {
+        let policy = LrPolicy::new(&solver("multistep")).unwrap();
+        let told: Vec<_> = (0..30)
+            .filter_map(|i| Some((i, policy.stepped(i)?)))
+            .collect();
+        assert_eq!(told, [(5, 1), (20, 2)]);
+        let policy = LrPolicy::new(&solver("step")).unwrap();
+        assert!((0..30).all(|i| policy.stepped(i).is_none()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Every phase (dense, sparse, redense, quantize) runs here; it differs from the others only in the masks,
 //! codebooks and rates it starts with. What the next iteration depends on is in [`Solver::snapshot`].
 
+pub(crate) mod announce;
 pub mod bits;
 pub mod config;
 mod dropout;
@@ -155,6 +156,7 @@ impl Solver {
             s if s < 0 => DEFAULT_SEED,
             s => s as u64,
         });
+        announce::solver(&config.param);
         let graph = Graph::new(&config.train, &config.train_state)?;
         let opened = data.open(&graph, 0)?;
         let net = Net::new(
@@ -181,8 +183,10 @@ impl Solver {
             net.check_hdf5_names()
                 .context("snapshot_format: HDF5 cannot store this net")?;
         }
+        announce::net(&net);
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
+            announce::test(&config.param, i);
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
         let arrays = config.rule.histories();
@@ -195,6 +199,7 @@ impl Solver {
         let masks = vec![None; weights.len()];
         let shared = vec![None; weights.len()];
         let watch = watch::ChanceWatch::new(&net, config.max_iter());
+        info!("Solver scaffolding done.");
         Ok(Self {
             policy,
             phase: options.phase.to_string(),
@@ -385,11 +390,21 @@ pub fn never_decides(pattern: &str, earlier: &str) -> String {
 fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]) {
     let text = sparsity.text();
     if !idle.is_empty() {
-        warn!("--sparsity {text}: skipped, for the net has no such layers: {}", idle.join(", "));
+        warn!(
+            "--sparsity {text}: skipped, for the net has no such layers: {}",
+            idle.join(", ")
+        );
     }
-    let whole: Vec<&str> = layers.iter().copied().filter(|l| sparsity.of(l).is_none()).collect();
+    let whole: Vec<&str> = layers
+        .iter()
+        .copied()
+        .filter(|l| sparsity.of(l).is_none())
+        .collect();
     if !whole.is_empty() {
-        warn!("--sparsity {text}: no rule for {}; all their weights stay", whole.join(", "));
+        warn!(
+            "--sparsity {text}: no rule for {}; all their weights stay",
+            whole.join(", ")
+        );
     }
 }
 

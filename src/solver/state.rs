@@ -20,10 +20,12 @@ const TIMED: &str = "timed";
 impl Solver {
     /// Goes on from a snapshot, Caffe's or ours.
     pub fn restore(&mut self, path: &Path) -> Result<()> {
+        info!("Resuming from {}", path.display());
         info!("Restoring previous solver status from {}", path.display());
         let state = snapshot::read(path)?;
         let stored = snapshot::weights(path, &state)?;
         self.load(&stored)?;
+        info!("SGDSolver: restoring history");
         if state.history.len() != self.history.len() {
             bail!(
                 "{}: {} history blobs for a net of {} (solver type \"{}\"): it belongs to another net or solver",

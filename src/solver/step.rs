@@ -13,6 +13,7 @@ impl Solver {
     /// Trains to `max_iter`, with tests and snapshots; ends with a test that shows the result, if
     /// there is a test net.
     pub fn solve(&mut self, reports: &mut Reports) -> Result<Ending> {
+        info!("Starting Optimization");
         info!("Solving {}", self.net.name());
         info!("Learning Rate Policy: {}", self.config.param.lr_policy());
         let max_iter = self.config.max_iter();
@@ -94,6 +95,11 @@ impl Solver {
         let rate = self.policy.rate(self.iter);
         if display {
             self.display(&outputs, rate, reports)?;
+        }
+        if let Some(step) = self.policy.stepped(self.iter) {
+            info!("MultiStep Status: Iteration {}, step = {step}", self.iter);
+        }
+        if display {
             info!("Iteration {}, lr = {}", self.iter, G(rate));
         }
         self.update(rate);

@@ -3,7 +3,7 @@
 use super::config::TestConfig;
 use super::signals::{Request, Signals};
 use super::step::loss_note;
-use super::{OpenData, Opened};
+use super::{OpenData, Opened, announce};
 use crate::data::batches::Batches;
 use crate::info;
 use crate::net::graph::Graph;
@@ -34,6 +34,7 @@ impl TestNet {
         let graph = Graph::new(&config.net, &config.state)?;
         let Opened { shapes, batches } = data.open(&graph, 0)?;
         let net = Net::new(graph, &shapes, &net::Options::default())?;
+        announce::net(&net);
         let mut from = Vec::new();
         for p in net.params() {
             let twin = trained

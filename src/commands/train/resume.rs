@@ -60,7 +60,11 @@ impl Said<'_> {
             changes.push((name.to_string(), was, now));
         };
         let step = self.step;
-        if let Some(now) = self.args.sparsity.clone().or(step.and_then(|s| s.sparsity.clone()))
+        if let Some(now) = self
+            .args
+            .sparsity
+            .clone()
+            .or(step.and_then(|s| s.sparsity.clone()))
             && phase == Phase::Sparse
             && let Some(was) = &record.sparsity
             && !same(was, &now, Sparsity::parse, Sparsity::agrees)
