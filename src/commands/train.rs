@@ -8,6 +8,7 @@ use super::run_folder::{Record, RunFolder};
 use crate::cli::{Effect, PhaseName, Train};
 use crate::layers::Mode;
 use crate::models;
+use crate::net::zeros;
 use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, QUANTIZE_RATE, REDENSE_RATE, Step};
 use crate::report::metrics::{Metrics, Resume};
 use crate::report::progress;
@@ -19,6 +20,7 @@ use crate::solver::{Ending, Options, Reports, Solver, snapshot};
 use crate::{info, warn, weights_file};
 use anyhow::{Context, Result, bail};
 use settings::Settings;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -399,10 +401,16 @@ impl Runner<'_> {
         if files.is_empty() {
             files = solver.weights_of_solver();
         }
+        let mut given = BTreeSet::new();
         for path in files {
             info!("Finetuning from {}", path.display());
             let stored = weights_file::read(&path, solver.net())?;
             solver.load(&stored)?;
+            given.extend(stored.layers.into_iter().map(|layer| layer.name));
+        }
+        let zero = solver.net().zero_layers(solver.weights(), &given);
+        if let Some(text) = zeros::said(&zero) {
+            warn!("{text}");
         }
         Ok(())
     }
