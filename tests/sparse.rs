@@ -5,6 +5,7 @@ mod common;
 
 use common::{assert_near, digits_net, digits_solver, dsd, error_of, write};
 use dsd::kernels::choice::UseSparse;
+use dsd::kernels::simd::Set;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass, Weights};
@@ -116,18 +117,22 @@ fn a_pruned_net_computes_the_same_without_its_zeros() {
 
 #[test]
 fn the_choice_is_of_sizes_and_density() {
-    let net = net(1, Mode::Test, UseSparse::Auto);
-    let mut weights = pruned(&net);
-    run(&net, &weights);
-    assert!(kernel(&net, "e1").starts_with("sparse"));
-    for (p, w) in net.params().iter().zip(&mut weights) {
-        if p.prunable {
-            w.data.fill(0.5);
+    for set in Set::ALL {
+        // Whatever this machine has: the choice is that of machines with this set.
+        let net = net(1, Mode::Test, UseSparse::AutoFor(set));
+        let mut weights = pruned(&net);
+        run(&net, &weights);
+        assert!(kernel(&net, "e1").starts_with("sparse"), "{set:?}");
+        for (p, w) in net.params().iter().zip(&mut weights) {
+            if p.prunable {
+                w.data.fill(0.5);
+            }
         }
-    }
-    run(&net, &weights);
-    for layer in ["stem", "e1", "e3", "deep"] {
-        assert!(!kernel(&net, layer).starts_with("sparse"), "{layer}");
+        run(&net, &weights);
+        for layer in ["stem", "e1", "e3", "deep"] {
+            let kernel = kernel(&net, layer);
+            assert!(!kernel.starts_with("sparse"), "{set:?}, {layer}");
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pub fn best(
 
 /// The peak before and after a bench: the clock may have changed in between.
 pub struct Around {
+    isa: Isa,
     before: Peak,
 }
 
@@ -55,20 +56,17 @@ impl Around {
     pub fn begin() -> Self {
         let isa = Isa::asked().expect("DSD_ISA");
         Self {
+            isa,
             before: Peak::measure(isa),
         }
     }
 
     /// Measures the peak after, prints both and gives the higher one.
     pub fn end(self) -> Peak {
-        let after = Peak::measure(self.before.isa);
+        let after = Peak::measure(self.isa);
         println!("\nPeak before: {}", self.before);
         println!("Peak after:  {after}\n");
-        Peak {
-            one: self.before.one.max(after.one),
-            all: self.before.all.max(after.all),
-            ..after
-        }
+        self.before.or(after)
     }
 }
 

@@ -4,12 +4,13 @@ use super::inspect::{self, Built};
 use crate::models::{self, Builtin, Family};
 use crate::net::graph::State;
 use crate::net::weights::Stored;
-use crate::net::{Net, Weights};
+use crate::net::{Net, Weights, zeros};
 use crate::proto::{self, NetParameter, Parsed};
 use crate::solver::config::set_level;
 use crate::solver::log_plan;
 use crate::{files, info, warn, weights_file};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Where a net comes from.
@@ -105,16 +106,41 @@ pub fn state(net: &NetParameter, mode: crate::layers::Mode, args: &crate::cli::N
 
 /// Weights by the fillers, then the files over them, in turn; says what went where.
 pub fn weights(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> {
+    let (weights, given) = filled(net, files, seed)?;
+    if files.is_empty() {
+        warn!("No --weights: the net runs with the random ones of its fillers");
+    }
+    if let Some(text) = zeros::said(&net.zero_layers(&weights, &given)) {
+        warn!("{text}");
+    }
+    Ok(weights)
+}
+
+/// [`weights`] for timing: weights that would be 0 because neither a filler nor a file gives them are noise. A
+/// kernel that leaves zeros out would else have nothing to do.
+pub fn weights_to_time(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> {
+    let (mut weights, given) = filled(net, files, seed)?;
+    let names = net.noise_for_zeros(&mut weights, &given, seed)?;
+    if !names.is_empty() {
+        info!(
+            "Weights that neither a filler nor a file gives are random numbers here: {}",
+            zeros::listed(&names)
+        );
+    }
+    Ok(weights)
+}
+
+/// Weights by the fillers and the files over them, and the layers that the files have.
+fn filled(net: &Net, files: &[PathBuf], seed: u64) -> Result<(Weights, BTreeSet<String>)> {
     let mut weights = net.fill(seed).context("initial weights")?;
+    let mut given = BTreeSet::new();
     for path in files {
         let stored = weights_file::read(path, net)?;
         let plan = net.load(&mut weights, &stored)?;
         log_plan(&plan, &stored.file);
+        given.extend(plan.loaded);
     }
-    if files.is_empty() {
-        warn!("No --weights: the net runs with the random ones of its fillers");
-    }
-    Ok(weights)
+    Ok((weights, given))
 }
 
 /// The net of `model` for its weights alone: a built-in one as for deployment, another one in the TEST phase;

@@ -13,6 +13,7 @@ use super::run_folder::run_record::RunRecord;
 use super::run_folder::{METRICS, RunFolder};
 use crate::cli::{Effect, Train};
 use crate::layers::Mode;
+use crate::net::zeros;
 use crate::phase::{Flow, Phase};
 use crate::report::metrics::Metrics;
 use crate::report::progress;
@@ -21,6 +22,7 @@ use crate::solver::signals::{Request, Signals};
 use crate::solver::{Ending, Options, Reports, Solver, snapshot};
 use crate::{info, warn, weights_file};
 use anyhow::{Result, bail};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -151,10 +153,16 @@ impl Runner<'_> {
         if files.is_empty() {
             files = solver.weights_of_solver();
         }
+        let mut given = BTreeSet::new();
         for path in files {
             info!("Finetuning from {}", path.display());
             let stored = weights_file::read(&path, solver.net())?;
             solver.load(&stored)?;
+            given.extend(stored.layers.into_iter().map(|layer| layer.name));
+        }
+        let zero = solver.net().zero_layers(solver.weights(), &given);
+        if let Some(text) = zeros::said(&zero) {
+            warn!("{text}");
         }
         Ok(())
     }

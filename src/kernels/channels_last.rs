@@ -7,6 +7,7 @@
 //! floats lie from one pixel to the next. With and without `parallel`, and for any number of threads,
 //! every sum runs in the same order.
 
+use super::aligned::Aligned;
 pub use super::choice::UseSparse;
 use super::choice::{Costs, MARGIN};
 use super::convolution::Convolution;
@@ -14,7 +15,7 @@ use super::direct::Direct;
 pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
 use super::scratch;
-use super::simd::Isa;
+use super::simd::{Isa, Set};
 use super::sparse::Sparse;
 pub use super::tile::Then;
 use super::winograd::Winograd;
@@ -35,7 +36,7 @@ pub struct ChannelsLast {
 #[derive(Clone, Debug, Default)]
 pub struct Packed {
     forward: Side,
-    bias: Option<Vec<f32>>,
+    bias: Option<Aligned>,
     /// For the gradient of the input.
     backward: Side,
 }
@@ -44,7 +45,7 @@ pub struct Packed {
 #[derive(Clone, Debug, Default)]
 struct Side {
     sparse: Option<Sparse>,
-    dense: Vec<f32>,
+    dense: Aligned,
 }
 
 impl Side {
@@ -55,7 +56,7 @@ impl Side {
     /// Takes the weights of `w` that are not 0 for the convolution `d`. Where only their values are new since the
     /// last time, as in a sparse phase, only those are written.
     fn thin(&mut self, d: &Direct, w: &[f32], turned: bool) {
-        self.dense = Vec::new();
+        self.dense = Aligned::default();
         if !self.sparse.as_mut().is_some_and(|sparse| sparse.refill(w)) {
             self.sparse = Some(Sparse::new(d, w, turned));
         }
@@ -65,7 +66,7 @@ impl Side {
 impl Packed {
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
-        let bias = self.bias.as_ref().map_or(0, Vec::len);
+        let bias = self.bias.as_ref().map_or(0, |b| b.len());
         self.forward.bytes() + self.backward.bytes() + 4 * bias
     }
 }
@@ -92,23 +93,23 @@ impl ChannelsLast {
 
     /// The name of the kernel for dense weights.
     pub fn name(&self) -> &'static str {
-        match (&self.winograd, self.isa) {
-            (Some(_), Isa::Portable) => "winograd portable",
-            (Some(_), Isa::Avx2) => "winograd avx2",
-            (Some(_), Isa::Avx512) => "winograd avx512",
-            (None, Isa::Portable) => "direct portable",
-            (None, Isa::Avx2) => "direct avx2",
-            (None, Isa::Avx512) => "direct avx512",
+        match (&self.winograd, self.isa.set()) {
+            (Some(_), Set::Portable) => "winograd portable",
+            (Some(_), Set::Avx2) => "winograd avx2",
+            (Some(_), Set::Avx512) => "winograd avx512",
+            (None, Set::Portable) => "direct portable",
+            (None, Set::Avx2) => "direct avx2",
+            (None, Set::Avx512) => "direct avx512",
         }
     }
 
     /// The name of the kernel that these weights go to.
     pub fn name_of(&self, packed: &Packed) -> &'static str {
-        match (&packed.forward.sparse, self.isa) {
+        match (&packed.forward.sparse, self.isa.set()) {
             (None, _) => self.name(),
-            (Some(_), Isa::Portable) => "sparse portable",
-            (Some(_), Isa::Avx2) => "sparse avx2",
-            (Some(_), Isa::Avx512) => "sparse avx512",
+            (Some(_), Set::Portable) => "sparse portable",
+            (Some(_), Set::Avx2) => "sparse avx2",
+            (Some(_), Set::Avx512) => "sparse avx512",
         }
     }
 
@@ -128,7 +129,7 @@ impl ChannelsLast {
             }
         }
         packed.bias = bias.map(|b| match self.winograd {
-            Some(_) if !thin => b.to_vec(),
+            Some(_) if !thin => Aligned::from(b),
             _ => self.direct.pack_bias(b),
         });
         if !backward {
@@ -148,8 +149,8 @@ impl ChannelsLast {
             (Some(kernel), _) => kernel.pack(self.isa, w, true, to),
             (None, Some(direct)) => direct.pack(w, true, to),
             (None, None) => {
-                to.clear();
-                to.extend_from_slice(w);
+                to.resize(w.len());
+                to.copy_from_slice(w);
             }
         }
     }
@@ -160,13 +161,18 @@ impl ChannelsLast {
             && match self.sparse {
                 UseSparse::Never => false,
                 UseSparse::Always => true,
-                UseSparse::Auto => self.expected(d, winograd, alive) > MARGIN,
+                UseSparse::Auto | UseSparse::AutoFor(_) => {
+                    self.expected(d, winograd, alive) > MARGIN
+                }
             }
     }
 
     /// How many times faster the sparse kernel should be than the dense one.
     fn expected(&self, d: &Direct, winograd: Option<&Winograd>, alive: usize) -> f64 {
-        let costs = Costs::of(self.isa);
+        let costs = Costs::of(match self.sparse {
+            UseSparse::AutoFor(set) => set,
+            _ => self.isa.set(),
+        });
         let dense = match winograd {
             Some(kernel) => costs.winograd(kernel.work()),
             None => costs.direct(d.work()),

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use super::aligned::Aligned;
 use super::convolution::Convolution;
 use super::each_chunk;
 use super::im2col::{Axis, picture};
@@ -132,8 +133,8 @@ impl Direct {
 
     /// Packs w[outputs][channels][kernel height][kernel width] of each group; with `turned` w is that of
     /// the transposed convolution.
-    pub fn pack(&self, w: &[f32], turned: bool, packed: &mut Vec<f32>) {
-        packed.resize(self.packed(), 0.0);
+    pub fn pack(&self, w: &[f32], turned: bool, packed: &mut Aligned) {
+        packed.resize(self.packed());
         let (elements, c) = (self.h.kernel * self.w.kernel, self.channels);
         assert_eq!(w.len(), self.groups * self.outputs * c * elements);
         let group = (self.outputs * c * elements).max(1);
@@ -407,8 +408,8 @@ impl Direct {
     }
 
     /// The biases of each group, padded to whole blocks.
-    pub fn pack_bias(&self, bias: &[f32]) -> Vec<f32> {
-        let mut packed = vec![0.0; self.groups * self.blocks() * 16];
+    pub fn pack_bias(&self, bias: &[f32]) -> Aligned {
+        let mut packed = Aligned::zeros(self.groups * self.blocks() * 16);
         for (to, from) in packed
             .chunks_exact_mut(self.blocks() * 16)
             .zip(bias.chunks_exact(self.outputs))

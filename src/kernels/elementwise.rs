@@ -34,11 +34,15 @@ pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]
 }
 
 /// [`relu_backward`] with slope 0 for `channels` values at the start of every `pitch`.
-#[allow(unsafe_code)]
 pub fn relu_backward_slices(pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) {
+    mask_by(Isa::current(), pitch, channels, value, diff);
+}
+
+#[allow(unsafe_code)]
+fn mask_by(isa: Isa, pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) {
     assert!(value.len() == diff.len() && channels <= pitch);
-    // SAFETY: the instruction set is there; the code is safe otherwise.
-    unsafe { mask(Isa::current(), pitch, channels, value, diff) }
+    // SAFETY: the body is safe code.
+    unsafe { mask(isa, pitch, channels, value, diff) }
 }
 
 #[inline(always)]
@@ -135,6 +139,19 @@ mod tests {
             relu_backward(true, slope, &x, &mut dx);
             for ((dx, dy), x) in dx.iter().zip(&dy).zip(&x) {
                 assert_eq!(*dx, if *x > 0.0 { *dy } else { slope * dy });
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_slices_for_every_instruction_set() {
+        let (value, diff) = (noise(1, 40 * 7), noise(2, 40 * 7));
+        for isa in Isa::all() {
+            let mut got = diff.clone();
+            mask_by(isa, 40, 33, &value, &mut got);
+            for (i, (got, diff)) in got.iter().zip(&diff).enumerate() {
+                let dead = i % 40 < 33 && value[i] <= 0.0;
+                assert_eq!(*got, if dead { 0.0 } else { *diff }, "{isa:?}, element {i}");
             }
         }
     }

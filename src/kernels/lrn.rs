@@ -37,7 +37,7 @@ impl Across {
         each_chunk(parallel, task(channels), y, |start, y| {
             scratch::with(buffer, |buffer| {
                 let x = &x[start..][..y.len()];
-                // SAFETY: `isa` is one that this machine has; so below.
+                // SAFETY: the body is safe code.
                 unsafe { forward_last(isa, self, x, channels, y, buffer) }
             });
         });
@@ -69,6 +69,7 @@ impl Across {
         each_chunk(parallel, task(channels), dx, |start, dx| {
             scratch::with(buffer, |buffer| {
                 let of = |v| -> &[f32] { &<[f32]>::split_at(v, start).1[..dx.len()] };
+                // SAFETY: the body is safe code.
                 unsafe { backward_last(isa, self, of(x), of(dy), channels, dx, buffer) }
             });
         });
@@ -97,6 +98,7 @@ impl Across {
         assert_eq!(x.len(), y.len());
         self.each_planes(parallel, shape, y, |sample, range, y| {
             let x = &x[sample];
+            // SAFETY: the body is safe code.
             unsafe { forward_planes(isa, self, x, shape[1], range.start, y) }
         });
     }
@@ -126,6 +128,7 @@ impl Across {
         self.each_planes(parallel, shape, dx, |sample, range, dx| {
             let rows = range.len() + 2 * self.half(shape[0]) + 2;
             let (x, dy) = (&x[sample.clone()], &dy[sample]);
+            // SAFETY: the body is safe code.
             scratch::with(rows * BLOCK, |buffer| unsafe {
                 backward_planes(isa, self, x, dy, shape[1], range.start, dx, buffer)
             });

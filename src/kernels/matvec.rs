@@ -21,6 +21,19 @@ pub fn inner_products(
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
+    inner_products_by(Isa::current(), parallel, rows, x, w, bias, y);
+}
+
+/// [`inner_products`] with an instruction set of one's own choice.
+fn inner_products_by(
+    isa: Isa,
+    parallel: bool,
+    rows: usize,
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    y: &mut [f32],
+) {
     let (outputs, depth) = (y.len() / rows.max(1), x.len() / rows.max(1));
     assert_eq!(w.len(), outputs * depth);
     assert!(bias.is_none_or(|b| b.len() == outputs));
@@ -33,7 +46,6 @@ pub fn inner_products(
         }
         return;
     }
-    let isa = Isa::current();
     let each = (TASK / depth.max(1)).max(4).next_multiple_of(4);
     for (x, y) in x
         .chunks_exact(depth.max(1))
@@ -41,8 +53,7 @@ pub fn inner_products(
     {
         each_chunk(parallel, each, y, |start, part| {
             let w = &w[start * depth..][..part.len() * depth];
-            // SAFETY: `w` has `depth` floats for each element of `part`, `x` has `depth`; the
-            // instruction set is there.
+            // SAFETY: `w` has `depth` floats for each element of `part`, `x` has `depth`.
             unsafe {
                 dots(
                     isa,
@@ -139,21 +150,23 @@ mod tests {
         ] {
             let (x, w) = (noise(1, rows * depth), noise(2, outputs * depth));
             let b = noise(3, outputs);
-            let mut y = vec![f32::NAN; rows * outputs];
-            inner_products(false, rows, &x, &w, Some(&b), &mut y);
-            for (i, y) in y.iter().enumerate() {
-                let (m, n) = (i / outputs, i % outputs);
-                let terms =
-                    (0..depth).map(|k| f64::from(x[m * depth + k]) * f64::from(w[n * depth + k]));
-                let want = terms.sum::<f64>() + f64::from(b[n]);
-                assert!(
-                    (f64::from(*y) - want).abs() < 1e-4,
-                    "{rows} {outputs} {depth}: {y} {want}"
-                );
+            for isa in Isa::all() {
+                let mut y = vec![f32::NAN; rows * outputs];
+                inner_products_by(isa, false, rows, &x, &w, Some(&b), &mut y);
+                for (i, y) in y.iter().enumerate() {
+                    let (m, n) = (i / outputs, i % outputs);
+                    let terms = (0..depth)
+                        .map(|k| f64::from(x[m * depth + k]) * f64::from(w[n * depth + k]));
+                    let want = terms.sum::<f64>() + f64::from(b[n]);
+                    assert!(
+                        (f64::from(*y) - want).abs() < 1e-4,
+                        "{isa:?} {rows} {outputs} {depth}: {y} {want}"
+                    );
+                }
+                let mut again = vec![f32::NAN; rows * outputs];
+                inner_products_by(isa, true, rows, &x, &w, Some(&b), &mut again);
+                assert_eq!(y, again, "{isa:?}");
             }
-            let mut again = vec![f32::NAN; rows * outputs];
-            inner_products(true, rows, &x, &w, Some(&b), &mut again);
-            assert_eq!(y, again);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! cut where the sizes alone say, and no sum crosses a cut. Callers have checked the sizes; kernels
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
+pub mod aligned;
 pub mod broadcast;
 pub mod channels_last;
 pub mod choice;
@@ -13,6 +14,7 @@ mod direct;
 pub mod elementwise;
 pub mod gemm;
 pub mod im2col;
+mod isa;
 pub mod layout;
 pub mod lrn;
 pub mod matvec;

@@ -64,12 +64,13 @@ impl Windows {
     fn max(&self, parallel: bool, x: &[f32], y: &mut [f32], indices: Option<&mut [u32]>) {
         let chunk = self.chunk(true);
         let Some(indices) = indices else {
-            // SAFETY: `isa` is one that this machine has; so below.
+            // SAFETY: the body is safe code.
             return each_chunk(parallel, chunk, y, |start, y| unsafe {
                 maxima(self.isa, self, start, x, y)
             });
         };
         assert_eq!(y.len(), indices.len());
+        // SAFETY: the body is safe code.
         each_pair_of_chunks(parallel, chunk, y, indices, |start, y, at| unsafe {
             maxima_indices(self.isa, self, start, x, y, at)
         });
@@ -77,18 +78,21 @@ impl Windows {
 
     fn max_backward(&self, parallel: bool, dy: &[f32], indices: &[u32], dx: &mut [f32]) {
         assert_eq!(dy.len(), indices.len());
+        // SAFETY: the body is safe code.
         each_chunk(parallel, self.chunk(false), dx, |start, dx| unsafe {
             give(self.isa, self, start, dy, indices, dx)
         });
     }
 
     fn average(&self, parallel: bool, x: &[f32], y: &mut [f32]) {
+        // SAFETY: the body is safe code.
         each_chunk(parallel, self.chunk(true), y, |start, y| unsafe {
             averages(self.isa, self, start, x, y)
         });
     }
 
     fn average_backward(&self, parallel: bool, dy: &[f32], dx: &mut [f32]) {
+        // SAFETY: the body is safe code.
         each_chunk(parallel, self.chunk(false), dx, |start, dx| unsafe {
             spread(self.isa, self, start, dy, dx)
         });

@@ -1,17 +1,18 @@
 //! Memory for the time of one task, kept by its thread: no allocation once the largest has been seen,
 //! and still in the cache from one layer to the next.
 
+use super::aligned::Aligned;
 use std::cell::RefCell;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Aligned>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `f` with `n` floats of any content.
+/// Calls `f` with `n` floats of any content, of which the first starts a line of the cache.
 pub(super) fn with<T>(n: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
     let mut buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < n {
-        buffer.resize(n, 0.0);
+        buffer.resize(n);
     }
     let result = f(&mut buffer[..n]);
     SPARE.with_borrow_mut(|spare| spare.push(buffer));

@@ -6,9 +6,6 @@
 
 #![allow(unsafe_code, clippy::missing_safety_doc)]
 
-use anyhow::{Result, bail};
-use std::sync::OnceLock;
-
 /// Sixteen floats in registers.
 ///
 /// # Safety
@@ -24,6 +21,28 @@ pub unsafe trait Lanes: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// Writes sixteen floats to `p`.
     unsafe fn store(self, p: *mut f32);
+    /// Whether [`load_first`](Self::load_first) and [`store_first`](Self::store_first) are single instructions.
+    const MASKED: bool = false;
+    /// The first `n` floats at `p`, at most sixteen, and zeros; what is behind them is not read.
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> Self {
+        let mut first = [0.0f32; 16];
+        // SAFETY: the caller has `n` floats at `p`.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, first.as_mut_ptr(), n);
+            Self::load(first.as_ptr())
+        }
+    }
+    /// Writes the first `n` lanes, at most sixteen, to `p`.
+    #[inline(always)]
+    unsafe fn store_first(self, p: *mut f32, n: usize) {
+        let mut first = [0.0f32; 16];
+        // SAFETY: the caller has room for `n` floats at `p`.
+        unsafe {
+            self.store(first.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(first.as_ptr(), p, n);
+        }
+    }
     /// self + a·b, rounded once where the hardware can.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
     /// self + other.
@@ -144,6 +163,7 @@ mod x86 {
             to_pitch: usize,
             relu: bool,
         ) {
+            // SAFETY: the caller has AVX2 and FMA and eight rows of eight floats at both.
             unsafe { turn8(from, from_pitch, to, to_pitch, relu) }
         }
         #[inline(always)]
@@ -158,10 +178,12 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn zero() -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe {
                 let v = _mm256_set1_ps(x);
                 Self(v, v)
@@ -169,10 +191,12 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
+            // SAFETY: the caller has AVX2 and FMA and sixteen floats at `p`.
             unsafe { Self(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
         }
         #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
+            // SAFETY: the caller has AVX2 and FMA and room for sixteen floats at `p`.
             unsafe {
                 _mm256_storeu_ps(p, self.0);
                 _mm256_storeu_ps(p.add(8), self.1);
@@ -180,6 +204,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe {
                 Self(
                     _mm256_fmadd_ps(a.0, b.0, self.0),
@@ -189,19 +214,23 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn add(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe { Self(_mm256_add_ps(self.0, o.0), _mm256_add_ps(self.1, o.1)) }
         }
         #[inline(always)]
         unsafe fn sub(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe { Self(_mm256_sub_ps(self.0, o.0), _mm256_sub_ps(self.1, o.1)) }
         }
         #[inline(always)]
         unsafe fn mul(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe { Self(_mm256_mul_ps(self.0, o.0), _mm256_mul_ps(self.1, o.1)) }
         }
         #[inline(always)]
         unsafe fn relu(self) -> Self {
             // The second operand is returned where the first is NaN or both are zero.
+            // SAFETY: the caller has AVX2 and FMA.
             unsafe {
                 let z = _mm256_setzero_ps();
                 Self(_mm256_max_ps(z, self.0), _mm256_max_ps(z, self.1))
@@ -249,6 +278,12 @@ mod x86 {
         }
     }
 
+    /// The first `n` of sixteen lanes.
+    #[inline(always)]
+    fn mask(n: usize) -> __mmask16 {
+        ((1u32 << n.min(16)) - 1) as __mmask16
+    }
+
     /// AVX-512F: one register.
     #[derive(Clone, Copy)]
     pub struct Avx512(__m512);
@@ -264,6 +299,7 @@ mod x86 {
             to_pitch: usize,
             relu: bool,
         ) {
+            // SAFETY: the caller has AVX-512F and eight rows of eight floats at both.
             unsafe { turn8(from, from_pitch, to, to_pitch, relu) }
         }
         #[inline(always)]
@@ -278,38 +314,58 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn zero() -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_setzero_ps()) }
         }
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_set1_ps(x)) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> Self {
+            // SAFETY: the caller has AVX-512F and sixteen floats at `p`.
             unsafe { Self(_mm512_loadu_ps(p)) }
         }
         #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
+            // SAFETY: the caller has AVX-512F and room for sixteen floats at `p`.
             unsafe { _mm512_storeu_ps(p, self.0) }
+        }
+        const MASKED: bool = true;
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, n: usize) -> Self {
+            // SAFETY: the caller has AVX-512F and `n` floats at `p`; the mask leaves out the rest.
+            unsafe { Self(_mm512_maskz_loadu_ps(mask(n), p)) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, p: *mut f32, n: usize) {
+            // SAFETY: the caller has AVX-512F and room for `n` floats at `p`; the mask leaves out the rest.
+            unsafe { _mm512_mask_storeu_ps(p, mask(n), self.0) }
         }
         #[inline(always)]
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_fmadd_ps(a.0, b.0, self.0)) }
         }
         #[inline(always)]
         unsafe fn add(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_add_ps(self.0, o.0)) }
         }
         #[inline(always)]
         unsafe fn sub(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_sub_ps(self.0, o.0)) }
         }
         #[inline(always)]
         unsafe fn mul(self, o: Self) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_mul_ps(self.0, o.0)) }
         }
         #[inline(always)]
         unsafe fn relu(self) -> Self {
+            // SAFETY: the caller has AVX-512F.
             unsafe { Self(_mm512_max_ps(_mm512_setzero_ps(), self.0)) }
         }
     }
@@ -318,101 +374,36 @@ mod x86 {
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
-/// An instruction set that the kernels know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// Plain Rust.
-    Portable,
-    /// AVX2 and FMA.
-    Avx2,
-    /// AVX-512F.
-    Avx512,
-}
+pub use super::isa::{Isa, Set};
 
-impl Isa {
-    /// The best set that this machine has.
-    pub fn best() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 && is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
-            if avx2 {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
-    }
-
-    /// What `DSD_ISA` asks for, or the best: the choice of this process.
-    pub fn current() -> Self {
-        static CHOSEN: OnceLock<Isa> = OnceLock::new();
-        *CHOSEN.get_or_init(|| Self::asked().unwrap_or_else(|_| Self::best()))
-    }
-
-    /// The set that `DSD_ISA` names; the best one where it is not set.
-    pub fn asked() -> Result<Self> {
-        let Some(name) = std::env::var_os("DSD_ISA") else {
-            return Ok(Self::best());
-        };
-        let all = [Self::Portable, Self::Avx2, Self::Avx512];
-        let Some(isa) = all.into_iter().find(|isa| name == isa.name()) else {
-            bail!(
-                "DSD_ISA is '{}'; it can be portable, avx2 or avx512",
-                name.to_string_lossy()
-            );
-        };
-        if !isa.is_available() {
-            bail!(
-                "DSD_ISA asks for {}, which this processor does not have; the best here is {}",
-                isa.name(),
-                Self::best().name()
-            );
-        }
-        Ok(isa)
-    }
-
-    /// The word for it in `DSD_ISA`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-        }
-    }
-
-    /// Whether this machine has it.
-    pub fn is_available(self) -> bool {
-        match (self, Self::best()) {
-            (Self::Portable, _) | (_, Self::Avx512) => true,
-            (isa, best) => isa == best,
-        }
-    }
-}
-
-/// Defines a safe-to-dispatch function: `$name(isa, args…)` runs `$body::<L>(args…)` compiled for the
-/// instruction set.
+/// Defines a function that may be called with any instruction set: `$name(isa, args…)` runs `$body::<L>(args…)`
+/// compiled for it.
 macro_rules! dispatch {
     ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
         $vis unsafe fn $name(isa: $crate::kernels::simd::Isa, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             {
+                use $crate::kernels::simd::{Avx2, Avx512, Set};
                 #[target_feature(enable = "avx2,fma")]
                 unsafe fn avx2($($arg: $ty),*) {
-                    unsafe { $body::<$crate::kernels::simd::Avx2, 6>($($arg),*) }
+                    // SAFETY: the set is there; the rest is as the caller says.
+                    unsafe { $body::<Avx2, 6>($($arg),*) }
                 }
                 #[target_feature(enable = "avx512f")]
                 unsafe fn avx512($($arg: $ty),*) {
-                    unsafe { $body::<$crate::kernels::simd::Avx512, 12>($($arg),*) }
+                    // SAFETY: the set is there; the rest is as the caller says.
+                    unsafe { $body::<Avx512, 12>($($arg),*) }
                 }
-                match isa {
-                    $crate::kernels::simd::Isa::Avx512 => return unsafe { avx512($($arg),*) },
-                    $crate::kernels::simd::Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    $crate::kernels::simd::Isa::Portable => {}
+                match isa.set() {
+                    // SAFETY: an `Isa` is of a set that the processor has; the rest is as the caller says.
+                    Set::Avx512 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Set::Avx2 => return unsafe { avx2($($arg),*) },
+                    Set::Portable => {}
                 }
             }
+            // SAFETY: this needs no set; the rest is as the caller says.
             unsafe { $body::<$crate::kernels::simd::Portable, 4>($($arg),*) }
         }
     };

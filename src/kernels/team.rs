@@ -39,11 +39,38 @@ struct Team {
 thread_local! {
     /// The team that this thread leads.
     static LED: Cell<*const Team> = const { Cell::new(ptr::null()) };
+    /// Whether this thread does a piece of a team's job. A team has one job at a time, so work within a piece is
+    /// not shared out again: a second job would take the place of the one that the others still read.
+    static WORKING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The time of one piece on this thread.
+struct Working {
+    before: bool,
+}
+
+impl Working {
+    fn start() -> Self {
+        Self {
+            before: WORKING.replace(true),
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        WORKING.set(self.before);
+    }
 }
 
 /// Runs `f`, within which [`for_each`] on this thread uses all threads of the pool without waking them
 /// anew.
+///
+/// Within a piece of [`for_each`] this is no more than a call of `f`.
 pub fn with<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    if WORKING.get() {
+        return f();
+    }
     if rayon::current_num_threads() == 1 {
         // On the pool's thread, so that what is rayon's need not change threads.
         return rayon::scope(|_| f());
@@ -85,8 +112,9 @@ impl Drop for Lead<'_> {
 impl Team {
     /// Does pieces of the leader's jobs until the pass is over.
     fn serve(&self) {
-        // The leader itself comes here if it waits for rayon before another thread does.
-        if LED.get() == ptr::from_ref(self) {
+        // The leader itself comes here if it waits for rayon before another thread does; and so does a thread
+        // whose piece waits for rayon, which would then wait for the end of the pass that waits for its piece.
+        if LED.get() == ptr::from_ref(self) || WORKING.get() {
             return;
         }
         let mut idle = 0usize;
@@ -113,9 +141,10 @@ impl Team {
         if i == PIECES {
             return false;
         }
-        let run = self.run.load(Ordering::Relaxed);
-        let data = self.data.load(Ordering::Relaxed);
-        if i as usize >= self.pieces.load(Ordering::Relaxed) {
+        // Acquire: who sees anything of a later job sees also that `next` has changed, and takes no piece below.
+        let run = self.run.load(Ordering::Acquire);
+        let data = self.data.load(Ordering::Acquire);
+        if i as usize >= self.pieces.load(Ordering::Acquire) {
             return false;
         }
         let taken = self
@@ -124,6 +153,7 @@ impl Team {
         if taken.is_err() {
             return true;
         }
+        let _working = Working::start();
         // SAFETY: `next` was the same before and after the job was read, and a job is changed only after
         // `next` has, so this is the job of number `at`: `run` was made of a `Run` in `Team::job`, whose
         // `data` lives until all pieces are done, this one included.
@@ -169,16 +199,18 @@ impl Team {
     }
 }
 
-/// Calls `f` for 0, 1 … n − 1, on several threads if `parallel`. Which thread does which is open.
+/// Calls `f` for 0, 1 … n − 1, on several threads if `parallel`. Which thread does which is open. A call within
+/// a piece of a team's job does all of its pieces itself, one after the other.
 pub fn for_each(parallel: bool, n: usize, f: impl Fn(usize) + Sync) {
-    if !parallel || n < 2 || rayon::current_num_threads() == 1 {
+    if !parallel || n < 2 || WORKING.get() || rayon::current_num_threads() == 1 {
         return (0..n).for_each(f);
     }
     let team = LED.get();
     if team.is_null() {
         return (0..n).into_par_iter().for_each(&f);
     }
-    // SAFETY: `with` resets `LED` before its team goes.
+    // SAFETY: `with` resets `LED` before its team goes. The team has no other job: one is over when `job`
+    // returns, this thread alone gives it jobs, and it is not in a piece of one (`WORKING`).
     unsafe { (*team).job(n, &f) }
 }
 
@@ -238,6 +270,79 @@ mod tests {
         });
         assert!(caught.is_err());
         with(|| for_each(true, 10, |_| {}));
+    }
+
+    /// A team of four: pieces that share out work of their own, from the leader's thread and the others, two
+    /// levels deep and in a team of their own. Were the inner job to take the outer one's place, threads would
+    /// run `f` of the inner closure after it is gone, and outer pieces would be lost or done twice.
+    #[test]
+    fn work_within_a_piece_is_done_once() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build();
+        pool.unwrap().install(|| {
+            for round in 0..200 {
+                let counts: Vec<AtomicUsize> =
+                    (0..8 * 8 * 8).map(|_| AtomicUsize::new(0)).collect();
+                let inner = |i: usize| {
+                    for_each(true, 8, |j| {
+                        let own = vec![i, j, round];
+                        for_each(true, 8, |k| {
+                            assert_eq!(own, [i, j, round]);
+                            counts[(i * 8 + j) * 8 + k].fetch_add(1, Ordering::Relaxed);
+                        });
+                    });
+                };
+                with(|| {
+                    for_each(true, 8, |i| match i % 2 {
+                        0 => inner(i),
+                        _ => with(|| inner(i)),
+                    });
+                    // The team is of use after it.
+                    let sum = AtomicUsize::new(0);
+                    for_each(true, 100, |i| {
+                        sum.fetch_add(i, Ordering::Relaxed);
+                    });
+                    assert_eq!(sum.into_inner(), 4950);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+            }
+        });
+    }
+
+    /// A piece that gives work to rayon may be handed the serving of its own team, of which it would see no end.
+    #[test]
+    fn a_piece_may_wait_for_rayon() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        pool.unwrap().install(|| {
+            for _ in 0..200 {
+                let total = AtomicUsize::new(0);
+                with(|| {
+                    for_each(true, 16, |_| {
+                        let sum: usize = (0..64usize).into_par_iter().sum();
+                        total.fetch_add(sum, Ordering::Relaxed);
+                    });
+                });
+                assert_eq!(total.into_inner(), 16 * 2016);
+            }
+        });
+    }
+
+    #[test]
+    fn a_panic_within_a_piece_within_a_piece_ends_the_team() {
+        let caught = catch_unwind(|| {
+            with(|| {
+                for_each(true, 8, |i| {
+                    for_each(true, 8, |j| assert!(i * j != 12, "twelve"))
+                })
+            });
+        });
+        assert!(caught.is_err());
+        let done = AtomicUsize::new(0);
+        with(|| {
+            for_each(true, 10, |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(done.into_inner(), 10);
     }
 
     #[test]

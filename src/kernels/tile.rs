@@ -76,34 +76,77 @@ pub struct Then {
     pub relu: bool,
 }
 
+/// Sums on their way out. Each step is a loop of its own, without a branch inside, and whole and partial rows have
+/// different ones: what the compiler does not unroll would keep the sums in memory, also while they are added up.
 #[inline(always)]
-unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
+unsafe fn finish<L: Lanes, const M: usize>(acc: [L; M], out: Out) {
+    // SAFETY: as the caller says; the sums in memory are M rows of sixteen.
     unsafe {
-        for r in 0..M {
-            let mut v = acc[r];
-            if !out.bias.is_null() {
-                v = v.add(L::load(out.bias));
+        if out.lanes == 16 {
+            finish_lanes::<L, M, false>(acc, out);
+        } else if L::MASKED {
+            finish_lanes::<L, M, true>(acc, out);
+        } else {
+            let mut sums = [[0.0f32; 16]; M];
+            for r in 0..M {
+                acc[r].store(sums[r].as_mut_ptr());
             }
+            finish_part(&sums, out);
+        }
+    }
+}
+
+/// [`finish`] in registers: of all sixteen lanes, or if PART of the first `out.lanes`.
+#[inline(always)]
+unsafe fn finish_lanes<L: Lanes, const M: usize, const PART: bool>(mut acc: [L; M], out: Out) {
+    // SAFETY: as the caller says: the rows have `out.lanes` floats, there are sixteen biases.
+    unsafe {
+        if !out.bias.is_null() {
+            let bias = L::load(out.bias);
+            for r in 0..M {
+                acc[r] = acc[r].add(bias);
+            }
+        }
+        if out.then.add {
+            for r in 0..M {
+                let p = out.start.add(r * out.row);
+                acc[r] = acc[r].add(match PART {
+                    true => L::load_first(p, out.lanes),
+                    false => L::load(p),
+                });
+            }
+        }
+        if out.then.relu {
+            for r in 0..M {
+                acc[r] = acc[r].relu();
+            }
+        }
+        for r in 0..M {
             let p = out.start.add(r * out.row);
-            if out.lanes == 16 {
+            match PART {
+                true => acc[r].store_first(p, out.lanes),
+                false => acc[r].store(p),
+            }
+        }
+    }
+}
+
+/// [`finish`] of the first `out.lanes` sums of each row, one by one.
+#[inline(never)]
+unsafe fn finish_part(sums: &[[f32; 16]], out: Out) {
+    for (r, sums) in sums.iter().enumerate() {
+        for (i, sum) in sums[..out.lanes].iter().enumerate() {
+            // SAFETY: as the caller says: the rows have `out.lanes` floats, there are sixteen biases.
+            unsafe {
+                let p = out.start.add(r * out.row + i);
+                let mut v = *sum;
+                if !out.bias.is_null() {
+                    v += *out.bias.add(i);
+                }
                 if out.then.add {
-                    v = v.add(L::load(p));
+                    v += *p;
                 }
-                if out.then.relu {
-                    v = v.relu();
-                }
-                v.store(p);
-            } else {
-                let mut t = [0.0f32; 16];
-                if out.then.add {
-                    std::ptr::copy_nonoverlapping(p, t.as_mut_ptr(), out.lanes);
-                    v = v.add(L::load(t.as_ptr()));
-                }
-                if out.then.relu {
-                    v = v.relu();
-                }
-                v.store(t.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(t.as_ptr(), p, out.lanes);
+                *p = if out.then.relu && v < 0.0 { 0.0 } else { v };
             }
         }
     }
@@ -111,13 +154,14 @@ unsafe fn finish<L: Lanes, const M: usize>(acc: &[L; M], out: Out) {
 
 #[inline(always)]
 unsafe fn one<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out, ahead: bool) {
+    // SAFETY: as the caller says.
     unsafe {
         let mut acc = [L::zero(); M];
         match ahead {
             true => multiply::<L, M, true>(a, b, &mut acc),
             false => multiply::<L, M, false>(a, b, &mut acc),
         }
-        finish::<L, M>(&acc, out);
+        finish::<L, M>(acc, out);
     }
 }
 
@@ -229,3 +273,6 @@ pub(super) unsafe fn outer<L: Lanes, const M: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code)]
 
+use super::aligned::Aligned;
 use super::convolution::Convolution;
 use super::each_chunk;
 use super::im2col::picture;
@@ -141,10 +142,10 @@ impl Winograd {
     /// [group][outputs/64] U[36][4][channels][16] = G g Gᵀ of w[outputs][channels][9], in the order in which
     /// `forward` reads it (the last block of outputs may be narrower); or with `turned` of
     /// the weights of the transposed convolution, whose file this is.
-    pub fn pack(&self, isa: Isa, w: &[f32], turned: bool, packed: &mut Vec<f32>) {
+    pub fn pack(&self, isa: Isa, w: &[f32], turned: bool, packed: &mut Aligned) {
         let (channels, plane) = (self.channels, self.outputs * self.channels);
         assert_eq!(w.len(), self.groups * plane * 9);
-        packed.resize(self.packed(), 0.0);
+        packed.resize(self.packed());
         for (u, w) in packed
             .chunks_exact_mut(self.one())
             .zip(w.chunks_exact(plane * 9))
@@ -360,6 +361,7 @@ dispatch! {
 
 #[inline(always)]
 unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {
+    // SAFETY: as the caller says.
     unsafe {
         let four = L::splat(4.0);
         let five = L::splat(-5.0);
@@ -377,6 +379,7 @@ unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {
 
 #[inline(always)]
 unsafe fn output_row<L: Lanes>(m: [L; 6]) -> [L; 4] {
+    // SAFETY: as the caller says.
     unsafe {
         let p = m[1].add(m[2]);
         let q = m[1].sub(m[2]);
@@ -394,6 +397,7 @@ unsafe fn output_row<L: Lanes>(m: [L; 6]) -> [L; 4] {
 /// A: 4 → 6, the transpose of `output_row`.
 #[inline(always)]
 unsafe fn output_row_transposed<L: Lanes>(y: [L; 4]) -> [L; 6] {
+    // SAFETY: as the caller says.
     unsafe {
         let two = L::splat(2.0);
         let four = L::splat(4.0);
@@ -416,6 +420,7 @@ unsafe fn transform_input<L: Lanes>(
     v: *mut f32,
     block: usize,
 ) {
+    // SAFETY: as the caller says.
     unsafe {
         let across = g.tiles()[1];
         let plane = block * g.channels;
@@ -482,6 +487,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
     outputs: (usize, usize),
     scratch: *mut f32,
 ) {
+    // SAFETY: as the caller says.
     unsafe {
         let (first, n) = tiles;
         let block = n;
@@ -579,6 +585,7 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
     scratch: *mut f32,
     fresh: bool,
 ) {
+    // SAFETY: as the caller says.
     unsafe {
         let [down, across] = g.tiles();
         let total = down * across;

@@ -4,6 +4,7 @@ use super::group::{Captured, Grads, Piece, Work, add, copy, turn};
 use super::pass::{Pass, Timer};
 use super::ready::Set;
 use super::{Net, Weights};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::elementwise::{relu_backward, relu_backward_slices};
 use crate::layers::Backward;
 use crate::net::graph::ValueId;
@@ -18,7 +19,7 @@ struct Target {
     /// The bottom.
     bottom: usize,
     slot: usize,
-    buffer: Vec<f32>,
+    buffer: Aligned,
     /// The bottom lies in another layout than the layer's: `buffer` is turned on its way.
     turned: bool,
     /// Another reader has written its share already.
@@ -93,7 +94,7 @@ impl Net {
                     mem::take(&mut diffs[slot])
                 };
                 if turned || add {
-                    buffer.resize(buffer.len().max(count), 0.0);
+                    buffer.resize(buffer.len().max(count));
                 }
                 written[v] = true;
                 targets.push(Target {

@@ -4,6 +4,7 @@ use super::pass::{Pass, Timer};
 use super::plan::{Gather, Home};
 use super::ready::Set;
 use super::{Net, Weights};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::layers::{Coupling, Forward, Keep};
 use crate::net::graph::ValueId;
@@ -19,14 +20,14 @@ pub(crate) type Grads = Vec<Vec<f32>>;
 /// The buffers of one group in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
-    pub(super) slots: Vec<Vec<f32>>,
-    pub(super) diffs: Vec<Vec<f32>>,
+    pub(super) slots: Vec<Aligned>,
+    pub(super) diffs: Vec<Aligned>,
     pub(super) keeps: Vec<Keep>,
     /// Bottoms of the layer at hand in its layout, where they lie in another; and their gradients.
-    pub(super) turned: Vec<Vec<f32>>,
-    pub(super) turned_diffs: Vec<Vec<f32>>,
+    pub(super) turned: Vec<Aligned>,
+    pub(super) turned_diffs: Vec<Aligned>,
     /// A gradient on its way to be added to another.
-    pub(super) extra: Vec<f32>,
+    pub(super) extra: Aligned,
     /// What each layer's sum is divided by.
     pub(super) normalisers: Vec<f32>,
     /// Which values' gradients are in their buffers.
@@ -44,8 +45,8 @@ pub(crate) struct Piece {
 
 impl Piece {
     pub(super) fn new(value: ValueId, view: View) -> Self {
-        let mut data = Vec::new();
-        turn(&view, false, &mut data);
+        let mut data = vec![0.0; view.shape.count()];
+        copy(&view, &mut ViewMut::planes(view.shape.clone(), &mut data));
         Self {
             value,
             tensor: Tensor {
@@ -66,10 +67,10 @@ pub(crate) struct Captured {
 }
 
 /// `to` ← the numbers of `from`, channels last if `pixels`, else in C order.
-pub(super) fn turn(from: &View, pixels: bool, to: &mut Vec<f32>) {
+pub(super) fn turn(from: &View, pixels: bool, to: &mut Aligned) {
     let count = from.shape.count();
     if to.len() < count || !pixels {
-        to.resize(count, 0.0);
+        to.resize(count);
     }
     copy(
         from,
@@ -122,12 +123,18 @@ pub(super) fn copy(from: &View, to: &mut ViewMut) {
 impl Work {
     pub fn new(net: &Net) -> Self {
         Self {
-            slots: net.plan.slots.iter().map(|&n| vec![0.0; n]).collect(),
-            diffs: net.plan.diff_slots.iter().map(|&n| vec![0.0; n]).collect(),
+            slots: net.plan.slots.iter().copied().map(Aligned::zeros).collect(),
+            diffs: net
+                .plan
+                .diff_slots
+                .iter()
+                .copied()
+                .map(Aligned::zeros)
+                .collect(),
             keeps: net.layers.iter().map(|_| Keep::default()).collect(),
             turned: Vec::new(),
             turned_diffs: Vec::new(),
-            extra: Vec::new(),
+            extra: Aligned::default(),
             normalisers: vec![1.0; net.layers.len()],
             written: vec![false; net.shapes.len()],
             actual: vec![None; net.shapes.len()],
@@ -181,7 +188,7 @@ impl Net {
         v: ValueId,
         rows: &Range<usize>,
         feed: &'a [Tensor],
-        slots: &'a [Vec<f32>],
+        slots: &'a [Aligned],
         actual: &[Option<Shape>],
     ) -> View<'a> {
         let shape = self.group_shape(v, rows.len(), actual);
@@ -236,15 +243,15 @@ impl Net {
         i: usize,
         rows: &Range<usize>,
         feed: &[Tensor],
-        slots: &[Vec<f32>],
+        slots: &[Aligned],
         actual: &[Option<Shape>],
-        turned: &mut Vec<Vec<f32>>,
+        turned: &mut Vec<Aligned>,
     ) {
         let form = &self.plan.form;
         for (k, &v) in self.graph.nodes[i].bottoms.iter().enumerate() {
             if form.turns[i][k] {
                 if turned.len() <= k {
-                    turned.resize_with(k + 1, Vec::new);
+                    turned.resize_with(k + 1, Aligned::default);
                 }
                 let view = self.locate(v, rows, feed, slots, actual);
                 turn(&view, form.pixels[i], &mut turned[k]);
@@ -258,9 +265,9 @@ impl Net {
         i: usize,
         rows: &Range<usize>,
         feed: &'a [Tensor],
-        slots: &'a [Vec<f32>],
+        slots: &'a [Aligned],
         actual: &[Option<Shape>],
-        turned: &'a [Vec<f32>],
+        turned: &'a [Aligned],
     ) -> Vec<View<'a>> {
         let one = |(k, &v): (usize, &ValueId)| {
             let mut view = self.locate(v, rows, feed, slots, actual);
@@ -323,7 +330,7 @@ impl Net {
                 continue;
             }
             let started = pass.timer.map(|_| Instant::now());
-            let mut taken: Vec<(usize, Vec<f32>)> = Vec::with_capacity(node.tops.len());
+            let mut taken: Vec<(usize, Aligned)> = Vec::with_capacity(node.tops.len());
             for &t in &node.tops {
                 if let Home::Slot(s) = self.plan.homes[t] {
                     taken.push((s, mem::take(&mut work.slots[s])));

@@ -13,6 +13,7 @@ mod plan;
 mod ready;
 mod values;
 pub mod weights;
+pub mod zeros;
 
 use crate::filler;
 use crate::kernels::choice::UseSparse;

@@ -41,12 +41,6 @@ fn close(name: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{name}");
 }
 
-fn isas() -> impl Iterator<Item = Isa> {
-    [Isa::Portable, Isa::Avx2, Isa::Avx512]
-        .into_iter()
-        .filter(|isa| isa.is_available())
-}
-
 /// All three directions, with gaps, with and without threads, with dense weights and with sparse ones.
 fn check(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2]) {
     check_with(c, samples, order, gaps, UseSparse::Never);
@@ -87,7 +81,7 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         Order::Nhwc => laid(&x, samples, c.inputs, pitch[0]),
     };
     let dy_last = laid(&dy, samples, c.outputs, pitch[1]);
-    for isa in isas() {
+    for isa in Isa::all() {
         let Some(kernel) = ChannelsLast::new(c, order, pitch, isa) else {
             panic!("no kernel for {c:?}");
         };
@@ -221,7 +215,7 @@ fn random_sizes() {
         } else {
             Order::Nhwc
         };
-        if ChannelsLast::new(&c, order, [c.inputs, c.outputs], Isa::Portable).is_none() {
+        if ChannelsLast::new(&c, order, [c.inputs, c.outputs], Isa::PORTABLE).is_none() {
             continue;
         }
         check(&c, draw(1, 3), order, [draw(0, 3), draw(0, 20)]);
@@ -238,7 +232,7 @@ fn a_nan_is_not_hidden() {
         outputs: 16,
         axes: vec![a, a],
     };
-    for isa in isas() {
+    for isa in Isa::all() {
         for order in [Order::Nchw, Order::Nhwc] {
             let kernel = ChannelsLast::new(&c, order, [16, 16], isa).unwrap();
             let mut packed = Packed::default();
@@ -252,6 +246,46 @@ fn a_nan_is_not_hidden() {
             };
             kernel.forward(false, 1, &x, &packed, relu, &mut y);
             assert!(y.iter().any(|v| v.is_nan()));
+        }
+    }
+}
+
+#[test]
+fn dense_weights_are_sparse_on_no_machine_and_a_tenth_of_them_on_every_one() {
+    // SqueezeNet's and ResNet's, at full size.
+    let sizes = [
+        (96, 16, 55, 1),
+        (16, 64, 55, 1),
+        (16, 64, 55, 3),
+        (384, 64, 27, 1),
+        (64, 256, 27, 3),
+        (512, 1000, 13, 1),
+        (256, 64, 56, 1),
+        (1024, 256, 14, 1),
+        (2048, 512, 7, 1),
+        (512, 512, 7, 3),
+    ];
+    for (inputs, outputs, size, kernel) in sizes {
+        let a = axis(size, kernel, 1, kernel / 2, 1);
+        let c = Convolution {
+            groups: 1,
+            inputs,
+            outputs,
+            axes: vec![a, a],
+        };
+        let mut w = vec![1.0; inputs * outputs * kernel * kernel];
+        for set in Set::ALL {
+            let conv = ChannelsLast::new(&c, Order::Nhwc, [inputs, outputs], Isa::PORTABLE);
+            let conv = conv.unwrap().with_sparse(UseSparse::AutoFor(set));
+            w.fill(1.0);
+            assert!(conv.gain(&w) < MARGIN, "{set:?} {c:?}: {}", conv.gain(&w));
+            for (i, w) in w.iter_mut().enumerate() {
+                *w = if i % 10 == 0 { 1.0 } else { 0.0 };
+            }
+            let few = conv.gain(&w);
+            // Winograd's kernel needs a quarter of the products, and narrow layers are turned more than multiplied.
+            let pays = kernel == 1 && inputs * outputs > 1 << 14;
+            assert!(!pays || few > MARGIN, "{set:?} {c:?}: {few}");
         }
     }
 }

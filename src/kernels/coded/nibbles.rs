@@ -56,7 +56,6 @@ impl Nibbles {
     }
 
     pub fn forward(&self, isa: Isa, parallel: bool, x: &[f32], y: &mut [f32]) {
-        assert!(isa.is_available());
         assert_eq!(x.len(), self.cut.depth);
         self.cut.sum(parallel, y, |block, inputs, sums| {
             let rows = self.cut.rows(block);
@@ -70,8 +69,8 @@ impl Nibbles {
                 let x = &x[first..last];
                 let found = active(x, &mut found);
                 #[cfg(target_arch = "x86_64")]
-                if isa != Isa::Portable {
-                    // SAFETY: AVX2, or AVX-512 that includes it, is there.
+                if isa != Isa::PORTABLE {
+                    // SAFETY: the processor has AVX2, or AVX-512 that includes it.
                     unsafe { x86::scatter(&self.values, codes, x, found, sums) };
                     continue;
                 }

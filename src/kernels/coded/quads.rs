@@ -70,7 +70,7 @@ impl Quads {
     /// sums\[p\] += x\[j\] · v for each weight v at position p of the lines `first` + j for the j in `found`. Behind the
     /// sums there is one more float at least, of any content.
     pub fn scatter(&self, isa: Isa, first: usize, x: &[f32], found: &[u16], sums: &mut [f32]) {
-        assert!(isa.is_available() && sums.len() > self.length);
+        assert!(sums.len() > self.length);
         assert!(found.iter().all(|j| usize::from(*j) < x.len()));
         assert!(first + x.len() < self.starts.len());
         // SAFETY: as asserted; the rest is as `push` made it.
@@ -79,7 +79,7 @@ impl Quads {
 
     /// y\[i\] = Σ v · x\[p\] over the weights v at positions p of line `first` + i. The last of `x` is 0.
     pub fn gather(&self, isa: Isa, first: usize, x: &[f32], y: &mut [f32]) {
-        assert!(isa.is_available() && x.len() == self.length + 1);
+        assert!(x.len() == self.length + 1);
         assert!(first + y.len() < self.starts.len());
         // SAFETY: as asserted; the rest is as `push` made it.
         unsafe { gather(isa, self, first, x.as_ptr(), y) };

@@ -16,9 +16,6 @@ const TASKS: usize = 8;
 /// Floats behind the sums of a block, for kernels that write a little too far.
 pub const SPARE: usize = 64;
 
-/// Floats of a cache line.
-const LINE: usize = 16;
-
 /// How the [outputs, depth] products of a layer are cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
@@ -77,10 +74,7 @@ impl Cut {
                     let start = shared.get().add(slice * outputs + rows.start);
                     std::slice::from_raw_parts_mut(start, rows.len())
                 };
-                scratch::with(rows.len() + SPARE + LINE, |sums| {
-                    // Registers are not to cross cache lines.
-                    let aligned = sums.as_ptr().align_offset(4 * LINE).min(LINE);
-                    let sums = &mut sums[aligned..][..rows.len() + SPARE];
+                scratch::with(rows.len() + SPARE, |sums| {
                     sums.fill(0.0);
                     add(block, start..(start + self.slice).min(depth), sums);
                     part.copy_from_slice(&sums[..rows.len()]);

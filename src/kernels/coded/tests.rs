@@ -42,11 +42,8 @@ fn check(coded: &Coded, w: &[f32], x: &[f32], bias: Option<&[f32]>, rows: usize,
         );
     }
     let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
-    for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
+    for isa in Isa::all() {
         for threads in [0, 1, 3] {
-            if !isa.is_available() {
-                continue;
-            }
             let mut again = vec![f32::NAN; y.len()];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1));
             pool.build().unwrap().install(|| {
