@@ -1,6 +1,6 @@
 //! A run's snapshots: written, and gone on from.
 
-use super::Solver;
+use super::{Solver, log_plan};
 use super::mask::Mask;
 use super::shared::Shared;
 use super::snapshot::{self, Format, Own};
@@ -19,7 +19,8 @@ impl Solver {
         info!("Restoring previous solver status from {}", path.display());
         let state = snapshot::read(path)?;
         let stored = snapshot::weights(path, &state)?;
-        self.load(&stored)?;
+        let plan = self.net.restore(&mut self.weights, &stored)?;
+        log_plan(&plan, &stored.file);
         if state.history.len() != self.history.len() {
             bail!(
                 "{}: {} history blobs for a net of {} (solver type \"{}\"): it belongs to another net or solver",
@@ -219,7 +220,7 @@ impl Solver {
     /// What Caffe's states do not have.
     fn own(&self) -> Own {
         let params = self.net.params();
-        let named = |id: usize| (params[id].layer.clone(), params[id].index);
+        let named = |id: usize| (params[id].owner(), params[id].index);
         let masks = self.masks.iter().enumerate();
         let masks = masks.filter_map(|(id, m)| Some((named(id), m.clone()?)));
         let shared = self.shared.iter().enumerate();
@@ -244,6 +245,6 @@ impl Solver {
         let params = self.net.params();
         params
             .iter()
-            .position(|p| p.layer == layer && p.index == blob)
+            .position(|p| p.owner() == layer && p.index == blob)
     }
 }
