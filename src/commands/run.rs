@@ -66,7 +66,8 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
             .graph()
             .value(&name)
             .with_context(|| format!("--gradients: the net has no blob '{name}'"))?;
-        if array.data.len() != net.shape(v).count() {
+        // What the data decide is compared when it is known.
+        if array.data.len() != net.shape(v).count() && !net.data_decide_rows(v) {
             bail!(
                 "--gradients: array '{name}' has shape {}, the blob has {}",
                 array.shape,
@@ -218,16 +219,11 @@ fn results<'a>(
             arrays.push((format!("grad:{name}"), t.view()));
         }
     }
-    for (p, g) in net
-        .params()
-        .iter()
-        .zip(gradients.unwrap_or_default())
-        .filter(|(_, g)| !g.is_empty())
-    {
-        arrays.push((
-            format!("grad:{}", p.label()),
-            View::planes(p.shape.clone(), g),
-        ));
+    let gradients = gradients.unwrap_or_default();
+    for (label, id, shape) in net.all_uses() {
+        if let Some(g) = gradients.get(id).filter(|g| !g.is_empty()) {
+            arrays.push((format!("grad:{label}"), View::planes(shape.clone(), g)));
+        }
     }
     arrays
 }

@@ -48,7 +48,12 @@ impl DataLayer {
         let records = records::open(&source, data.backend(), options.warn)?;
         let transform_param = param.transform_param.clone().unwrap_or_default();
         let random = options.random(param.name());
-        let transform = Transform::new(&transform_param, options.mode, random, options.resolve)?;
+        let transform = Transform::new(
+            &transform_param,
+            options.mode.of(param),
+            random,
+            options.resolve,
+        )?;
         let mut layer = Self {
             records,
             transform,

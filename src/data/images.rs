@@ -81,7 +81,7 @@ impl ImageData {
         let transform_param = param.transform_param.clone().unwrap_or_default();
         let transform = Transform::new(
             &transform_param,
-            options.mode,
+            options.mode.of(param),
             options.random(param.name()),
             options.resolve,
         )?;

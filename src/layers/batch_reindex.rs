@@ -49,6 +49,10 @@ impl Layer for BatchReindex {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1).then_some("Cannot backprop to index")
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let x = &f.bottoms[0];
         let n = x.shape.count_from(1);

@@ -80,6 +80,10 @@ impl Layer for Embed {
         false
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 0).then_some("Can't backpropagate to EmbedLayer input")
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let n = self.width();
         let rows = self.rows(&f.bottoms[0], f.first)?;

@@ -61,8 +61,17 @@ impl Layer for Filter {
         Coupling::Whole
     }
 
+    fn data_decide_rows(&self) -> bool {
+        true
+    }
+
     fn propagates(&self, bottom: usize) -> bool {
         bottom != self.selector
+    }
+
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == self.selector)
+            .then_some("Filter Layer cannot backpropagate to filter index inputs")
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

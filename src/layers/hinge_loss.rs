@@ -47,6 +47,10 @@ impl Layer for HingeLoss {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1).then_some("HingeLoss Layer cannot backpropagate to label inputs")
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (scores, labels) = (&f.bottoms[0], &f.bottoms[1]);
         let layout = Layout::of_rows(&scores.shape, &labels.shape)?;

@@ -17,7 +17,6 @@ impl Im2col {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
         let param = param.convolution_param.clone().unwrap_or_default();
-        windows::check_kernel(&param)?;
         Ok(Self { param })
     }
 

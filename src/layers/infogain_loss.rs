@@ -128,6 +128,14 @@ impl Layer for InfogainLoss {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        match bottom {
+            1 => Some("InfogainLoss Layer cannot backpropagate to label inputs"),
+            2 => Some("InfogainLoss Layer cannot backpropagate to infogain inputs"),
+            _ => None,
+        }
+    }
+
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         bottoms.first().map_or(0, |scores| 4 * scores.count())
     }

@@ -97,6 +97,10 @@ impl Layer for Lstm {
         self.recurrent.propagates(bottom)
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1).then_some("Cannot backpropagate to sequence indicators")
+    }
+
     fn macs(&self, bottoms: &[Shape]) -> u64 {
         let s = self.recurrent.sizes(bottoms);
         let own = s.steps * s.state() * 4 * s.output;

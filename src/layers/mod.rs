@@ -67,7 +67,7 @@ pub mod tile;
 mod windows;
 
 use crate::kernels::choice::UseSparse;
-use crate::proto::caffe::LayerParameter;
+use crate::proto::caffe::{LayerParameter, Phase};
 use crate::random::Random;
 use crate::tensor::{Layout, Shape, View, ViewMut};
 use anyhow::{Result, bail};
@@ -80,6 +80,18 @@ pub enum Mode {
     Train,
     /// Inference.
     Test,
+}
+
+impl Mode {
+    /// The mode of a layer in a net of this mode: its own `phase` (not that of its include rules), else the
+    /// net's.
+    pub fn of(self, layer: &LayerParameter) -> Self {
+        match layer.phase {
+            Some(phase) if phase == Phase::Train as i32 => Self::Train,
+            Some(_) => Self::Test,
+            None => self,
+        }
+    }
 }
 
 /// How the samples of a batch depend on each other in a layer. Where they do not, the net runs the
@@ -318,9 +330,20 @@ pub trait Layer: Send + Sync {
         0.0
     }
 
+    /// Whether only the data decide how many rows the tops have; [`Layer::shapes`] gives the most.
+    fn data_decide_rows(&self) -> bool {
+        false
+    }
+
     /// Whether a gradient can flow to bottom `i` (not to labels).
     fn propagates(&self, _bottom: usize) -> bool {
         true
+    }
+
+    /// Caffe's sentence where it stops when it is asked for the gradient of bottom `i`; `None` where it
+    /// computes one, or passes over it in silence.
+    fn refuses(&self, _bottom: usize) -> Option<&'static str> {
+        None
     }
 
     /// Whether the layer has a backward at all (Accuracy has none).

@@ -41,6 +41,11 @@ impl Layer for MultinomialLogisticLoss {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1)
+            .then_some("MultinomialLogisticLoss Layer cannot backpropagate to label inputs")
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (p, labels) = (&f.bottoms[0], &f.bottoms[1]);
         let layout = Layout::of_rows(&p.shape, &labels.shape)?;

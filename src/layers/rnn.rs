@@ -59,6 +59,10 @@ impl Layer for Rnn {
         self.recurrent.propagates(bottom)
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1).then_some("Cannot backpropagate to sequence indicators")
+    }
+
     fn macs(&self, bottoms: &[Shape]) -> u64 {
         let s = self.recurrent.sizes(bottoms);
         let own = 2 * s.steps * s.state() * s.output;

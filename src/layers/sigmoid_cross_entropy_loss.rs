@@ -72,6 +72,11 @@ impl Layer for SigmoidCrossEntropyLoss {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1)
+            .then_some("SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs")
+    }
+
     /// Each term is max(x, 0) − x·t + ln(1 + exp(−|x|)), which never overflows.
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let mut loss = 0.0f64;

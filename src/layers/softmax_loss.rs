@@ -91,6 +91,10 @@ impl Layer for SoftmaxLoss {
         bottom == 0
     }
 
+    fn refuses(&self, bottom: usize) -> Option<&'static str> {
+        (bottom == 1).then_some("SoftmaxWithLoss Layer cannot backpropagate to label inputs")
+    }
+
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         bottoms.first().map_or(0, |scores| 4 * scores.count())
     }

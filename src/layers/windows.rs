@@ -22,6 +22,10 @@ pub(super) fn windows(p: &ConvolutionParameter, x: &Shape) -> Result<(usize, Vec
     let channel_axis = super::axis(x, p.axis(), "axis")?;
     let spatial = &x.dims()[channel_axis + 1..];
     let n = spatial.len();
+    // Without spatial axes there is nothing to give a size for.
+    if n > 0 && p.kernel_size.is_empty() && p.kernel_h.is_none() && p.kernel_w.is_none() {
+        bail!("convolution_param needs kernel_size, or kernel_h and kernel_w");
+    }
     let kernel = sizes("kernel", &p.kernel_size, p.kernel_h, p.kernel_w, None, n, x)?;
     let stride = sizes("stride", &p.stride, p.stride_h, p.stride_w, Some(1), n, x)?;
     let pad = sizes("pad", &p.pad, p.pad_h, p.pad_w, Some(0), n, x)?;
@@ -71,14 +75,6 @@ pub(super) fn check(p: &ConvolutionParameter) -> Result<()> {
     }
     if p.group() == 0 {
         bail!("group is 0, it must be at least 1");
-    }
-    check_kernel(p)
-}
-
-/// That a kernel is given at all.
-pub(super) fn check_kernel(p: &ConvolutionParameter) -> Result<()> {
-    if p.kernel_size.is_empty() && p.kernel_h.is_none() && p.kernel_w.is_none() {
-        bail!("convolution_param needs kernel_size, or kernel_h and kernel_w");
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::kernels::elementwise::{relu_backward, relu_backward_slices};
 use crate::layers::Backward;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Tensor, View, ViewMut};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::mem;
 use std::ops::Range;
 use std::time::Instant;
@@ -51,7 +51,7 @@ impl Net {
             }
             let started = pass.timer.map(|_| Instant::now());
             for &t in &node.tops {
-                self.start_diff(pass, t, &rows, work);
+                self.start_diff(pass, t, &rows, work)?;
             }
             self.mask_by_relu(i, parallel, &rows, work);
             for &t in &node.tops {
@@ -236,9 +236,15 @@ impl Net {
 
     /// Makes the gradient of top `t` complete: the loss weight, what was put on it from outside, or
     /// zeros where nobody wrote.
-    fn start_diff(&self, pass: &Pass, t: ValueId, rows: &Range<usize>, work: &mut Work) {
+    fn start_diff(
+        &self,
+        pass: &Pass,
+        t: ValueId,
+        rows: &Range<usize>,
+        work: &mut Work,
+    ) -> Result<()> {
         let Some(s) = self.plan.diff_homes[t] else {
-            return;
+            return Ok(());
         };
         let shape = self.group_shape(t, rows.len(), &work.actual);
         let mut diff = self.part_mut(t, shape.clone(), &mut work.diffs[s]);
@@ -251,10 +257,17 @@ impl Net {
             diff.data.iter_mut().for_each(|d| *d += weight);
         }
         for (_, given) in pass.top_diffs.iter().filter(|(v, _)| *v == t) {
-            let start = if shape.count() == given.data.len() {
-                0
-            } else {
-                rows.start * given.shape.count_from(1)
+            let whole = self.plan.groups.len() == 1;
+            if whole && shape.count() != given.data.len() {
+                bail!(
+                    "the gradient given for blob '{}' has shape {}, the blob has {shape} with these data",
+                    self.graph.values[t].name,
+                    given.shape
+                );
+            }
+            let start = match whole || shape.count() == given.data.len() {
+                true => 0,
+                false => rows.start * given.shape.count_from(1),
             };
             let given = View::planes(shape.clone(), &given.data[start..start + shape.count()]);
             let mut like = vec![0.0; diff.data.len()];
@@ -268,6 +281,7 @@ impl Net {
             );
             add(diff.data, &like);
         }
+        Ok(())
     }
 
     fn capture_diff(

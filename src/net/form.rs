@@ -11,6 +11,8 @@ use crate::tensor::{Layout, Shape};
 pub(crate) struct Form {
     /// For every layer: whether it runs channels last.
     pub pixels: Vec<bool>,
+    /// For every layer: whether it runs channels last, but reads all its bottoms in C order, as they lie.
+    pub reads_planes: Vec<bool>,
     /// For every layer and bottom: whether it must be turned into the layer's layout first.
     pub turns: Vec<Vec<bool>>,
     /// For every layer and bottom: whether its gradient, which comes in the layer's layout, must be turned.
@@ -42,17 +44,19 @@ fn is_trivial(shape: &Shape) -> bool {
 }
 
 /// Decides for a net; `backward` will follow, or not. With `every_blob` no value disappears that somebody
-/// could ask for by its name.
+/// could ask for by its name; with `plain` all values lie in C order and every layer does its own work.
 pub(crate) fn form(
     graph: &Graph,
     layers: &[Option<Box<dyn Layer>>],
     shapes: &[Shape],
     backward: bool,
     every_blob: bool,
+    plain: bool,
 ) -> Form {
     let (nodes, values) = (graph.nodes.len(), graph.values.len());
     let mut form = Form {
         pixels: vec![false; nodes],
+        reads_planes: vec![false; nodes],
         turns: vec![Vec::new(); nodes],
         turns_diff: vec![Vec::new(); nodes],
         layouts: vec![Layout::Planes; values],
@@ -68,6 +72,7 @@ pub(crate) fn form(
         };
         let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
         let pixels = match layer.layouts(&bottoms) {
+            _ if plain => false,
             Layouts::Planes => false,
             Layouts::Pixels => true,
             Layouts::Either => node
@@ -81,9 +86,15 @@ pub(crate) fn form(
         }
         let other = |&v: &ValueId| form.layouts[v].is_pixels() != pixels && !is_trivial(&shapes[v]);
         let others: Vec<bool> = node.bottoms.iter().map(other).collect();
-        let takes = pixels && layer.takes_planes();
+        // A layer sees all its bottoms in one layout: they go through one kernel.
+        let in_planes = node.bottoms.iter().all(|&v| !form.layouts[v].is_pixels());
+        let takes = pixels && layer.takes_planes() && in_planes;
+        form.reads_planes[i] = takes;
         form.turns[i] = others.iter().map(|other| *other && !takes).collect();
         form.turns_diff[i] = others;
+    }
+    if plain {
+        return form;
     }
     for i in 0..nodes {
         absorb(graph, layers, shapes, backward, i, &mut form);
@@ -123,7 +134,8 @@ fn absorb(
         ) else {
             return;
         };
-        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, j, backward) {
+        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, form, j, backward)
+        {
             return;
         }
         let affine = !backward && layer.is_affine(std::slice::from_ref(&shapes[last]));
@@ -188,7 +200,7 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
         && let [top] = graph.nodes[*r].tops.as_slice()
         && layers[*r].as_ref().is_some_and(|l| l.is_relu())
         && graph.values[*top].overwrites == Some(sum.tops[0])
-        && shares(graph, layers, *r, false)
+        && shares(graph, layers, form, *r, false)
     {
         form.absorbed[*r] = Some(i);
         form.chains[i].push(*r);

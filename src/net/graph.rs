@@ -84,6 +84,11 @@ impl Node {
         self.param.name()
     }
 
+    /// TRAIN or TEST: the layer's own phase, or that of its net.
+    pub fn mode(&self, net: Mode) -> Mode {
+        net.of(&self.param)
+    }
+
     /// Whether it is fed from outside the net: a data or Input layer.
     pub fn is_source(&self) -> bool {
         is_source(self.param.r#type())
@@ -176,6 +181,11 @@ impl Graph {
             }
             let mut tops = Vec::new();
             for (k, name) in layer.top.iter().enumerate() {
+                if layer.top[..k].contains(name) {
+                    return Err(at(format!(
+                        "top '{name}' is named twice; every top needs a name of its own"
+                    )));
+                }
                 let overwrites = match latest.get(name) {
                     Some(&v) if layer.bottom.get(k) == Some(name) => Some(v),
                     Some(&v) => {

@@ -170,15 +170,12 @@ impl Net {
     /// How layer `i` sees its bottom `k`.
     pub(crate) fn seen_layout(&self, i: usize, k: usize) -> Layout {
         let (form, v) = (&self.plan.form, self.graph.nodes[i].bottoms[k]);
-        let planes = !form.layouts[v].is_pixels();
-        let as_is = form.pixels[i] != planes
-            || (form.pixels[i]
-                && !form.turns[i][k]
-                && self.layers[i].as_ref().is_some_and(|l| l.takes_planes()));
-        match as_is {
-            true => form.layouts[v],
-            false if form.pixels[i] => Layout::pixels(&self.shapes[v]),
-            false => Layout::Planes,
+        if !form.pixels[i] || form.reads_planes[i] {
+            Layout::Planes
+        } else if form.layouts[v].is_pixels() {
+            form.layouts[v]
+        } else {
+            Layout::pixels(&self.shapes[v])
         }
     }
 

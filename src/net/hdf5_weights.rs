@@ -61,8 +61,7 @@ impl Stored {
 impl Net {
     /// Whether blob `k` of layer `i` is its own, not one that it shares with a layer before it.
     pub(super) fn owns(&self, i: usize, k: usize) -> bool {
-        let param = &self.params[self.uses[i][k].id];
-        param.layer == self.graph.nodes[i].name() && param.index == k
+        self.uses[i][k].own
     }
 
     /// The weights as an HDF5 file that Caffe reads, with the last updates where they are given.

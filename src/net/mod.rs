@@ -8,6 +8,7 @@ mod form;
 pub mod graph;
 mod group;
 mod hdf5_weights;
+mod needs;
 mod pass;
 mod plan;
 mod ready;
@@ -23,6 +24,7 @@ use crate::random::{Purpose, Random};
 use crate::tensor::{Layout, Shape, Tensor};
 use anyhow::{Context, Result, bail};
 use graph::{Graph, ValueId};
+use needs::{Needs, Question};
 pub use pass::{Outputs, Pass, Timer};
 use plan::Plan;
 use ready::Ready;
@@ -35,6 +37,8 @@ pub use values::Weights;
 pub struct Param {
     /// The layer that owns it.
     pub layer: String,
+    /// How many layers with weights before that one have its name.
+    pub twin: usize,
     /// Its index among the layer's blobs.
     pub index: usize,
     /// The sizes.
@@ -52,9 +56,21 @@ pub struct Param {
 }
 
 impl Param {
-    /// `LAYER:K`, the name of the array in .npz files.
+    /// The layer's name; of the second layer of a name `NAME#2`, and so on.
+    pub fn owner(&self) -> String {
+        owner(&self.layer, self.twin)
+    }
+
+    /// `LAYER:K`, the name of the array in .npz files; LAYER is [`Param::owner`].
     pub fn label(&self) -> String {
-        format!("{}:{}", self.layer, self.index)
+        format!("{}:{}", self.owner(), self.index)
+    }
+}
+
+fn owner(layer: &str, twin: usize) -> String {
+    match twin {
+        0 => layer.to_string(),
+        n => format!("{layer}#{}", n + 1),
     }
 }
 
@@ -65,6 +81,8 @@ struct ParamUse {
     id: usize,
     /// The shape under which this layer sees it.
     shape: Shape,
+    /// Whether it is the layer's own, not one that a layer before it has.
+    own: bool,
 }
 
 /// What a net shall be able to do.
@@ -76,6 +94,9 @@ pub struct Options {
     pub force_backward: bool,
     /// Any blob may be asked for, not only outputs: nothing is fused that would leave one without numbers.
     pub every_blob: bool,
+    /// All blobs lie in C order and every layer does its own work, also where it could be done faster. The
+    /// results are the same but for rounding: this is the yardstick of the tests.
+    pub plain: bool,
     /// Blobs on which gradients will be put from outside.
     pub gradient_targets: Vec<String>,
     /// When weights that are 0 are left out of the work.
@@ -125,7 +146,8 @@ impl Net {
                 continue;
             }
             let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
-            let layer = layers::create(&node.param, graph.mode).with_context(|| graph.place(i))?;
+            let layer = layers::create(&node.param, node.mode(graph.mode))
+                .with_context(|| graph.place(i))?;
             let tops = layer.shapes(&bottoms).with_context(|| graph.place(i))?;
             if tops.len() != node.tops.len() {
                 bail!(
@@ -177,20 +199,25 @@ impl Net {
             .filter_map(|n| graph.value(n))
             .collect();
         let backward = options.backward;
-        let needs = if backward {
-            plan::needs(&graph, &layers, &learns, &loss_weights, force, &targets)
-        } else {
-            plan::Needs {
-                layers: vec![false; layers.len()],
-                bottoms: vec![Vec::new(); layers.len()],
+        let needs = match backward {
+            false => Needs::none(layers.len()),
+            true => Question {
+                graph: &graph,
+                layers: &layers,
+                learns: &learns,
+                loss_weights: &loss_weights,
+                force,
+                targets: &targets,
             }
+            .answer(),
         };
         let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
         let values = registry.params.iter().map(|p| p.shape.count()).sum();
         let groups = plan::groups(rows, values, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
-        let form = form::form(&graph, &layers, &shapes, backward, options.every_blob);
+        let (every, plain) = (options.every_blob, options.plain);
+        let form = form::form(&graph, &layers, &shapes, backward, every, plain);
         let counts: Vec<usize> = (0..shapes.len())
             .map(|v| {
                 if whole.is_some() || gather[v] == plan::Gather::Mean {
@@ -261,6 +288,17 @@ impl Net {
         &self.shapes[v]
     }
 
+    /// Whether value `v` lies behind a layer that only the data tell how many rows it gives (Filter).
+    pub fn data_decide_rows(&self, v: ValueId) -> bool {
+        let mut varies = vec![false; self.graph.values.len()];
+        for (node, layer) in self.graph.nodes.iter().zip(&self.layers) {
+            let decided = layer.as_ref().is_some_and(|l| l.data_decide_rows());
+            let below = node.bottoms.iter().any(|&b| varies[b]);
+            node.tops.iter().for_each(|&t| varies[t] = decided || below);
+        }
+        varies[v]
+    }
+
     /// The values that are fed from outside, in order.
     pub fn inputs(&self) -> &[ValueId] {
         &self.inputs
@@ -279,6 +317,24 @@ impl Net {
     /// The samples of a batch.
     pub fn batch(&self) -> usize {
         self.inputs.first().map_or(1, |&v| self.shapes[v].dim(0))
+    }
+
+    /// How many layers with weights before layer `i` have its name.
+    pub fn twin(&self, i: usize) -> usize {
+        let name = self.graph.nodes[i].name();
+        (0..i)
+            .filter(|&j| !self.uses[j].is_empty() && self.graph.nodes[j].name() == name)
+            .count()
+    }
+
+    /// The parameters of all layers: `LAYER:K`, the parameter's index in [`Net::params`], and the shape
+    /// under which the layer sees it. A shared one comes with each of its layers.
+    pub fn all_uses(&self) -> impl Iterator<Item = (String, usize, &Shape)> + '_ {
+        (0..self.uses.len()).flat_map(move |i| {
+            let name = owner(self.graph.nodes[i].name(), self.twin(i));
+            let each = self.uses[i].iter().enumerate();
+            each.map(move |(k, u)| (format!("{name}:{k}"), u.id, &u.shape))
+        })
     }
 
     /// Ids of the parameters that layer `i` uses.
@@ -404,6 +460,8 @@ impl Net {
 #[derive(Default)]
 struct Registry {
     params: Vec<Param>,
+    /// The names of the layers with parameters.
+    names: Vec<String>,
     /// Name in the prototxt → parameter, whether lr_mult and decay_mult were given.
     named: HashMap<String, (usize, bool, bool)>,
 }
@@ -425,15 +483,12 @@ impl Registry {
                 specs.len()
             );
         }
-        if !specs.is_empty()
-            && let Some(twin) = graph.nodes[..i].iter().find(|n| n.name() == node.name())
-        {
-            bail!(
-                "{}: the layer at line {} has the same name; weights are stored by name, so layers with \
-                 weights need names of their own",
-                place(),
-                twin.line
-            );
+        let twin = match specs.is_empty() {
+            true => 0,
+            false => self.names.iter().filter(|n| *n == node.name()).count(),
+        };
+        if !specs.is_empty() {
+            self.names.push(node.name().to_string());
         }
         let blocks = fixed_multipliers(&node.param.param, &specs).with_context(place)?;
         let mut uses = Vec::new();
@@ -455,6 +510,7 @@ impl Registry {
                 None => {
                     self.params.push(Param {
                         layer: node.name().to_string(),
+                        twin,
                         index: k,
                         shape: spec.shape,
                         filler: spec.filler,
@@ -471,7 +527,8 @@ impl Registry {
                     id
                 }
             };
-            uses.push(ParamUse { id, shape });
+            let own = known.is_none();
+            uses.push(ParamUse { id, shape, own });
         }
         Ok(uses)
     }

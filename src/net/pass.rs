@@ -2,6 +2,7 @@
 
 use super::graph::ValueId;
 use super::group::{Captured, Grads, Piece, Work, zero_grads};
+use super::needs::no_backward;
 use super::plan::Gather;
 use super::ready::Set;
 use super::{Net, Weights};
@@ -142,6 +143,9 @@ impl Net {
         backward: bool,
     ) -> Result<(Outputs, Option<Grads>)> {
         self.check_feed(weights, feed, backward)?;
+        if backward {
+            self.check_dead_ends(&pass.wanted_diffs)?;
+        }
         let asked_for = pass.wanted.iter().chain(&pass.wanted_diffs);
         let mut gone = asked_for.filter(|v| {
             let sum = self.graph.values[**v].producer;
@@ -265,6 +269,31 @@ impl Net {
         }
         if backward && !self.backward {
             bail!("the net was built without backward");
+        }
+        if let Some(sentence) = self.plan.needs.refused.as_ref().filter(|_| backward) {
+            bail!("{sentence}");
+        }
+        Ok(())
+    }
+
+    /// Refuses gradients of what lies below a layer without a backward: they are not 0 but unknown.
+    fn check_dead_ends(&self, wanted: &[ValueId]) -> Result<()> {
+        for &end in &self.plan.needs.dead_ends {
+            let mut above = vec![false; self.shapes.len()];
+            for (i, node) in self.graph.nodes.iter().enumerate().take(end + 1).rev() {
+                if i == end || node.tops.iter().any(|&t| above[t]) {
+                    node.bottoms.iter().for_each(|&v| above[v] = true);
+                }
+            }
+            if let Some(&v) = wanted.iter().find(|&&v| above[v]) {
+                let node = &self.graph.nodes[end];
+                bail!(
+                    "{}: {}: that of blob '{}'",
+                    self.graph.place(end),
+                    no_backward(node.param.r#type()),
+                    self.graph.values[v].name
+                );
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use super::form::Form;
 use super::graph::{Graph, ValueId};
+use super::needs::Needs;
 use crate::layers::{Coupling, Layer};
 use crate::tensor::Shape;
 use std::ops::Range;
@@ -37,15 +38,6 @@ pub(crate) enum Gather {
     Mean,
 }
 
-/// What gradients a net computes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Needs {
-    /// Layers whose backward runs.
-    pub layers: Vec<bool>,
-    /// For every layer and bottom: whether its gradient is wanted.
-    pub bottoms: Vec<Vec<bool>>,
-}
-
 /// The plan.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -62,68 +54,6 @@ pub(crate) struct Plan {
     pub diff_slots: Vec<usize>,
     pub needs: Needs,
     pub form: Form,
-}
-
-/// Which layers and bottoms need gradients, by Caffe's rules: a layer that learns, or reads what
-/// learns, and that a loss depends on. With `force`, every gradient that can be computed is.
-pub(crate) fn needs(
-    graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
-    learns: &[bool],
-    loss_weights: &[f32],
-    force: bool,
-    targets: &[ValueId],
-) -> Needs {
-    let n = graph.nodes.len();
-    let mut value_learns = vec![false; graph.values.len()];
-    let mut needs = Needs {
-        layers: vec![false; n],
-        bottoms: vec![Vec::new(); n],
-    };
-    for (i, node) in graph.nodes.iter().enumerate() {
-        let Some(layer) = &layers[i] else {
-            needs.bottoms[i] = Vec::new();
-            continue;
-        };
-        let wants = |k: usize, v: ValueId| {
-            let down = match node.param.propagate_down.get(k) {
-                Some(&down) => down,
-                None => value_learns[v] || force,
-            };
-            down && layer.propagates(k)
-        };
-        let bottoms: Vec<bool> = node
-            .bottoms
-            .iter()
-            .enumerate()
-            .map(|(k, &v)| wants(k, v))
-            .collect();
-        needs.layers[i] =
-            layer.has_backward() && (learns[i] || bottoms.iter().any(|&b| b) || force);
-        for &t in &node.tops {
-            value_learns[t] = needs.layers[i];
-        }
-        needs.bottoms[i] = bottoms;
-    }
-    // What no loss depends on gets no gradient.
-    let mut under_loss = vec![false; graph.values.len()];
-    for &t in targets {
-        under_loss[t] = true;
-    }
-    for (i, node) in graph.nodes.iter().enumerate().rev() {
-        let contributes = node
-            .tops
-            .iter()
-            .any(|&t| loss_weights[t] != 0.0 || under_loss[t]);
-        needs.layers[i] &= contributes;
-        for (k, &v) in node.bottoms.iter().enumerate() {
-            if !needs.layers[i] && layers[i].is_some() {
-                needs.bottoms[i][k] = false;
-            }
-            under_loss[v] |= needs.layers[i] && needs.bottoms[i][k];
-        }
-    }
-    needs
 }
 
 /// The groups of a batch of `rows` in a net of so many `params`.
@@ -259,7 +189,7 @@ pub(crate) fn buffers(
         for (k, &top) in node.tops.iter().enumerate() {
             let reads = |v: ValueId| graph.values[v].uses.len();
             let in_place = k == 0
-                && shares(graph, layers, i, keep_all)
+                && shares(graph, layers, form, i, keep_all)
                 && matches!(homes[node.bottoms[0]], Home::Slot(_));
             if let Some(other) = form.onto[top] {
                 homes[top] = homes[other];
@@ -327,7 +257,7 @@ pub(crate) fn diff_buffers(
             }
             let top = node.tops.first();
             let in_place = k == 0
-                && shares(graph, layers, i, true)
+                && shares(graph, layers, form, i, true)
                 && top.is_some_and(|&t| homes[v] == homes[t]);
             let slice = form.slices[v].is_some_and(|(wide, _)| top == Some(&wide));
             let shared = top.filter(|_| in_place || slice);
@@ -345,11 +275,13 @@ pub(crate) fn diff_buffers(
     (diff_homes, pool.slots)
 }
 
-/// Whether node `i` may write its top 0 over its bottom 0: the prototxt says so, the layer can, nobody
-/// else reads the bottom, and (when backward follows) neither it nor the layer below needs what is lost.
+/// Whether node `i` may write its top 0 over its bottom 0: the prototxt says so, the layer can, both lie in
+/// one layout, nobody else reads the bottom, and (when backward follows) neither it nor the layer below
+/// needs what is lost.
 pub(crate) fn shares(
     graph: &Graph,
     layers: &[Option<Box<dyn Layer>>],
+    form: &Form,
     i: usize,
     backward: bool,
 ) -> bool {
@@ -363,7 +295,9 @@ pub(crate) fn shares(
     let reread = layers[graph.values[below].producer]
         .as_ref()
         .is_some_and(|l| l.backward_reads_tops());
+    let turned = form.turns_diff[i].first() == Some(&true);
     layer.in_place()
+        && !turned
         && graph.values[below].uses.len() == 1
         && !(backward && (reread || layer.backward_reads_bottom()))
 }

@@ -1,7 +1,8 @@
 //! Weights from files into a net: matched by layer name, as Caffe does, and said aloud.
 
+use super::graph::Node;
 use super::hdf5_weights::filled;
-use super::{Net, Weights};
+use super::{Net, ParamUse, Weights};
 use crate::compress::codebook::Codebook;
 use crate::proto::{BlobProto, NetParameter, blob};
 use crate::tensor::{Shape, Tensor};
@@ -158,57 +159,71 @@ impl Net {
     /// Copies what `stored` has into `weights`, if [`Net::match_weights`] finds no fault.
     pub fn load(&self, weights: &mut Weights, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.match_weights(stored)?;
-        for i in 0..self.graph.nodes.len() {
-            if let Some(source) = stored.layer(self.graph.nodes[i].name()) {
-                for (k, id) in self.layer_params(i).enumerate() {
-                    if let Some(blob) = source.blob(k) {
-                        weights[id].data.copy_from_slice(&blob.data);
-                    }
+        self.copy(weights, &self.pairs(stored, false));
+        Ok(plan)
+    }
+
+    /// [`Net::load`] of what this net itself has stored: of several layers of one name each gets its own.
+    pub fn restore(&self, weights: &mut Weights, stored: &Stored) -> Result<LoadPlan> {
+        let pairs = self.pairs(stored, true);
+        let plan = self.match_pairs(stored, &pairs)?;
+        self.copy(weights, &pairs);
+        Ok(plan)
+    }
+
+    fn copy(&self, weights: &mut Weights, pairs: &[Vec<&StoredLayer>]) {
+        for (i, sources) in pairs.iter().enumerate() {
+            for (k, id) in self.layer_params(i).enumerate() {
+                for blob in sources.iter().filter_map(|source| source.blob(k)) {
+                    weights[id].data.copy_from_slice(&blob.data);
                 }
             }
         }
-        Ok(plan)
+    }
+
+    /// For every layer what of `stored` it gets, one after the other. Caffe gives everything of a name to
+    /// the first layer of that name; with `each`, the second of a name gets the second.
+    fn pairs<'a>(&self, stored: &'a Stored, each: bool) -> Vec<Vec<&'a StoredLayer>> {
+        let mut pairs: Vec<Vec<&StoredLayer>> = vec![Vec::new(); self.graph.nodes.len()];
+        let named = |i: usize| {
+            let name = self.graph.nodes[i].name();
+            stored.layers.iter().filter(move |l| l.name == name)
+        };
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let (twin, name) = (self.twin(i), self.graph.nodes[i].name());
+            let with_weights = |(n, u): (&Node, &Vec<ParamUse>)| n.name() == name && !u.is_empty();
+            if self.uses[i].is_empty() && self.graph.nodes.iter().zip(&self.uses).any(with_weights)
+            {
+                continue;
+            }
+            match each {
+                true => pair.extend(named(i).nth(twin)),
+                false if twin == 0 => pair.extend(named(i)),
+                false => {}
+            }
+        }
+        pairs
     }
 
     /// What of `stored` goes where. A layer whose name matches must match in the number and the shapes
     /// of its blobs; none matching at all is an error.
     pub fn match_weights(&self, stored: &Stored) -> Result<LoadPlan> {
+        self.match_pairs(stored, &self.pairs(stored, false))
+    }
+
+    fn match_pairs(&self, stored: &Stored, pairs: &[Vec<&StoredLayer>]) -> Result<LoadPlan> {
         let mut plan = LoadPlan::default();
-        for i in 0..self.graph.nodes.len() {
-            let ids: Vec<usize> = self.layer_params(i).collect();
+        for (i, sources) in pairs.iter().enumerate() {
             let name = self.graph.nodes[i].name();
-            let Some(source) = stored.layer(name) else {
+            for source in sources {
+                self.fit(i, source, stored)?;
+            }
+            if !sources.is_empty() {
+                plan.loaded.push(name.to_string());
+            } else if (0..self.uses[i].len()).any(|k| self.owns(i, k)) {
                 // What belongs to another layer is found there.
-                if (0..ids.len()).any(|k| self.owns(i, k)) {
-                    plan.missing.push(name.to_string());
-                }
-                continue;
-            };
-            let lacks = |k: usize| source.blob(k).is_none() && self.owns(i, k);
-            if source.blobs.len() > ids.len() || (0..ids.len()).any(lacks) {
-                bail!(
-                    "{}: layer '{name}' has {} blobs, the net ({}) wants {}",
-                    stored.file,
-                    source.blobs.len(),
-                    self.graph.place(i),
-                    ids.len()
-                );
+                plan.missing.push(name.to_string());
             }
-            for k in 0..ids.len() {
-                let Some(blob) = source.blob(k) else { continue };
-                let wanted = &self.uses[i][k].shape;
-                if !fits(&blob.shape, source.legacy, wanted) {
-                    bail!(
-                        "{}: blob {k} of layer '{name}' has shape {}, the net ({}) wants {}; to train this \
-                         layer from scratch, give it another name",
-                        stored.file,
-                        blob.shape,
-                        self.graph.place(i),
-                        wanted
-                    );
-                }
-            }
-            plan.loaded.push(name.to_string());
         }
         let known = |l: &&StoredLayer| !self.graph.nodes.iter().any(|n| n.name() == l.name);
         plan.unused = stored
@@ -222,6 +237,34 @@ impl Net {
             bail!("{}", self.mismatch(&plan, stored));
         }
         Ok(plan)
+    }
+
+    /// Checks that `source` has the blobs that layer `i` takes.
+    fn fit(&self, i: usize, source: &StoredLayer, stored: &Stored) -> Result<()> {
+        let (name, count) = (&source.name, self.uses[i].len());
+        let lacks = |k: usize| source.blob(k).is_none() && self.owns(i, k);
+        if source.blobs.len() > count || (0..count).any(lacks) {
+            bail!(
+                "{}: layer '{name}' has {} blobs, the net ({}) wants {count}",
+                stored.file,
+                source.blobs.len(),
+                self.graph.place(i),
+            );
+        }
+        for (k, u) in self.uses[i].iter().enumerate() {
+            let Some(blob) = source.blob(k) else { continue };
+            if !fits(&blob.shape, source.legacy, &u.shape) {
+                bail!(
+                    "{}: blob {k} of layer '{name}' has shape {}, the net ({}) wants {}; to train this \
+                     layer from scratch, give it another name",
+                    stored.file,
+                    blob.shape,
+                    self.graph.place(i),
+                    u.shape
+                );
+            }
+        }
+        Ok(())
     }
 
     fn mismatch(&self, plan: &LoadPlan, stored: &Stored) -> String {
@@ -263,7 +306,7 @@ impl Net {
             if layer.loss_weight.is_empty() && default != 0.0 {
                 layer.loss_weight.push(default);
             }
-            layer.phase = Some(match self.mode() {
+            layer.phase = Some(match node.mode(self.mode()) {
                 crate::layers::Mode::Train => crate::proto::caffe::Phase::Train,
                 crate::layers::Mode::Test => crate::proto::caffe::Phase::Test,
             } as i32);
@@ -292,7 +335,7 @@ impl Net {
             .enumerate()
             .filter(|(i, _)| !self.uses[*i].is_empty())
         {
-            let blob = |u: &super::ParamUse| Tensor {
+            let blob = |u: &ParamUse| Tensor {
                 shape: u.shape.clone(),
                 data: weights[u.id].data.clone(),
             };

@@ -34,7 +34,7 @@ impl Solver {
             );
             self.masks[id] = Some(now);
             schedule.ramps.push(Ramp {
-                layer: p.layer.clone(),
+                layer: p.owner(),
                 blob: p.index,
                 from,
                 to,

@@ -1,10 +1,10 @@
 //! A run's snapshots: written, and gone on from.
 
-use super::Solver;
 use super::mask::Mask;
 use super::shared::Shared;
 use super::snapshot::{self, Format, Own};
 use super::test::TestNet;
+use super::{Solver, log_plan};
 use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Result, bail};
@@ -24,7 +24,8 @@ impl Solver {
         info!("Restoring previous solver status from {}", path.display());
         let state = snapshot::read(path)?;
         let stored = snapshot::weights(path, &state)?;
-        self.load(&stored)?;
+        let plan = self.net.restore(&mut self.weights, &stored)?;
+        log_plan(&plan, &stored.file);
         info!("SGDSolver: restoring history");
         if state.history.len() != self.history.len() {
             bail!(
@@ -242,7 +243,7 @@ impl Solver {
     /// What Caffe's states do not have.
     fn own(&self, timed: bool) -> Own {
         let params = self.net.params();
-        let named = |id: usize| (params[id].layer.clone(), params[id].index);
+        let named = |id: usize| (params[id].owner(), params[id].index);
         let masks = self.masks.iter().enumerate();
         let masks = masks.filter_map(|(id, m)| Some((named(id), m.clone()?)));
         let shared = self.shared.iter().enumerate();
@@ -269,6 +270,6 @@ impl Solver {
         let params = self.net.params();
         params
             .iter()
-            .position(|p| p.layer == layer && p.index == blob)
+            .position(|p| p.owner() == layer && p.index == blob)
     }
 }

@@ -39,7 +39,7 @@ impl TestNet {
         for p in net.params() {
             let twin = trained
                 .iter()
-                .position(|t| t.layer == p.layer && t.index == p.index);
+                .position(|t| t.layer == p.layer && t.twin == p.twin && t.index == p.index);
             match twin {
                 Some(id) if trained[id].shape == p.shape => from.push(id),
                 Some(id) => bail!(
