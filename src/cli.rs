@@ -203,7 +203,7 @@ pub struct Test {
 
 const TEST_EXAMPLES: &str = "\
 Examples:
-  dsd test --weights dsd_run/redense/digits_iter_1000.caffemodel
+  dsd test --weights dsd_run/redense/digits_iter_300.caffemodel
   dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json";
 
 /// Arguments of `time`.

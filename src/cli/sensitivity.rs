@@ -54,7 +54,7 @@ pub struct Sensitivity {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  dsd sensitivity --weights dsd_run/dense/digits_iter_1000.caffemodel
+  dsd sensitivity --weights dsd_run/dense/digits_iter_600.caffemodel
   dsd sensitivity --model train_val.prototxt --weights w.caffemodel --source val_lmdb --densities 0.8,0.6,0.4,0.2
   dsd sensitivity --weights w.caffemodel --suggest 0.33
   dsd prune --solver solver.prototxt --weights w.caffemodel --sparsity @sensitivity.sparsity";

@@ -9,8 +9,10 @@ mod files;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use jiff::Zoned;
@@ -112,6 +114,7 @@ pub fn line(severity: Severity, file: &str, number: u32, text: fmt::Arguments<'_
         true => render(severity, &time, thread_id(), file, number, text),
         false => format!("{text}\n"),
     };
+    copy(&line);
     if log.files.is_none() || settings.also_stderr || severity as i32 >= settings.threshold {
         to_stderr(&coloured(severity, &line, settings.colour));
     }
@@ -160,8 +163,43 @@ fn coloured(severity: Severity, line: &str, asked: bool) -> Cow<'_, str> {
 }
 
 fn to_stderr(line: &str) {
-    // A log that nobody can read must not stop the work.
-    progress::bars().suspend(|| drop(std::io::stderr().lock().write_all(line.as_bytes())));
+    // A log that nobody can read must not stop the work; whether it should is for the work to say.
+    progress::bars().suspend(|| note_of_pipe(std::io::stderr().lock().write_all(line.as_bytes())));
+}
+
+/// A file that gets every line too.
+static COPY: Mutex<Option<File>> = Mutex::new(None);
+
+/// Writes every line to this file too, from now on; `None` ends that.
+pub fn also_to(file: Option<File>) {
+    *COPY.lock().unwrap_or_else(PoisonError::into_inner) = file;
+}
+
+/// Writes a line that was printed otherwise to that file.
+pub fn note(line: &str) {
+    copy(line);
+}
+
+fn copy(line: &str) {
+    let mut copy = COPY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = copy.as_mut() {
+        // A full disk shows where results are written.
+        let _ = file.write_all(line.as_bytes());
+    }
+}
+
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Notes that the reader of a pipe has gone, if that is what a write to it says.
+pub fn note_of_pipe(written: std::io::Result<()>) {
+    if written.is_err_and(|e| e.kind() == ErrorKind::BrokenPipe) {
+        READER_GONE.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the log went into a pipe whose reader has gone (`dsd train 2>&1 | head`).
+pub fn reader_has_gone() -> bool {
+    READER_GONE.load(Ordering::Relaxed)
 }
 
 /// The line with its line break.
