@@ -118,3 +118,112 @@ fn what_is_no_training_log_is_told() {
     run(&path).stderr(contains("no log line says 'Solving"));
     run(Path::new("no/such.log")).stderr(contains("cannot read no/such.log"));
 }
+
+#[test]
+fn two_test_nets_have_a_row_each_and_a_column_that_tells_them_apart() {
+    let log = include_str!("data/two_test_nets.log");
+    let wanted = "\
+NumIters,Seconds,LearningRate,TestNet,accuracy\r\n\
+5000.0,166.112428,0.01,0,0.0787267\r\n\
+5000.0,221.219927,0.01,1,0.0755807\r\n\
+";
+    let [train, test] = tables(log, &[]);
+    assert_eq!(test.as_deref(), Some(wanted));
+    let train = train.unwrap();
+    assert!(train.contains("5100.0,") && train.contains(",nan\r\n") && train.contains(",-inf\r\n"));
+    assert_eq!(train.lines().count(), 4, "{train}");
+}
+
+#[test]
+fn a_log_that_was_cut_off_in_the_second_net_keeps_whole_rows() {
+    let line =
+        |second: usize, text: &str| format!("I0101 00:00:{second:02}.000000 1 a.cpp:1] {text}\n");
+    let mut log = line(0, "Solving net");
+    for (at, net) in [(1, 0), (2, 1), (3, 0), (4, 1)] {
+        log += &line(
+            at,
+            &format!("Iteration {}, Testing net (#{net})", (at - 1) / 2 * 10),
+        );
+        for k in 0..(if at == 4 { 1 } else { 2 }) {
+            log += &line(at, &format!("    Test net output #{k}: out{k} = {at}"));
+        }
+    }
+    let [_, test] = tables(&log, &[]);
+    let test = test.unwrap();
+    let rows: Vec<&str> = test.lines().collect();
+    assert_eq!(rows.len(), 4, "{test}");
+    assert_eq!(rows[0], "NumIters,Seconds,LearningRate,TestNet,out0,out1");
+    assert_eq!(rows[3], "10.0,3.0,nan,0,3.0,3.0");
+}
+
+#[test]
+fn logs_that_windows_shells_wrote_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = LOG
+        .replace('\n', "\r\n")
+        .replacen("I1231 23:58", "dsd : I1231 23:58", 1);
+    let words = std::iter::once(0xfeff).chain(text.encode_utf16());
+    for (name, bytes) in [
+        (
+            "le.log",
+            words
+                .clone()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>(),
+        ),
+        ("be.log", words.flat_map(u16::to_be_bytes).collect()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        dsd()
+            .arg("parse_log")
+            .args([&path, folder.path()])
+            .assert()
+            .success();
+        let read = |end: &str| std::fs::read_to_string(folder.path().join(format!("{name}.{end}")));
+        assert_eq!(
+            (read("train").unwrap(), read("test").unwrap()),
+            (TRAIN.into(), TEST.into())
+        );
+    }
+}
+
+#[test]
+fn curves_are_drawn_for_every_chart_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("run.log");
+    std::fs::write(&log, LOG).unwrap();
+    let names = [
+        "Test accuracy",
+        "Test loss",
+        "Train learning rate",
+        "Train loss",
+    ];
+    for kind in 0..8 {
+        let out = folder.path().join(format!("{kind}.svg"));
+        dsd()
+            .args(["plot_training_log", &kind.to_string()])
+            .args([&out, &log, &log])
+            .assert()
+            .success()
+            .stderr(contains("Drew 2 curves"));
+        let svg = std::fs::read_to_string(&out).unwrap();
+        let over = if kind % 2 == 0 { "Iters" } else { "Seconds" };
+        let title = format!("<title>{}  vs. {over}</title>", names[kind / 2]);
+        assert!(svg.contains(&title), "{svg}");
+        assert_eq!(svg.matches("<title>run</title>").count(), 2, "{svg}");
+    }
+    std::fs::write(&log, include_str!("data/two_test_nets.log")).unwrap();
+    dsd()
+        .args(["plot_training_log", "0"])
+        .args([&folder.path().join("a.svg"), &log])
+        .assert()
+        .success()
+        .stderr(contains("Drew 2 curves"));
+    dsd()
+        .args(["plot_training_log", "2"])
+        .args([&folder.path().join("a.svg"), &log])
+        .assert()
+        .code(1)
+        .stderr(contains("the log has no test loss"));
+}

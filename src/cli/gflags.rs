@@ -22,6 +22,8 @@ type Flags = HashMap<String, Known>;
 struct Known {
     name: String,
     kind: Kind,
+    /// How clap is told that a switch is off, where that differs from not naming it.
+    off: Option<String>,
 }
 
 /// What is known of the flags and subcommands.
@@ -79,21 +81,30 @@ const CAFFES: [&str; 11] = [
 fn flags_of(command: &clap::Command, into: &mut Flags) {
     for arg in command.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
-        // A switch that can be put off takes a value, but only behind `=`.
-        let kind = match arg.get_action().takes_values() && !arg.is_require_equals_set() {
+        // A switch that is on by default takes a value, but only behind `=`.
+        let valued = arg.is_require_equals_set();
+        let kind = match arg.get_action().takes_values() && !valued {
             true => Kind::Text,
             false => Kind::Switch,
         };
         let others = arg.get_all_aliases().unwrap_or_default();
         for name in others.into_iter().chain([long]) {
-            let name_of = long.to_owned();
-            into.insert(
-                fold(name),
-                Known {
-                    name: name_of,
-                    kind,
-                },
-            );
+            let known = Known {
+                name: long.to_owned(),
+                kind,
+                off: valued.then(|| format!("--{long}=false")),
+            };
+            into.insert(fold(name), known);
+        }
+    }
+    // Or it has another one that puts it off.
+    let names: Vec<String> = into.keys().cloned().collect();
+    for name in names {
+        let off = into
+            .get(&format!("no{name}"))
+            .map(|off| format!("--{}", off.name));
+        if let (Some(known), Some(off)) = (into.get_mut(&name), off) {
+            known.off = Some(off);
         }
     }
     for sub in command.get_subcommands() {
@@ -106,8 +117,12 @@ impl Spelling {
     pub fn of(program: &clap::Command) -> Self {
         let mut global = Flags::new();
         for name in ["help", "version"] {
-            let (name, kind) = (name.to_owned(), Kind::Switch);
-            global.insert(name.clone(), Known { name, kind });
+            let known = Known {
+                name: name.to_owned(),
+                kind: Kind::Switch,
+                off: None,
+            };
+            global.insert(name.to_owned(), known);
         }
         for arg in program.get_arguments() {
             let one = clap::Command::new("").arg(arg.clone());
@@ -199,6 +214,7 @@ impl Spelling {
             foreign::find(name).map(|f| Known {
                 name: f.name.to_owned(),
                 kind: f.kind,
+                off: None,
             })
         };
         known
@@ -220,6 +236,12 @@ impl Spelling {
             }
             Token::Unknown(flag)
         };
+        let negated = folded.strip_prefix("no").map(|n| n.trim_start_matches('_'));
+        let negated = negated.and_then(|n| self.find(n, own));
+        let negated = negated.filter(|known| known.kind == Kind::Switch && value.is_none());
+        if let Some(known) = negated {
+            return Token::Switch(known, Some(false));
+        }
         match (self.find(&folded, own), &value) {
             (Some(known), None) if known.kind == Kind::Switch => Token::Switch(known, Some(true)),
             (Some(known), Some(word)) if known.kind == Kind::Switch => {
@@ -230,16 +252,8 @@ impl Spelling {
                 }
             }
             (Some(known), _) => Token::Flag(known, value),
-            (None, None) => {
-                let negated = folded.strip_prefix("no").map(|n| n.trim_start_matches('_'));
-                match negated.and_then(|n| self.find(n, own)) {
-                    Some(known) if known.kind == Kind::Switch => Token::Switch(known, Some(false)),
-                    _ if dashes == 1 && name.chars().count() == 1 => Token::Other,
-                    _ => unknown(),
-                }
-            }
-            (None, Some(_)) if dashes == 1 && name.chars().count() == 1 => Token::Other,
-            (None, Some(_)) => unknown(),
+            (None, _) if dashes == 1 && name.chars().count() == 1 => Token::Other,
+            (None, _) => unknown(),
         }
     }
 }
@@ -293,14 +307,10 @@ impl Line<'_> {
         }
         // The last one holds, as in gflags.
         let flag = OsString::from(format!("--{}", known.name));
-        let off = OsString::from(format!("--{}=false", known.name));
-        self.rest.retain(|other| *other != flag && *other != off);
-        match on {
-            true => self.rest.push(flag),
-            // glog's are on by default, and can be put off.
-            false if GLOGS_OWN.contains(&&known.name[..]) => self.rest.push(off),
-            false => {}
-        }
+        let off = known.off.map(OsString::from);
+        self.rest
+            .retain(|other| *other != flag && Some(other) != off.as_ref());
+        self.rest.extend(if on { Some(flag) } else { off });
     }
 
     /// Takes out what is Caffe's and means nothing to this command.
@@ -359,14 +369,6 @@ impl Line<'_> {
         Ok(normal)
     }
 }
-
-/// glog's switches that a command line can put off.
-const GLOGS_OWN: [&str; 4] = [
-    "alsologtostderr",
-    "logtostderr",
-    "log_prefix",
-    "colorlogtostderr",
-];
 
 /// Whether a value of `--phase` is one of Caffe's.
 fn is_mode(value: Option<&OsStr>) -> bool {

@@ -30,21 +30,37 @@ pub fn run(args: &cli::New) -> Result<()> {
             folder.display()
         );
     }
-    std::fs::create_dir_all(folder)
-        .map_err(|e| anyhow::anyhow!("cannot make {}: {}", folder.display(), files::reason(&e)))?;
-    let write = |file: &str, text: &str| {
-        files::write_atomic(&folder.join(file), |w| Ok(w.write_all(text.as_bytes())?))
-    };
-    let train_val = design.prototxt(&name, true)?;
-    let deploy = design.prototxt(&name, false)?;
-    write("train_val.prototxt", &train_val)?;
-    write("deploy.prototxt", &deploy)?;
+    // All texts come first: what is wrong with the numbers shows before there is a folder.
+    let mut texts = vec![
+        (
+            "train_val.prototxt".to_string(),
+            design.prototxt(&name, true)?,
+        ),
+        (
+            "deploy.prototxt".to_string(),
+            design.prototxt(&name, false)?,
+        ),
+    ];
     let parent = models::find("squeezenet_v1.0").context("squeezenet_v1.0 is not built in")?;
     for phase in [Phase::Dense, Phase::Sparse, Phase::Redense] {
         let text = parent
             .solver_text(phase)?
             .replace("\"squeezenet_v1.0\"", &format!("\"{name}\""));
-        write(&format!("solver_{phase}.prototxt"), &text)?;
+        texts.push((format!("solver_{phase}.prototxt"), text));
+    }
+    let fresh = !folder.exists();
+    std::fs::create_dir_all(folder)
+        .map_err(|e| anyhow::anyhow!("cannot make {}: {}", folder.display(), files::reason(&e)))?;
+    for (file, text) in &texts {
+        let written =
+            files::write_atomic(&folder.join(file), |w| Ok(w.write_all(text.as_bytes())?));
+        if let Err(error) = written {
+            if fresh {
+                // Only an empty one goes.
+                let _ = std::fs::remove_dir(folder);
+            }
+            return Err(error);
+        }
     }
     info!(
         "Wrote train_val, deploy and three solvers to {}",

@@ -29,9 +29,23 @@ macro_rules! outln {
     };
 }
 
+/// The causes of an error in one line; a cause that a later one says again, such as the file's name, is left
+/// out.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let said_again = |i: usize| {
+        causes[i + 1..]
+            .iter()
+            .any(|later| later.contains(&causes[i]))
+    };
+    let kept = (0..causes.len()).filter(|&i| !said_again(i));
+    let words: Vec<&str> = kept.map(|i| &causes[i][..]).collect();
+    words.join(": ")
+}
+
 /// Prints why the work failed to stderr: `error: ` and the causes in one line.
 pub fn failure(error: &anyhow::Error) {
-    let line = format!("error: {error:#}\n");
+    let line = format!("error: {}\n", sentence(error));
     super::log::failure(line.trim_end());
     progress::bars().suspend(|| drop(io::stderr().lock().write_all(line.as_bytes())));
 }
@@ -47,6 +61,17 @@ pub fn reader_has_gone(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_later_cause_says_again_is_left_out() {
+        let error = anyhow::anyhow!("a/s.prototxt:3:1: unknown field").context("a/s.prototxt");
+        assert_eq!(sentence(&error), "a/s.prototxt:3:1: unknown field");
+        let error = anyhow::anyhow!("no such file")
+            .context("net: \"n\"")
+            .context("s.prototxt");
+        assert_eq!(sentence(&error), "s.prototxt: net: \"n\": no such file");
+        assert_eq!(sentence(&anyhow::anyhow!("x").context("x")), "x");
+    }
 
     #[test]
     fn a_broken_pipe_is_told_apart_from_a_failure() {

@@ -31,11 +31,33 @@ pub fn bar(what: impl Into<String>, start: u64, length: u64) -> ProgressBar {
     bars().add(bar)
 }
 
-const TEMPLATE: &str =
-    "{prefix} [{bar:30}] {human_pos}/{human_len}  {per_sec:1}, {eta} left  {wide_msg}";
+/// The line, and the columns that it needs: the parts that matter less go first.
+const TEMPLATES: [(u16, &str); 3] = [
+    (
+        100,
+        "{prefix} [{bar:30}] {human_pos}/{human_len}  {per_sec:1}, {eta} left  {wide_msg}",
+    ),
+    (
+        72,
+        "{prefix} [{bar:10}] {human_pos}/{human_len}  {per_sec:1}, {eta} left  {wide_msg}",
+    ),
+    (0, "{prefix} {percent}%, {eta} left  {wide_msg}"),
+];
+
+/// The template for a terminal of so many columns. A line that is wider than the terminal would be left behind
+/// on it with every step.
+fn template(columns: u16) -> &'static str {
+    let mut fitting = TEMPLATES.iter().filter(|(least, _)| *least <= columns);
+    fitting
+        .next()
+        .map_or("{wide_msg}", |(_, template)| template)
+}
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template(TEMPLATE)
+    let columns = console::Term::stderr()
+        .size_checked()
+        .map_or(u16::MAX, |s| s.1);
+    ProgressStyle::with_template(template(columns))
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
 }
@@ -46,7 +68,9 @@ mod tests {
 
     #[test]
     fn a_bar_starts_where_the_run_goes_on() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        for (_, template) in TEMPLATES {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
         let bar = bar("dense", 1_000_000, 2_000_000);
         assert_eq!((bar.position(), bar.length()), (1_000_000, Some(2_000_000)));
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -54,5 +78,22 @@ mod tests {
         assert_eq!(bar.position(), 1_000_001);
         bar.tick();
         assert!(bar.per_sec() < 1000.0, "{}", bar.per_sec());
+    }
+
+    #[test]
+    fn a_line_fits_into_the_terminal() {
+        for columns in [40, 72, 80, 99, 100, 200] {
+            // What a long run shows, with the message cut off where the line ends.
+            let line = template(columns)
+                .replace("{prefix}", "redense")
+                .replace("{bar:30}", &"=".repeat(30))
+                .replace("{bar:10}", &"=".repeat(10))
+                .replace("{human_pos}/{human_len}", "170,000/170,000")
+                .replace("{per_sec:1}", "123.4/s")
+                .replace("{percent}", "100")
+                .replace("{eta}", "59m")
+                .replace("{wide_msg}", "");
+            assert!(line.len() < columns as usize, "{columns}: {line}");
+        }
     }
 }

@@ -81,8 +81,9 @@ impl TrainingLog {
             log.train.add(output_in(line, "Train net output #"), row);
             log.test.add(output_in(line, "Test net output #"), row);
         }
-        log.train.end();
-        log.test.end();
+        let first = log.rates.first().map(|point| point.value);
+        log.train.end(first);
+        log.test.end(first);
         Some(log)
     }
 }

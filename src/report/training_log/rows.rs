@@ -75,15 +75,15 @@ impl Rows {
     }
 
     /// What is left open was cut off with the log's end, unless it is all there is of its net.
-    pub(super) fn end(&mut self) {
+    /// `rate` is the first one of the log.
+    pub(super) fn end(&mut self, rate: Option<f64>) {
         let only = |open: &Row| self.done.iter().all(|row| row.net != open.net);
         let last = self.open.take().filter(only);
         self.done.extend(last);
         if self.several_nets() {
             // All of the first pass came before the first rate.
-            let known = self.done.iter().map(|row| row.rate).find(|r| !r.is_nan());
             let unknown = self.done.iter_mut().take_while(|row| row.rate.is_nan());
-            unknown.for_each(|row| row.rate = known.unwrap_or(f64::NAN));
+            unknown.for_each(|row| row.rate = rate.unwrap_or(f64::NAN));
         } else if let [first, second, ..] = &mut self.done[..] {
             first.rate = second.rate;
         }
