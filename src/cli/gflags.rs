@@ -75,8 +75,12 @@ impl Spelling {
                     // The last one holds, as in gflags.
                     let flag = OsString::from(format!("--{name}"));
                     rest.retain(|other| *other != flag);
+                    // A switch that is on by default may have another that turns it off.
+                    let off = format!("no{name}");
                     if on {
                         rest.push(flag);
+                    } else if self.flags.contains_key(&off) {
+                        rest.push(format!("--{off}").into());
                     }
                 }
                 // Left before the subcommand, so that clap complains of it and not of what follows.

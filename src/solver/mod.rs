@@ -5,6 +5,7 @@
 
 pub mod bits;
 pub mod config;
+mod data_checks;
 mod dropout;
 mod gradual;
 pub mod lr_policy;
@@ -173,6 +174,7 @@ impl Solver {
         for (i, test) in config.tests.iter().enumerate() {
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
+        data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
         log_memory(&net, &tests, arrays);
         let weights = net.fill(seed)?;

@@ -4,6 +4,7 @@ use super::config::TestConfig;
 use super::signals::{Request, Signals};
 use super::step::loss_note;
 use super::{OpenData, Opened};
+use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
 use crate::net::graph::Graph;
@@ -60,6 +61,21 @@ impl TestNet {
             done: 0,
             from,
         })
+    }
+
+    /// The net.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// What is known of its data.
+    pub fn about(&self) -> &[About] {
+        self.batches.about()
+    }
+
+    /// Batches of a test.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
     }
 
     /// Batches tested so far.
