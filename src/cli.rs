@@ -7,6 +7,7 @@ mod classify;
 mod compress;
 mod convert;
 mod draw;
+mod examples;
 mod flagfile;
 mod gflags;
 mod glog;
@@ -30,6 +31,7 @@ pub use classify::Classify;
 pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
 pub use draw::{Direction, Draw, DrawPhase};
+pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
 pub use glog::Glog;
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
@@ -127,6 +129,18 @@ pub enum Command {
     /// Make a database of pictures and labels
     #[command(name = "convert_imageset", after_help = convert::IMAGESET_EXAMPLES)]
     ConvertImageset(ConvertImageset),
+    /// Make a database of MNIST's files
+    #[command(name = "convert_mnist_data", after_help = examples::MNIST_EXAMPLES)]
+    ConvertMnistData(ConvertMnist),
+    /// Make a LevelDB of pairs of MNIST's pictures, for siamese nets
+    #[command(name = "convert_mnist_siamese_data", after_help = examples::SIAMESE_EXAMPLES)]
+    ConvertMnistSiameseData(ConvertMnistSiamese),
+    /// Make the two databases of CIFAR-10's binary files
+    #[command(name = "convert_cifar_data", after_help = examples::CIFAR_EXAMPLES)]
+    ConvertCifarData(ConvertCifar),
+    /// Resize pictures to a shorter side and cut out the centre square
+    #[command(name = "resize_and_crop_images", after_help = examples::CROP_EXAMPLES)]
+    ResizeAndCropImages(ResizeAndCrop),
     /// Compute the mean picture of a database
     #[command(name = "compute_image_mean", after_help = convert::MEAN_EXAMPLES)]
     ComputeImageMean(ComputeImageMean),

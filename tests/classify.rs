@@ -29,7 +29,7 @@ fn shared(file: &str) -> Option<PathBuf> {
 
 /// The 8 photographs of the goldens as PNG files in `folder`, in the order of their database.
 fn photographs(folder: &Path) -> Option<Vec<PathBuf>> {
-    let mut lmdb = Lmdb::open(&shared("goldens/squeezenet/lmdb8")?, &|_| ()).unwrap();
+    let mut lmdb = Lmdb::open(&shared("goldens/squeezenet/lmdb8")?).unwrap();
     let mut datum = Datum::default();
     let mut files = Vec::new();
     for number in 0..lmdb.count() {

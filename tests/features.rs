@@ -106,13 +106,13 @@ fn features_are_the_blobs_of_the_net_in_both_forms() {
     assert_eq!(arrays["pool"].shape.dims(), [24, 4, 5, 5]);
     assert_eq!(arrays["loss"].shape.dims(), [3]);
     // The net's own data, as the labels show.
-    let mut data = Lmdb::open(&goldens.join("solvers/tiny_lmdb"), &|_| ()).unwrap();
+    let mut data = Lmdb::open(&goldens.join("solvers/tiny_lmdb")).unwrap();
     for (name, size) in [
         ("pool", [4, 5, 5]),
         ("ip", [10, 1, 1]),
         ("label", [1, 1, 1]),
     ] {
-        let mut lmdb = Lmdb::open(&dir.join(format!("{name}_db")), &|_| ()).unwrap();
+        let mut lmdb = Lmdb::open(&dir.join(format!("{name}_db"))).unwrap();
         assert_eq!(lmdb.count(), 24);
         let rows = arrays[name]
             .data

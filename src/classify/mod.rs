@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
+use crate::data::picture_file::{ENDINGS_SHOWN, is_picture};
 use crate::files;
 
 /// A class and its probability.
@@ -31,7 +32,7 @@ pub fn labels(path: &Path) -> Result<Vec<String>> {
 }
 
 /// The picture files that `given` names: files as they are, folders with all below them that end in
-/// .jpg, .jpeg or .png, sorted.
+/// one of [`ENDINGS`](crate::data::picture_file::ENDINGS), sorted.
 pub fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for path in given {
@@ -50,7 +51,7 @@ pub fn pictures(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
         if below.is_empty() {
             bail!(
-                "{}: no picture in this folder (.jpg, .jpeg, .png)",
+                "{}: no picture in this folder ({ENDINGS_SHOWN})",
                 path.display()
             );
         }
@@ -66,10 +67,12 @@ fn list(folder: &Path, folders: &mut Vec<PathBuf>, pictures: &mut Vec<PathBuf>) 
     };
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let end = path.extension().unwrap_or_default().to_ascii_lowercase();
         if path.is_dir() {
             folders.push(path);
-        } else if end == "jpg" || end == "jpeg" || end == "png" {
+        } else if path
+            .file_name()
+            .is_some_and(|n| is_picture(&n.to_string_lossy()))
+        {
             pictures.push(path);
         }
     }

@@ -85,7 +85,9 @@ impl Preprocess {
         let from_file = mean
             .as_ref()
             .filter(|_| given.mean_file.is_none() || input.is_none());
+        // One value a channel says nothing of the size.
         let from_file = from_file.map(|m| [m.0[1], m.0[2]]);
+        let from_file = from_file.filter(|size| *size != [1, 1]);
         let [height, width] = size(source, &param, input, stored, from_file, given.resize)?;
         let size = [channels, height, width];
         if let Some([_, h, w]) = input.filter(|i| [i[1], i[2]] != [height, width]) {

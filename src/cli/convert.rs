@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::proto::caffe::data_parameter::Db;
+
 /// Arguments of `convert_imageset`.
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
@@ -20,9 +22,15 @@ pub struct ConvertImageset {
     /// Store one channel, brightness, instead of blue, green and red
     #[arg(long)]
     pub gray: bool,
-    /// Shuffle the pictures; --seed gives another order
-    #[arg(long)]
+    /// Shuffle the pictures; --seed gives another order [default: for a folder of classes, not for a list]
+    #[arg(long, overrides_with = "noshuffle")]
     pub shuffle: bool,
+    /// Keep the order: of a folder's classes and names too
+    #[arg(long, overrides_with = "shuffle")]
+    pub noshuffle: bool,
+    /// The class list (a name a line), or the database that has one: label i is the i-th name
+    #[arg(long, value_name = "FILE")]
+    pub classes: Option<PathBuf>,
     /// The kind of database
     #[arg(long, value_enum, ignore_case = true, default_value = "lmdb")]
     pub backend: Backend,
@@ -50,7 +58,8 @@ pub struct ConvertImageset {
     /// Store picture files instead of pixels: a picture's own file where its size and type stay
     #[arg(long)]
     pub encoded: bool,
-    /// The type to encode as: png or jpg; implies --encoded [default: that of each file]
+    /// The type to encode as: png, jpg, bmp, tiff, webp, ppm, pgm or pnm; implies --encoded [default: that of
+    /// each file]
     #[arg(
         long,
         value_name = "TYPE",
@@ -58,8 +67,8 @@ pub struct ConvertImageset {
         hide_default_value = true
     )]
     pub encode_type: String,
-    /// Accept that pictures cannot be read and are left out (else the exit code is 1)
-    #[arg(long)]
+    /// Accepted for older scripts: pictures that cannot be read are told and left out, as by Caffe
+    #[arg(long, hide = true)]
     pub skip_unreadable: bool,
 }
 
@@ -68,8 +77,18 @@ Examples:
   dsd convert_imageset --resize_height=256 --resize_width=256 --shuffle train/ train.txt train_lmdb
   dsd convert_imageset --encoded --encode_type=jpg pictures/ list.txt pictures_lmdb
   dsd convert_imageset animals/ animals/ animals_lmdb   animals/cat/*.jpg → 0, animals/dog/*.jpg → 1
+  dsd convert_imageset --classes animals_lmdb val/ val/ val_lmdb   the same labels, a class may be missing
 
 Keys are NUMBER_PATH, as Caffe's. The classes of a folder are listed in DB_NAME/classes.txt.";
+
+impl From<Backend> for Db {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Lmdb => Self::Lmdb,
+            Backend::Leveldb => Self::Leveldb,
+        }
+    }
+}
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -163,7 +182,7 @@ impl<T> std::ops::Deref for List<T> {
 pub enum FeatureStore {
     /// A database of one Datum (float_data) a sample, with keys 0000000000, 0000000001, …
     Lmdb,
-    /// LevelDB
+    /// The same in a LevelDB
     Leveldb,
     /// NumPy arrays, the samples of all batches along the first axis
     Npz,

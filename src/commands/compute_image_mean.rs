@@ -1,12 +1,11 @@
 //! `dsd compute_image_mean`: the mean picture of a database, and of each channel.
 
-use crate::cli::{self, Backend};
+use crate::cli;
 use crate::data::{mean, records};
+use crate::info;
 use crate::proto::binary;
-use crate::proto::caffe::data_parameter::Db;
 use crate::report::number::G;
 use crate::report::progress;
-use crate::{info, warn};
 use anyhow::Result;
 
 /// Caffe tells after so many records.
@@ -14,11 +13,7 @@ const TOLD: u64 = 10_000;
 
 /// Runs the command.
 pub fn run(args: &cli::ComputeImageMean) -> Result<()> {
-    let backend = match args.backend {
-        Backend::Lmdb => Db::Lmdb,
-        Backend::Leveldb => Db::Leveldb,
-    };
-    let mut records = records::open(&args.input_db, backend, &|text| warn!("{text}"))?;
+    let mut records = records::open(&args.input_db, args.backend.into())?;
     info!("Starting iteration");
     let bar = progress::bar("mean", 0, records.count());
     let mut told = 0;

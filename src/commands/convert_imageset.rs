@@ -1,19 +1,21 @@
-//! `dsd convert_imageset`: pictures and a list, or a folder for each class, to an LMDB.
+//! `dsd convert_imageset`: pictures and a list, or a folder for each class, to a database.
 //!
 //! Pictures are read in parallel, a few at a time, and written in their order by one thread.
 
 use super::Usage;
-use crate::cli::{self, Backend};
+use crate::cli;
+use crate::data::class_list;
 use crate::data::convert::{Conversion, Storage};
-use crate::data::encode::Format;
+use crate::data::encode::{Format, TYPES};
 use crate::data::list::List;
-use crate::data::lmdb_writer::LmdbWriter;
+use crate::data::writer::DatabaseWriter;
 use crate::proto::caffe::Datum;
+use crate::proto::caffe::data_parameter::Db;
 use crate::random::{Purpose, Random};
 use crate::report::progress;
 use crate::solver::DEFAULT_SEED;
 use crate::solver::signals::{Request, Signals};
-use crate::{error, files, info, warn};
+use crate::{error, info, warn};
 use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use prost::Message;
@@ -38,7 +40,7 @@ type Converted = Result<(Datum, [usize; 3])>;
 /// Runs the command; the exit code is 0, or 130 where SIGINT stopped it.
 pub fn run(args: &cli::ConvertImageset, seed: Option<u64>) -> Result<ExitCode> {
     let conversion = conversion(args)?;
-    let list = List::read(&args.list_file)?;
+    let list = list(args)?;
     let items = items(args, &list, seed.unwrap_or(DEFAULT_SEED));
     info!("A total of {} images.", items.len());
     if list.left_out > 0 {
@@ -53,13 +55,19 @@ pub fn run(args: &cli::ConvertImageset, seed: Option<u64>) -> Result<ExitCode> {
     }
     // SIGHUP as well: a terminal that closes leaves no half database either.
     let signals = Signals::listen(Request::Stop, Request::Stop)?;
-    let mut writer = LmdbWriter::create(&args.db_name)?;
-    info!("Opened lmdb {}", args.db_name.display());
+    let mut writer = DatabaseWriter::create(&args.db_name, args.backend.into())?;
+    let kind = match args.backend.into() {
+        Db::Lmdb => "lmdb",
+        Db::Leveldb => "leveldb",
+    };
+    info!("Opened {kind} {}", args.db_name.display());
     let mut tally = Tally {
         bar: progress::bar("convert", 0, items.len() as u64),
         items: &items,
         check_size: args.check_size,
         first: None,
+        other: None,
+        others: 0,
         done: 0,
         unreadable: 0,
     };
@@ -79,7 +87,12 @@ pub fn run(args: &cli::ConvertImageset, seed: Option<u64>) -> Result<ExitCode> {
         tally.write_all(&mut writer, receiver, &signals)
     })?;
     let Tally {
-        done, unreadable, ..
+        done,
+        unreadable,
+        first,
+        other,
+        others,
+        ..
     } = tally;
     let shown = args.db_name.display();
     if !finished {
@@ -94,41 +107,69 @@ pub fn run(args: &cli::ConvertImageset, seed: Option<u64>) -> Result<ExitCode> {
         info!("Processed {done} files.");
     }
     if !list.classes.is_empty() {
-        let path = writer.folder().join("classes.txt");
-        let text = list.classes.join("\n") + "\n";
-        files::write_atomic(&path, |w| Ok(w.write_all(text.as_bytes())?))?;
+        writer.put_classes(&list.classes)?;
     }
     writer.finish()?;
     log_classes(&list, &args.db_name);
     info!("Wrote {done} records to {shown}");
-    match (unreadable, args.skip_unreadable) {
-        (0, _) => {}
-        (n, true) => warn!(
-            "{n} of {} pictures cannot be read and are left out",
+    if let (Some((first, size)), Some((path, another))) = (first, other) {
+        warn!(
+            "{others} of {done} pictures have another size than the first (channels x height x width): {} has \
+             {}, {} has {}; --resize_height and --resize_width make them alike",
+            first.display(),
+            shown_size(size),
+            path.display(),
+            shown_size(another)
+        );
+    }
+    if unreadable > 0 {
+        warn!(
+            "{unreadable} of {} pictures cannot be read and are left out",
             items.len()
-        ),
-        (n, false) => bail!(
-            "{n} of {} pictures cannot be read (see above); {shown} holds the other {done}. To accept that, \
-             give --skip_unreadable",
-            items.len()
-        ),
+        );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pictures, with the labels that --classes gives them.
+fn list(args: &cli::ConvertImageset) -> Result<List> {
+    let Some(path) = &args.classes else {
+        return List::read(&args.list_file);
+    };
+    let names = class_list::read(path)?;
+    let list = List::read_with(&args.list_file, Some((names, path.display().to_string())))?;
+    if let Some(first) = list.missing.first() {
+        warn!(
+            "{} of {} classes have no folder in {}, the first '{first}'; the others keep their labels",
+            list.missing.len(),
+            list.classes.len(),
+            list.source.display()
+        );
+    }
+    Ok(list)
 }
 
 /// What the flags ask for.
 fn conversion(args: &cli::ConvertImageset) -> Result<Conversion> {
     let usage = |text: String| Err(Usage(text).into());
-    if args.backend == Backend::Leveldb {
-        return usage("writing LevelDB is not supported; use --backend lmdb".into());
-    }
     let kind = args.encode_type.trim_start_matches('.');
-    if !kind.is_empty() && Format::of_extension(kind).is_none() {
-        return usage(format!("--encode_type {kind}: expected png or jpg"));
+    let format = Format::of_extension(kind);
+    if !kind.is_empty() && format.is_none() {
+        return usage(format!("--encode_type {kind}: expected {TYPES}"));
+    }
+    if let Some(Err(e)) = format.map(|f| f.check_channels(if args.gray { 1 } else { 3 })) {
+        return usage(format!("--encode_type {kind}: {e}"));
     }
     let size = [args.resize_height, args.resize_width].map(|n| usize::try_from(n).unwrap_or(0));
     if size.contains(&0) && size != [0, 0] {
-        warn!("No resizing, as in Caffe: it takes both --resize_height and --resize_width");
+        let (given, other) = match size {
+            [_, 0] => ("--resize_height", "--resize_width"),
+            _ => ("--resize_width", "--resize_height"),
+        };
+        return usage(format!(
+            "{given} is given without {other}; pictures are resized only by both (Caffe would silently keep \
+             their sizes)"
+        ));
     }
     // libpng's and libjpeg's own limits are about there.
     if size.iter().any(|n| *n > 65_500) {
@@ -157,7 +198,8 @@ fn conversion(args: &cli::ConvertImageset) -> Result<Conversion> {
 /// The pictures in their order, with the keys that Caffe gives them.
 fn items(args: &cli::ConvertImageset, list: &List, seed: u64) -> Vec<Item> {
     let mut order: Vec<usize> = (0..list.entries.len()).collect();
-    if args.shuffle {
+    let shuffle = args.shuffle || list.source.is_dir() && !args.noshuffle;
+    if shuffle {
         info!("Shuffling data");
         // Fisher and Yates' method.
         let random = Random::new(seed, Purpose::Shuffle, 0);
@@ -176,7 +218,7 @@ fn items(args: &cli::ConvertImageset, list: &List, seed: u64) -> Vec<Item> {
         let entry = &list.entries[i];
         // Caffe numbers the lines, empty ones too.
         let number = match entry.line {
-            line @ 1.. if !args.shuffle => line - 1,
+            line @ 1.. if !shuffle => line - 1,
             _ => place,
         };
         Item {
@@ -195,6 +237,9 @@ struct Tally<'a> {
     check_size: bool,
     /// The first picture that was read, and its size.
     first: Option<(&'a Path, [usize; 3])>,
+    /// The first picture of another size, and how many have another.
+    other: Option<(&'a Path, [usize; 3])>,
+    others: usize,
     done: usize,
     unreadable: usize,
 }
@@ -203,7 +248,7 @@ impl Tally<'_> {
     /// Writes the pictures as they come; false if a signal came first.
     fn write_all(
         &mut self,
-        writer: &mut LmdbWriter,
+        writer: &mut DatabaseWriter,
         chunks: Receiver<Vec<Converted>>,
         signals: &Signals,
     ) -> Result<bool> {
@@ -230,7 +275,7 @@ impl Tally<'_> {
 impl<'a> Tally<'a> {
     fn write(
         &mut self,
-        writer: &mut LmdbWriter,
+        writer: &mut DatabaseWriter,
         item: &'a Item,
         datum: &Datum,
         dims: [usize; 3],
@@ -240,10 +285,14 @@ impl<'a> Tally<'a> {
             bail!(
                 "--check_size: {} has {} (channels x height x width), but {}, the first, has {}",
                 item.path.display(),
-                shown(dims),
+                shown_size(dims),
                 first.display(),
-                shown(expected)
+                shown_size(expected)
             );
+        }
+        if dims != expected {
+            self.other.get_or_insert((&item.path, dims));
+            self.others += 1;
         }
         writer.put(item.key.as_bytes(), datum.encode_to_vec())?;
         self.done += 1;
@@ -254,7 +303,7 @@ impl<'a> Tally<'a> {
     }
 }
 
-fn shown([c, h, w]: [usize; 3]) -> String {
+fn shown_size([c, h, w]: [usize; 3]) -> String {
     format!("{c} x {h} x {w}")
 }
 
@@ -266,7 +315,7 @@ fn log_classes(list: &List, database: &Path) {
         }
     }
     if !list.classes.is_empty() {
-        let path = database.join("classes.txt");
+        let path = database.join(class_list::CLASSES);
         info!(
             "{} classes, listed in {}",
             list.classes.len(),

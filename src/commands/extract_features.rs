@@ -1,15 +1,16 @@
-//! `dsd extract_features`: blobs of a net that runs over its data, to LMDBs or .npz files.
+//! `dsd extract_features`: blobs of a net that runs over its data, to databases or .npz files.
 
 use super::Usage;
 use super::feed::Opener;
 use super::nets::{self, Model};
 use crate::cli::{self, FeatureStore};
-use crate::data::lmdb_writer::LmdbWriter;
+use crate::data::writer::DatabaseWriter;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, ValueId};
 use crate::net::{Net, Options, Pass};
 use crate::npz;
 use crate::proto::caffe::Datum;
+use crate::proto::caffe::data_parameter::Db;
 use crate::report::progress;
 use crate::solver::{DEFAULT_SEED, OpenData, Opened};
 use crate::tensor::{Shape, Tensor};
@@ -71,11 +72,6 @@ pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
 }
 
 fn check(args: &cli::ExtractFeatures) -> Result<()> {
-    if args.db_type == FeatureStore::Leveldb {
-        bail!(Usage(
-            "writing LevelDB is not supported; use lmdb or npz".into()
-        ));
-    }
     let (blobs, outs) = (args.blobs.len(), args.outs.len());
     let one_file = args.db_type == FeatureStore::Npz && outs == 1;
     if blobs != outs && !one_file {
@@ -111,14 +107,19 @@ fn wanted(net: &Net, blobs: &[String]) -> Result<Vec<ValueId>> {
 /// Where features go.
 enum Store {
     /// A database for each blob, with the number of its records.
-    Lmdb(Vec<(LmdbWriter, usize)>),
+    Databases(Vec<(DatabaseWriter, usize)>),
     /// An array for each blob: the batches one after the other.
     Npz(Vec<Tensor>),
 }
 
 impl Store {
     fn open(args: &cli::ExtractFeatures, wanted: &[ValueId], net: &Net) -> Result<Self> {
-        if args.db_type == FeatureStore::Npz {
+        let kind = match args.db_type {
+            FeatureStore::Lmdb => Some(Db::Lmdb),
+            FeatureStore::Leveldb => Some(Db::Leveldb),
+            FeatureStore::Npz => None,
+        };
+        let Some(kind) = kind else {
             for path in args.outs.iter() {
                 let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
                 ensure!(
@@ -128,7 +129,7 @@ impl Store {
                 );
             }
             return Ok(Self::Npz(vec![Tensor::default(); wanted.len()]));
-        }
+        };
         let mut writers = Vec::new();
         for ((path, name), v) in args.outs.iter().zip(args.blobs.iter()).zip(wanted) {
             let axes = net.shape(*v).axes();
@@ -137,9 +138,9 @@ impl Store {
                 "the blob '{name}' has {axes} axes, but a Datum holds samples of at most 3; use npz"
             );
             info!("Opening dataset {}", path.display());
-            writers.push((LmdbWriter::create(path)?, 0));
+            writers.push((DatabaseWriter::create(path, kind)?, 0));
         }
-        Ok(Self::Lmdb(writers))
+        Ok(Self::Databases(writers))
     }
 
     /// Adds a batch of blob number `k`.
@@ -156,7 +157,7 @@ impl Store {
                 }
                 arrays[k].shape = Shape::new(dims);
             }
-            Self::Lmdb(writers) => {
+            Self::Databases(writers) => {
                 let (writer, count) = &mut writers[k];
                 let rows = blob.shape.dim(0);
                 for row in blob
@@ -184,7 +185,7 @@ impl Store {
 
     fn finish(self, args: &cli::ExtractFeatures) -> Result<()> {
         match self {
-            Self::Lmdb(writers) => {
+            Self::Databases(writers) => {
                 for ((writer, count), name) in writers.into_iter().zip(args.blobs.iter()) {
                     writer.finish()?;
                     told(count, name);

@@ -1,6 +1,7 @@
 //! The data of a net: its source layers joined into one stream of batches, read ahead.
 
 use crate::data::Source;
+use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node};
@@ -94,6 +95,19 @@ struct Joined {
 impl Source for Joined {
     fn shapes(&self) -> Vec<Shape> {
         self.parts.iter().flat_map(|p| p.shapes()).collect()
+    }
+
+    fn about(&self) -> Vec<About> {
+        let mut before = 0;
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(part.about().into_iter().map(|a| About {
+                labels: a.labels.map(|at| before + at),
+                ..a
+            }));
+            before += part.shapes().len();
+        }
+        all
     }
 
     fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {

@@ -3,7 +3,9 @@
 mod classify;
 mod compress;
 mod compute_image_mean;
+mod convert_cifar_data;
 mod convert_imageset;
+mod convert_mnist_data;
 mod decompress;
 mod device_query;
 mod draw;
@@ -15,6 +17,8 @@ mod nets;
 mod new;
 mod parse_log;
 mod plot_training_log;
+mod records;
+mod resize_and_crop_images;
 mod run;
 mod run_folder;
 mod sensitivity;
@@ -79,6 +83,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), seed),
         Command::Sensitivity(args) => return sensitivity::run(&args, seed),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
+        Command::ConvertMnistData(args) => return convert_mnist_data::plain(&args),
+        Command::ConvertMnistSiameseData(args) => return convert_mnist_data::siamese(&args, seed),
+        Command::ConvertCifarData(args) => return convert_cifar_data::run(&args),
+        Command::ResizeAndCropImages(args) => return resize_and_crop_images::run(&args),
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,
         Command::UpgradeNetProtoText(args) => return upgrade::net_text(&args),

@@ -1,6 +1,7 @@
 //! The batches of a run, one after the other, read ahead.
 
 use super::Source;
+use super::about::{About, OneClass};
 use super::prefetch::{DEPTH, Prefetch};
 use crate::tensor::Tensor;
 use anyhow::Result;
@@ -12,6 +13,8 @@ pub struct Batches {
     next: u64,
     /// Arrays to hand out again, so that a run allocates none once it is under way.
     spare: Option<Vec<Tensor>>,
+    about: Vec<About>,
+    one_class: OneClass,
     /// How much of the waiting has been told.
     told: Duration,
 }
@@ -22,11 +25,14 @@ impl Batches {
     /// # Errors
     /// The reading thread cannot be started.
     pub fn new(source: Box<dyn Source>, first: u64) -> Result<Self> {
+        let about = source.about();
         let source = Prefetch::new(source, first, DEPTH)?;
         Ok(Self {
             source,
             next: first,
             spare: None,
+            about,
+            one_class: OneClass::default(),
             told: Duration::ZERO,
         })
     }
@@ -44,6 +50,16 @@ impl Batches {
         self.source.read(self.next, &mut batch)?;
         self.next += 1;
         Ok(batch)
+    }
+
+    /// What is known of the data.
+    pub fn about(&self) -> &[About] {
+        &self.about
+    }
+
+    /// A line to say, once, if a batch and those before it are all of one class.
+    pub fn one_class(&mut self, batch: &[Tensor]) -> Option<String> {
+        self.one_class.look(&self.about, batch)
     }
 
     /// Takes back a batch that is done with.

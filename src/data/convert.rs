@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow};
 
 use super::datum::{Channels, decode_picture};
-use super::encode::{Format, encode};
+use super::encode::{Format, TYPES, encode};
 use super::resize::resize;
 use crate::files::reason;
 use crate::proto::caffe::Datum;
@@ -60,7 +60,7 @@ impl Conversion {
             let format = wanted.as_deref().and_then(Format::of_extension);
             let format = format.with_context(|| {
                 format!(
-                    "its name says no type that it can be encoded as (png, jpg); give --encode_type{}",
+                    "its name says no type that it can be encoded as ({TYPES}); give --encode_type{}",
                     wanted.map_or(String::new(), |w| format!(" (not '{w}')"))
                 )
             })?;

@@ -1,7 +1,11 @@
 //! Caffe's Data layer: batches of pictures and labels from a database.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail, ensure};
 
+use super::about::About;
+use super::class_list;
 use super::datum::picture;
 use super::records::Records;
 use super::transform::Transform;
@@ -17,6 +21,7 @@ pub struct DataLayer {
     /// Channels, height, width of a transformed picture.
     dims: [usize; 3],
     labels: bool,
+    about: About,
     datum: Datum,
     decoded: Vec<u8>,
 }
@@ -45,7 +50,7 @@ impl DataLayer {
             }
             None => (options.resolve)(data.source()),
         };
-        let records = records::open(&source, data.backend(), options.warn)?;
+        let records = records::open(&source, data.backend())?;
         let transform_param = param.transform_param.clone().unwrap_or_default();
         let random = options.random(param.name());
         let transform = Transform::new(
@@ -55,11 +60,12 @@ impl DataLayer {
             options.resolve,
         )?;
         let mut layer = Self {
-            records,
             transform,
             batch,
             dims: [0; 3],
             labels,
+            about: about(param.name(), &source, batch, &*records)?,
+            records,
             datum: Datum::default(),
             decoded: Vec::new(),
         };
@@ -107,6 +113,24 @@ impl DataLayer {
         transform().with_context(|| place(&*self.records))?;
         Ok(self.datum.label())
     }
+}
+
+/// What a database says of itself.
+fn about(layer: &str, source: &Path, batch: usize, records: &dyn Records) -> Result<About> {
+    let folder = if source.is_file() {
+        source.parent()
+    } else {
+        Some(source)
+    };
+    let classes = folder.map(class_list::of).transpose()?.flatten();
+    Ok(About {
+        layer: layer.to_string(),
+        source: records.name(),
+        batch,
+        samples: records.count(),
+        classes: classes.unwrap_or_default(),
+        labels: None,
+    })
 }
 
 /// The record that was read last, for messages.
@@ -158,6 +182,13 @@ impl Source for DataLayer {
 
     fn samples(&self) -> Option<u64> {
         Some(self.records.count())
+    }
+
+    fn about(&self) -> Vec<About> {
+        vec![About {
+            labels: self.labels.then_some(1),
+            ..self.about.clone()
+        }]
     }
 }
 

@@ -1,12 +1,11 @@
-//! Caffe's `Datum` as a picture: raw bytes, floats, or an encoded JPEG or PNG.
+//! Caffe's `Datum` as a picture: raw bytes, floats, or an encoded picture file.
 
 use std::mem;
 
-use anyhow::{Context, Result, bail, ensure};
-use image::DynamicImage;
+use anyhow::{Context, Result, ensure};
 use prost::Message;
 
-use super::{jpeg, orientation};
+use super::{jpeg, orientation, picture_file};
 use crate::proto::caffe::Datum;
 
 /// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
@@ -93,14 +92,14 @@ pub fn picture<'a>(
     Ok(Picture { dims, pixels })
 }
 
-/// Decodes a JPEG or PNG as OpenCV gives it to Caffe: blue, green, red (and alpha where the file has it
+/// Decodes a picture file (JPEG, PNG, BMP, PNM, TIFF, WebP, GIF) as OpenCV gives it to Caffe: blue, green, red (and alpha where the file has it
 /// and nothing is forced), upright by the camera's note where something is forced. Returns channels,
 /// height, width.
 pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
     out.clear();
     let decoded = match jpeg::decode(file, channels, out) {
         Some(result) => result,
-        None => decode_other(file, channels, out),
+        None => picture_file::decode(file, channels, out),
     };
     let dims = decoded.context("its picture cannot be decoded")?;
     match orientation::of_jpeg(file) {
@@ -109,62 +108,6 @@ pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Res
         }
         _ => Ok(dims),
     }
-}
-
-/// What is no JPEG, or one for printing (CMYK).
-fn decode_other(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
-    let image = image::load_from_memory(file)?;
-    let (w, h) = (image.width() as usize, image.height() as usize);
-    let count = match (channels, image) {
-        (Channels::AsStored | Channels::Gray, DynamicImage::ImageLuma8(gray)) => {
-            out.extend_from_slice(&gray);
-            1
-        }
-        (Channels::Gray, image) if has_16_bits(&image) => {
-            let rgb = image.into_rgb16();
-            out.extend(rgb.pixels().map(|p| gray16(p.0)));
-            1
-        }
-        (Channels::Gray, image) => {
-            let rgb = image.into_rgb8();
-            out.extend(rgb.pixels().map(|p| gray(p.0)));
-            1
-        }
-        (Channels::Color, image) if has_16_bits(&image) => {
-            let rgb = image.into_rgb16();
-            // Of 16 bits the upper 8, as libpng does it for OpenCV; image would round.
-            let rgb: Vec<u8> = rgb.iter().map(|v| (v >> 8) as u8).collect();
-            planes(&rgb, [2, 1, 0], out)
-        }
-        (Channels::Color, image) => planes(image.into_rgb8().as_raw(), [2, 1, 0], out),
-        (Channels::AsStored, DynamicImage::ImageRgb8(rgb)) => planes(rgb.as_raw(), [2, 1, 0], out),
-        (
-            Channels::AsStored,
-            image @ (DynamicImage::ImageRgba8(_) | DynamicImage::ImageLumaA8(_)),
-        ) => planes(image.into_rgba8().as_raw(), [2, 1, 0, 3], out),
-        (Channels::AsStored, image) => bail!(
-            "it has numbers of type {:?}; expected 8 bits a channel (or force_color, force_gray)",
-            image.color()
-        ),
-    };
-    Ok([count, h, w])
-}
-
-/// Brightness (0.299 red, 0.587 green, 0.114 blue) as libpng computes it for OpenCV: rounded down.
-fn gray(rgb: [u8; 3]) -> u8 {
-    let [r, g, b] = rgb.map(u32::from);
-    ((r * 9797 + g * 19234 + b * 3737) >> 15) as u8
-}
-
-/// The same of 16 bits: rounded, then the upper 8 are kept.
-fn gray16(rgb: [u16; 3]) -> u8 {
-    let [r, g, b] = rgb.map(u64::from);
-    ((r * 9797 + g * 19234 + b * 3737 + (1 << 14)) >> 23) as u8
-}
-
-fn has_16_bits(image: &DynamicImage) -> bool {
-    let color = image.color();
-    color.bytes_per_pixel() == 2 * color.channel_count()
 }
 
 /// Interleaved pixels of `N` channels as planes in the given order. Returns `N`.
@@ -178,6 +121,7 @@ pub(super) fn planes<const N: usize>(pixels: &[u8], order: [usize; N], out: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::DynamicImage;
     use std::io::Cursor;
 
     fn datum(c: i32, h: i32, w: i32, data: &[u8]) -> Datum {
@@ -246,7 +190,9 @@ mod tests {
             ..Datum::default()
         };
         assert_eq!(error(&empty), "its encoded picture is empty");
-        assert!(error(&png(&DynamicImage::new_rgb16(2, 2))).contains("8 bits a channel"));
+        assert!(
+            error(&png(&DynamicImage::new_rgb16(2, 2))).contains("16 bits a channel; expected 8")
+        );
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
+use super::about::About;
 use super::datum::{Channels, Picture, Pixels, decode_picture};
 use super::list::{Entry, List};
 use super::resize::resize;
 use super::transform::Transform;
 use super::{Options, Source};
 use crate::files;
+use crate::layers::Mode;
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
 use crate::tensor::{Shape, Tensor};
@@ -33,6 +35,7 @@ pub struct ImageData {
     /// Channels, height, width of a transformed picture.
     dims: [usize; 3],
     labels: bool,
+    name: String,
 }
 
 impl ImageData {
@@ -64,12 +67,17 @@ impl ImageData {
         let count = list.entries.len();
         if list.left_out > 0 {
             (options.warn)(&format!(
-                "{}: left out {} files that are no .jpg, .jpeg or .png in a folder of a class",
+                "{}: left out {} files that are no pictures by their names in a folder of a class",
                 source.display(),
                 list.left_out
             ));
         }
         let random = options.shuffle(param.name());
+        // A folder's pictures are in the order of their classes, which trains badly.
+        let shuffle = match p.shuffle {
+            Some(said) => said,
+            None => list.source.is_dir() && options.mode == Mode::Train,
+        };
         let skip = random.branch(u64::MAX).below(0, p.rand_skip() as usize);
         ensure!(
             skip < count,
@@ -97,10 +105,11 @@ impl ImageData {
             },
             size,
             skip: skip as u64,
-            shuffle: p.shuffle().then_some(random),
+            shuffle: shuffle.then_some(random),
             order: (u64::MAX, Vec::new()),
             dims: [0; 3],
             labels,
+            name: param.name().to_string(),
         };
         let first = layer.entry_of(0);
         let entry = &layer.list.entries[first];
@@ -224,6 +233,17 @@ impl Source for ImageData {
 
     fn samples(&self) -> Option<u64> {
         Some(self.list.entries.len() as u64)
+    }
+
+    fn about(&self) -> Vec<About> {
+        vec![About {
+            layer: self.name.clone(),
+            source: self.list.source.display().to_string(),
+            batch: self.batch,
+            samples: self.list.entries.len() as u64,
+            classes: self.list.classes.clone(),
+            labels: self.labels.then_some(1),
+        }]
     }
 }
 

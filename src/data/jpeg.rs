@@ -44,12 +44,10 @@ fn read(file: &[u8], channels: Channels) -> Result<Option<(Vec<u8>, [usize; 3])>
     let broken = |e: io::Error| anyhow!("broken JPEG: {e}");
     let jpeg = Decompress::new_mem(file).map_err(broken)?;
     let stored = jpeg.color_space();
-    if matches!(
-        stored,
-        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK | ColorSpace::JCS_UNKNOWN
-    ) {
+    if stored == ColorSpace::JCS_UNKNOWN {
         return Ok(None);
     }
+    let printed = matches!(stored, ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK);
     let (w, h) = jpeg.size();
     let gray = match channels {
         Channels::AsStored => stored == ColorSpace::JCS_GRAYSCALE,
@@ -68,15 +66,36 @@ fn read(file: &[u8], channels: Channels) -> Result<Option<(Vec<u8>, [usize; 3])>
         rest.any(|mark| mark == [0xff, 0xd9]),
         "broken JPEG: it ends early"
     );
-    let started = if gray { jpeg.grayscale() } else { jpeg.rgb() };
+    let started = match (printed, gray) {
+        (true, _) => jpeg.to_colorspace(ColorSpace::JCS_CMYK),
+        (false, true) => jpeg.grayscale(),
+        (false, false) => jpeg.rgb(),
+    };
     let mut started = started.map_err(broken)?;
-    let pixels = started.read_scanlines::<u8>().map_err(broken)?;
+    let mut pixels = started.read_scanlines::<u8>().map_err(broken)?;
     started.finish().map_err(broken)?;
+    if printed {
+        pixels = from_cmyk(&pixels, gray);
+    }
     ensure!(
         bytes == Some(pixels.len()),
         "broken JPEG: expected {w} x {h} pixels of {count} channels"
     );
     Ok(Some((pixels, [count, h, w])))
+}
+
+/// Colours or gray of a JPEG for printing (Adobe's: 255 is no ink), as OpenCV makes them.
+fn from_cmyk(pixels: &[u8], gray: bool) -> Vec<u8> {
+    let colors = pixels.chunks_exact(4).map(|p| {
+        let [c, m, y, k] = [p[0], p[1], p[2], p[3]].map(u32::from);
+        [c, m, y].map(|ink| k - (((255 - ink) * k) >> 8))
+    });
+    match gray {
+        true => colors
+            .map(|[r, g, b]| ((r * 4899 + g * 9617 + b * 1868 + (1 << 13)) >> 14) as u8)
+            .collect(),
+        false => colors.flat_map(|rgb| rgb.map(|v| v as u8)).collect(),
+    }
 }
 
 #[cfg(test)]

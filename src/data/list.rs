@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use super::class_list;
+use super::picture_file::{ENDINGS_SHOWN, is_picture};
 use crate::files::{self, reason};
 
 /// A picture of a list.
@@ -26,35 +28,45 @@ pub struct List {
     pub source: PathBuf,
     /// The pictures.
     pub entries: Vec<Entry>,
-    /// The names of the classes, where folders are the classes: label i is the i-th by name.
+    /// The names of the classes, where folders are the classes or a class list says: label i is the i-th.
     pub classes: Vec<String>,
+    /// Classes of the list that have no folder.
+    pub missing: Vec<String>,
     /// Files of a folder that are no pictures by their names.
     pub left_out: usize,
 }
 
 impl List {
-    /// Reads a list file, or finds the pictures below a folder.
+    /// Reads a list file, or finds the pictures below a folder. A folder's classes are numbered by the class
+    /// list in it, where there is one, else by name.
     pub fn read(source: &Path) -> Result<Self> {
+        let own = class_list::of(source)?;
+        let named = source.join(class_list::CLASSES).display().to_string();
+        Self::read_with(source, own.map(|names| (names, named)))
+    }
+
+    /// As [`List::read`], with a class list and its name for messages.
+    pub fn read_with(source: &Path, classes: Option<(Vec<String>, String)>) -> Result<Self> {
         let list = if source.is_dir() {
-            Self::of_folder(source)?
+            Self::of_folder(source, classes)?
         } else {
-            Self::of_file(source)?
+            Self::of_file(source, classes)?
         };
         ensure!(
             !list.entries.is_empty(),
             "{} has no pictures{}",
             source.display(),
             if source.is_dir() {
-                "; expected one folder for each class with its .jpg, .jpeg or .png files"
+                format!("; expected one folder for each class with its {ENDINGS_SHOWN} files")
             } else {
-                ""
+                String::new()
             }
         );
         Ok(list)
     }
 
     /// As in Caffe, the label stands behind the last space, so that paths may have spaces.
-    fn of_file(source: &Path) -> Result<Self> {
+    fn of_file(source: &Path, classes: Option<(Vec<String>, String)>) -> Result<Self> {
         let text = files::read_text(source)?;
         let mut entries = Vec::new();
         for (i, line) in text.lines().enumerate().map(|(i, l)| (i + 1, l.trim_end())) {
@@ -78,18 +90,38 @@ impl List {
                 )
             })?);
         }
+        if let Some((names, list)) = &classes {
+            let known = |e: &&Entry| usize::try_from(e.label).is_ok_and(|l| l < names.len());
+            if let Some(e) = entries.iter().find(|e| !known(e)) {
+                bail!(
+                    "{}:{}: the label {} is no class of {list}, which has {}: expected 0 to {}",
+                    source.display(),
+                    e.line,
+                    e.label,
+                    names.len(),
+                    names.len() - 1
+                );
+            }
+        }
         Ok(Self {
             source: source.to_path_buf(),
             entries,
-            classes: Vec::new(),
+            classes: classes.map_or_else(Vec::new, |(names, _)| names),
             left_out: 0,
+            missing: Vec::new(),
         })
     }
 
-    fn of_folder(source: &Path) -> Result<Self> {
+    fn of_folder(source: &Path, classes: Option<(Vec<String>, String)>) -> Result<Self> {
         let (folders, beside) = contents(source)?;
-        let (mut entries, mut left_out) = (Vec::new(), beside.len());
-        for (label, class) in folders.iter().enumerate() {
+        let labels = match &classes {
+            Some((names, list)) => class_list::labels(&folders, names, list)
+                .with_context(|| source.display().to_string())?,
+            None => (0..i32::try_from(folders.len())?).collect(),
+        };
+        let beside = beside.iter().filter(|n| *n != class_list::CLASSES).count();
+        let (mut entries, mut left_out) = (Vec::new(), beside);
+        for (label, class) in labels.into_iter().zip(&folders) {
             let (below, names) = contents(&source.join(class))?;
             left_out += below.len();
             let before = entries.len();
@@ -97,7 +129,7 @@ impl List {
                 if is_picture(&name) {
                     entries.push(Entry {
                         name: format!("{class}/{name}"),
-                        label: i32::try_from(label)?,
+                        label,
                         line: 0,
                     });
                 } else {
@@ -106,7 +138,7 @@ impl List {
             }
             if entries.len() == before {
                 bail!(
-                    "{} has no .jpg, .jpeg or .png files: every folder of {} is a class",
+                    "{} has no {ENDINGS_SHOWN} files: every folder of {} is a class",
                     source.join(class).display(),
                     source.display()
                 );
@@ -115,7 +147,15 @@ impl List {
         Ok(Self {
             source: source.to_path_buf(),
             entries,
-            classes: folders,
+            missing: match &classes {
+                Some((names, _)) => names
+                    .iter()
+                    .filter(|n| !folders.contains(n))
+                    .cloned()
+                    .collect(),
+                None => Vec::new(),
+            },
+            classes: classes.map_or(folders, |(names, _)| names),
             left_out,
         })
     }
@@ -157,12 +197,6 @@ impl List {
         };
         found.or_else(beside).unwrap_or_else(|| root.to_string())
     }
-}
-
-/// Whether a file name is that of a picture which can be read.
-pub fn is_picture(name: &str) -> bool {
-    let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-    matches!(extension.as_deref(), Some("jpg" | "jpeg" | "png"))
 }
 
 /// The folders and the files in a folder, sorted by name; hidden ones are left out.
@@ -261,6 +295,16 @@ mod tests {
             list.root("ignored", &|name: &str| PathBuf::from(name)),
             format!("{}/", root.display())
         );
+        fs::write(root.join("classes.txt"), "bird\ndog\ncat\n").unwrap();
+        let list = List::read(root).unwrap();
+        let labels: Vec<i32> = list.entries.iter().map(|e| e.label).collect();
+        assert_eq!(labels, [2, 1, 1]);
+        assert_eq!((list.classes.len(), list.left_out), (3, 1));
+        assert_eq!(list.missing, ["bird"]);
+        fs::write(root.join("classes.txt"), "dog\n").unwrap();
+        let e = format!("{:#}", List::read(root).unwrap_err());
+        assert!(e.contains("the folder 'cat' is no class of"), "{e}");
+        fs::remove_file(root.join("classes.txt")).unwrap();
         fs::create_dir(root.join("empty")).unwrap();
         let e = List::read(root).unwrap_err().to_string();
         assert!(e.contains("empty has no .jpg"), "{e}");

@@ -1,5 +1,6 @@
-//! Caffe's LMDB databases, read-only. Nothing is written into the data set: the lock file is used where
-//! there is one that may be written, and never made.
+//! Caffe's LMDB databases, read-only. Nothing is written into the data set: the lock file is neither made nor
+//! used, so that a tracked one stays as it is and a read-only folder can be read. The price is LMDB's own: nobody
+//! may write to a database while it is read.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -29,9 +30,8 @@ pub struct Lmdb {
 }
 
 impl Lmdb {
-    /// Opens the database in the folder `path`, or whose `data.mdb` is `path`. `warn` takes one line for
-    /// the user.
-    pub fn open(path: &Path, warn: &dyn Fn(&str)) -> Result<Self> {
+    /// Opens the database in the folder `path`, or whose `data.mdb` is `path`.
+    pub fn open(path: &Path) -> Result<Self> {
         let folder = folder(path)?;
         let summary = check(&folder.join("data.mdb"))?;
         ensure!(
@@ -39,7 +39,7 @@ impl Lmdb {
             "{} is an empty database: it has no records",
             folder.display()
         );
-        let environment = Environment::open(&folder, &summary, warn)?;
+        let environment = Environment::open(&folder, &summary)?;
         let env = environment.env();
         let failed = || format!("cannot read {}", folder.display());
         let first = env.read_txn().with_context(failed)?;
@@ -173,7 +173,7 @@ fn table() -> MutexGuard<'static, Table> {
 }
 
 impl Environment {
-    fn open(folder: &Path, summary: &Summary, warn: &dyn Fn(&str)) -> Result<Self> {
+    fn open(folder: &Path, summary: &Summary) -> Result<Self> {
         let shown = folder.display();
         let folder = folder.canonicalize().with_context(|| shown.to_string())?;
         let mut table = table();
@@ -181,16 +181,7 @@ impl Environment {
             *users += 1;
             return Ok(Self { folder });
         }
-        let unlocked = |e: &heed::Error| {
-            warn(&format!(
-                "cannot lock {shown} ({e}), reading it without a lock: do not write to it meanwhile"
-            ));
-        };
-        let env = match lock_is_usable(&folder).then(|| open(&folder, summary, EnvFlags::empty())) {
-            Some(Ok(env)) => Ok(env),
-            Some(Err(e)) => open(&folder, summary, EnvFlags::NO_LOCK).inspect(|_| unlocked(&e)),
-            None => open(&folder, summary, EnvFlags::NO_LOCK),
-        };
+        let env = open(&folder, summary);
         let env =
             env.map_err(|e| anyhow::anyhow!("cannot open {shown} as an LMDB database: {e}"))?;
         table.insert(folder.clone(), (env, 1));
@@ -216,15 +207,8 @@ impl Drop for Environment {
     }
 }
 
-/// Whether there is a lock file that may be written; root could write to one that is marked read-only, but
-/// should not.
-fn lock_is_usable(folder: &Path) -> bool {
-    let lock = folder.join("lock.mdb").metadata();
-    lock.is_ok_and(|lock| !lock.permissions().readonly())
-}
-
 #[allow(unsafe_code)]
-fn open(folder: &Path, summary: &Summary, flags: EnvFlags) -> heed::Result<Env<WithoutTls>> {
+fn open(folder: &Path, summary: &Summary) -> heed::Result<Env<WithoutTls>> {
     let page = page_size();
     let map = usize::try_from(summary.bytes)
         .unwrap_or(usize::MAX - page)
@@ -232,9 +216,9 @@ fn open(folder: &Path, summary: &Summary, flags: EnvFlags) -> heed::Result<Env<W
         * page;
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map);
-    // SAFETY: NO_LOCK asks that nobody writes while we read. It is used only where there is no lock file
-    // (data sets at rest), or after a warning to the user.
-    unsafe { options.flags(EnvFlags::READ_ONLY | flags) };
+    // SAFETY: NO_LOCK asks that nobody writes while we read: data sets are at rest when they are used, as the
+    // head of this file asks of the user.
+    unsafe { options.flags(EnvFlags::READ_ONLY | EnvFlags::NO_LOCK) };
     // SAFETY: the file is mapped; we never write to it, `lmdb_file::check` has found it as long as its
     // pages say, and the table of environments opens it once in this process. That nobody truncates it
     // while it is mapped is the user's part, as with every mapped file.

@@ -3,16 +3,13 @@
 //! The database is built under a temporary name beside its own and renamed at the end, so that it appears
 //! whole or not at all. Until then nothing is synced to the disk.
 
-use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, MdbError};
-use tempfile::TempDir;
 
-use crate::files::reason;
+use super::new_folder::NewFolder;
 
 /// Records of a transaction, as in Caffe.
 const RECORDS: usize = 1000;
@@ -25,13 +22,12 @@ const LONGEST_KEY: usize = 511;
 
 /// A database under construction. Dropped before [`LmdbWriter::finish`], it leaves nothing.
 pub struct LmdbWriter {
-    target: PathBuf,
     pending: Vec<(Vec<u8>, Vec<u8>)>,
     pending_bytes: usize,
     map: usize,
     // Dropped in this order: the environment closes before its folder goes.
     environment: Env,
-    folder: TempDir,
+    folder: NewFolder,
 }
 
 impl LmdbWriter {
@@ -41,35 +37,10 @@ impl LmdbWriter {
     }
 
     fn with_map(target: &Path, map: usize) -> Result<Self> {
-        let shown = target.display();
-        ensure!(
-            target.symlink_metadata().is_err(),
-            "{shown} exists already; nothing is overwritten: remove it or give another name"
-        );
-        let failed = |said: String| anyhow!("cannot make the database {shown}: {said}");
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        ensure!(
-            parent.is_dir(),
-            failed(format!("{} is no folder", parent.display()))
-        );
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".dsd-").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            // The usual permissions, less the umask, and not the private ones of a temporary folder.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o777));
-        }
-        let folder = builder.tempdir_in(parent).map_err(|e| match e.kind() {
-            io::ErrorKind::PermissionDenied => failed("permission denied".into()),
-            _ => failed(reason(&e)),
-        })?;
-        let environment = open(folder.path(), map).map_err(|e| failed(e.to_string()))?;
+        let folder = NewFolder::create(target)?;
+        let environment = open(folder.path(), map)
+            .map_err(|e| anyhow!("cannot make the database {}: {e}", target.display()))?;
         Ok(Self {
-            target: target.to_path_buf(),
             pending: Vec::new(),
             pending_bytes: 0,
             map,
@@ -104,7 +75,10 @@ impl LmdbWriter {
             match self.transaction() {
                 Ok(()) => break,
                 Err(heed::Error::Mdb(MdbError::MapFull)) => self.grow()?,
-                Err(e) => bail!("cannot write the database {}: {e}", self.target.display()),
+                Err(e) => bail!(
+                    "cannot write the database {}: {e}",
+                    self.folder.target().display()
+                ),
             }
         }
         self.pending.clear();
@@ -127,7 +101,7 @@ impl LmdbWriter {
 
     #[allow(unsafe_code)]
     fn grow(&mut self) -> Result<()> {
-        let shown = self.target.display();
+        let shown = self.folder.target().display();
         let map = self.map.checked_mul(2).with_context(|| {
             format!("the database {shown} is too large for this machine's addresses")
         })?;
@@ -143,44 +117,16 @@ impl LmdbWriter {
     pub fn finish(mut self) -> Result<()> {
         self.commit()?;
         let Self {
-            target,
             environment,
             folder,
             ..
         } = self;
-        let failed =
-            |said: String| anyhow!("cannot write the database {}: {said}", target.display());
         environment
             .force_sync()
-            .map_err(|e| failed(e.to_string()))?;
+            .map_err(|e| folder.failed(&e.to_string()))?;
         environment.prepare_for_closing().wait();
-        share(folder.path()).map_err(|e| failed(reason(&e)))?;
-        ensure!(
-            target.symlink_metadata().is_err(),
-            failed("somebody has made another of this name meanwhile".into())
-        );
-        fs::rename(folder.path(), &target).map_err(|e| failed(reason(&e)))?;
-        // It has its name: nothing is left to be removed.
-        let _ = folder.keep();
-        let parent = target.parent().filter(|p| !p.as_os_str().is_empty());
-        // The rename itself survives a crash only once the folder is synced; not every file system can.
-        let _ = File::open(parent.unwrap_or(Path::new("."))).and_then(|f| f.sync_all());
-        Ok(())
+        folder.finish()
     }
-}
-
-/// Gives the files in `folder`, private as heed makes them, the permissions that the folder has.
-fn share(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(folder)?.permissions().mode() & 0o666;
-        for file in fs::read_dir(folder)? {
-            fs::set_permissions(file?.path(), fs::Permissions::from_mode(mode))?;
-        }
-    }
-    let _ = folder;
-    Ok(())
 }
 
 #[allow(unsafe_code)]
@@ -200,6 +146,8 @@ mod tests {
     use crate::data::records::Records;
     use crate::proto::caffe::Datum;
     use prost::Message;
+    use std::fs;
+    use std::path::PathBuf;
 
     fn value(i: i32, bytes: usize) -> Vec<u8> {
         let datum = Datum {
@@ -223,7 +171,7 @@ mod tests {
         assert!(!target.exists());
         writer.finish().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        let mut lmdb = Lmdb::open(&target, &|_| ()).unwrap();
+        let mut lmdb = Lmdb::open(&target).unwrap();
         assert_eq!(lmdb.count(), 2500);
         let mut datum = Datum::default();
         for i in 0..2500 {

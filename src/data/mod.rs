@@ -3,7 +3,9 @@
 //! A source is a function from a batch's number to its arrays: nothing streams, so a run can be
 //! resumed, and read ahead, at any batch.
 
+pub mod about;
 pub mod batches;
+pub mod class_list;
 pub mod convert;
 pub mod database;
 pub mod datum;
@@ -11,19 +13,25 @@ pub mod digits;
 pub mod dummy;
 pub mod encode;
 pub mod hdf5_data;
+pub mod idx;
 pub mod images;
 mod jpeg;
 pub mod leveldb;
+pub mod leveldb_writer;
 pub mod list;
 pub mod lmdb;
 mod lmdb_file;
 pub mod lmdb_writer;
 pub mod mean;
+pub mod new_folder;
 pub mod orientation;
+pub mod picture_file;
+mod pnm;
 pub mod prefetch;
 pub mod records;
 pub mod resize;
 pub mod transform;
+pub mod writer;
 
 use std::path::PathBuf;
 
@@ -46,6 +54,11 @@ pub trait Source: Send {
     /// The number of different samples, where there is one.
     fn samples(&self) -> Option<u64> {
         None
+    }
+
+    /// What is known of the data of each layer that it reads for.
+    fn about(&self) -> Vec<about::About> {
+        Vec::new()
     }
 }
 

@@ -27,8 +27,8 @@ pub trait Records: Send {
 }
 
 /// Opens the records that a Data layer's `source` names: a `builtin:` name, or a database, recognised by
-/// its files whatever `backend` says. `warn` takes one line for the user.
-pub fn open(source: &Path, backend: Db, warn: &dyn Fn(&str)) -> Result<Box<dyn Records>> {
+/// its files whatever `backend` says.
+pub fn open(source: &Path, backend: Db) -> Result<Box<dyn Records>> {
     if let Some(name) = source.to_str().filter(|s| s.starts_with("builtin:")) {
         return Ok(Box::new(Digits::open(name)?));
     }
@@ -50,7 +50,6 @@ pub fn open(source: &Path, backend: Db, warn: &dyn Fn(&str)) -> Result<Box<dyn R
             "{shown} is no database: neither a LevelDB (no file CURRENT) nor an LMDB (no file data.mdb)"
         );
     }
-    let lmdb =
-        Lmdb::open(source, warn).with_context(|| format!("cannot open the database {shown}"))?;
+    let lmdb = Lmdb::open(source).with_context(|| format!("cannot open the database {shown}"))?;
     Ok(Box::new(lmdb))
 }

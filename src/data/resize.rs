@@ -121,7 +121,7 @@ mod tests {
             eprintln!("skipped: {} is absent", folder.display());
             return;
         }
-        let mut lmdb = Lmdb::open(&folder.join("png_rs_lmdb"), &|_| ()).unwrap();
+        let mut lmdb = Lmdb::open(&folder.join("png_rs_lmdb")).unwrap();
         let (mut datum, mut planes) = (Datum::default(), Vec::new());
         for number in 0..lmdb.count() {
             lmdb.read(number, &mut datum).unwrap();

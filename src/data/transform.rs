@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use super::datum::{Channels, Picture, Pixels};
+use crate::files;
 use crate::layers::Mode;
+use crate::npz;
 use crate::proto::caffe::TransformationParameter;
 use crate::proto::{binary, blob};
 use crate::random::Random;
@@ -219,6 +221,9 @@ fn mean_picture(file: &Path) -> Result<Mean> {
             file.display()
         ),
     })?;
+    if let [_, 1, 1] = dims {
+        return Ok(Mean::Values(values));
+    }
     Ok(Mean::Picture {
         dims,
         values,
@@ -226,19 +231,34 @@ fn mean_picture(file: &Path) -> Result<Mean> {
     })
 }
 
-/// Channels, height, width and values of a mean file (`.binaryproto`): 3 axes, or 4 with a leading 1.
+/// Channels, height, width and values of a mean file: 3 axes, or 4 with a leading 1. A `.binaryproto`, or
+/// NumPy's `.npy` as Caffe's Python tools write it, which may also hold one value a channel (height and width
+/// are 1 then).
 pub fn read_mean(file: &Path) -> Result<([usize; 3], Vec<f32>)> {
-    let blob = binary::read_blob(file)?;
+    let bytes = files::read(file)?;
     let named = || file.display().to_string();
-    let shape = blob::shape(&blob).with_context(named)?;
+    let (shape, values) = if npz::looks_like_npy(&bytes) {
+        let array = npz::read_npy(&bytes).with_context(named)?;
+        (array.shape.dims().to_vec(), array.data)
+    } else {
+        let blob = binary::read_blob(file)?;
+        let shape = blob::shape(&blob).with_context(named)?;
+        (shape, blob::values(&blob).with_context(named)?.into_owned())
+    };
     let dims = match shape[..] {
         [1, c, h, w] | [c, h, w] => [c, h, w],
+        [c] => [c, 1, 1],
         _ => anyhow::bail!(
-            "the mean file {} has the shape {shape:?}; expected 1, channels, height, width",
+            "the mean file {} has the shape {shape:?}; expected channels, height, width, with a leading 1 or \
+             without, or one value a channel",
             file.display()
         ),
     };
-    let values = blob::values(&blob).with_context(named)?.into_owned();
+    ensure!(
+        !values.is_empty(),
+        "the mean file {} has the shape {shape:?}: it is empty",
+        file.display()
+    );
     Ok((dims, values))
 }
 

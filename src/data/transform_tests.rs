@@ -149,3 +149,52 @@ fn impossible_parameters_are_told() {
         "{error}"
     );
 }
+
+/// A .npy file of float64, as numpy.save writes it.
+fn npy(path: &Path, shape: &str, values: &[f64]) {
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn a_mean_may_be_numpys() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mean.npy");
+    let with = || TransformationParameter {
+        mean_file: Some(path.display().to_string()),
+        ..Default::default()
+    };
+    let values: Vec<f64> = (0..20).map(f64::from).collect();
+    for shape in ["(1, 4, 5)", "(1L, 1L, 4L, 5L)"] {
+        npy(&path, shape, &values);
+        let out = apply(&transform(&with(), Mode::Test).unwrap(), 0);
+        let wanted: Vec<f32> = ramp()
+            .iter()
+            .zip(&values)
+            .map(|(p, m)| f32::from(*p) - *m as f32)
+            .collect();
+        assert_eq!(out, wanted);
+    }
+    npy(&path, "(1,)", &[2.5]);
+    let out = apply(&transform(&with(), Mode::Test).unwrap(), 0);
+    assert_eq!(out[7], 12.0 - 2.5);
+    npy(&path, "(3,)", &[1.0, 2.0, 3.0]);
+    let t = transform(&with(), Mode::Test).unwrap();
+    assert!(t.output([1, 4, 5]).is_err() && t.output([3, 4, 5]).is_ok());
+    for (shape, count, wanted) in [
+        ("(4, 5, 1, 1, 1)", 20, "expected channels, height, width"),
+        ("(1, 4, 5)", 19, "expected 160 bytes"),
+        ("(0,)", 0, "it is empty"),
+    ] {
+        npy(&path, shape, &values[..count]);
+        let error = format!("{:#}", transform(&with(), Mode::Test).unwrap_err());
+        assert!(
+            error.contains(wanted) && error.contains("mean.npy"),
+            "{error}"
+        );
+    }
+}

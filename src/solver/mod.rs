@@ -6,6 +6,7 @@
 pub(crate) mod announce;
 pub mod bits;
 pub mod config;
+mod data_checks;
 mod dropout;
 mod gradual;
 pub mod lr_policy;
@@ -189,6 +190,7 @@ impl Solver {
             announce::test(&config.param, i);
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
+        data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
         let memory = log_memory(&net, &tests, arrays);
         let weights = net.fill(seed)?;

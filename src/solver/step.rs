@@ -1,11 +1,11 @@
 //! The iterations: gradients, update, display, tests and snapshots, in Caffe's order.
 
 use super::{Ending, Reports, Solver, signals::Request};
-use crate::info;
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
 use crate::report::number::G;
 use crate::tensor::Tensor;
+use crate::{info, warn};
 use anyhow::{Context, Result, anyhow};
 use std::time::{Duration, Instant};
 
@@ -192,9 +192,14 @@ impl Solver {
     }
 
     pub(super) fn next_batch(&mut self) -> Result<Vec<Tensor>> {
-        self.batches
+        let batch = self
+            .batches
             .next_batch()
-            .with_context(|| format!("iteration {}", self.iter))
+            .with_context(|| format!("iteration {}", self.iter))?;
+        if let Some(text) = self.batches.one_class(&batch) {
+            warn!("{text}");
+        }
+        Ok(batch)
     }
 
     pub(super) fn recycle(&mut self, batch: Vec<Tensor>) {

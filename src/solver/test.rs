@@ -4,6 +4,7 @@ use super::config::TestConfig;
 use super::signals::{Request, Signals};
 use super::step::loss_note;
 use super::{OpenData, Opened, announce};
+use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
 use crate::net::graph::Graph;
@@ -65,6 +66,21 @@ impl TestNet {
         })
     }
 
+    /// The net.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// What is known of its data.
+    pub fn about(&self) -> &[About] {
+        self.batches.about()
+    }
+
+    /// Batches of a test.
+    pub fn iterations(&self) -> u64 {
+        self.iterations
+    }
+
     /// Batches tested so far.
     pub fn batches_done(&self) -> u64 {
         self.done
@@ -79,11 +95,6 @@ impl TestNet {
     /// Bytes that a test needs.
     pub fn workspace_bytes(&self, threads: usize) -> usize {
         self.net.workspace_bytes(threads)
-    }
-
-    /// Batches of one test.
-    pub fn iterations(&self) -> u64 {
-        self.iterations
     }
 
     /// The time of one batch, from as many as take about `limit`.

@@ -13,7 +13,6 @@ use crate::proto::caffe::{Datum, data_parameter::Db};
 use crate::report::human::HumanBytes;
 use crate::report::progress;
 use crate::report::table::{Align, Table};
-use crate::warn;
 
 /// A larger database is sampled, if it has more records than a sample.
 const READ_WHOLE: u64 = 1 << 30;
@@ -47,7 +46,7 @@ pub fn describe(path: &Path) -> Result<Description> {
         true => Db::Leveldb,
         false => Db::Lmdb,
     };
-    let mut records = records::open(path, backend, &|text| warn!("{text}"))?;
+    let mut records = records::open(path, backend)?;
     let bytes = match path.exists() {
         true => Some(bytes_of(path)?),
         false => None,
