@@ -6,10 +6,12 @@
 mod classify;
 mod compress;
 mod convert;
+mod detect;
 mod draw;
 mod gflags;
 mod new;
 mod parse_log;
+mod pycaffe;
 mod sensitivity;
 mod train;
 mod upgrade;
@@ -24,9 +26,11 @@ use crate::layers::Mode;
 pub use classify::Classify;
 pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
+pub use detect::{CropMode, Detect};
 pub use draw::{Direction, Draw, DrawPhase};
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
+pub use pycaffe::Pycaffe;
 pub use sensitivity::Sensitivity;
 pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
 pub use upgrade::Upgrade;
@@ -88,6 +92,9 @@ pub enum Command {
     /// Label pictures
     #[command(after_help = classify::EXAMPLES)]
     Classify(Classify),
+    /// Score windows in pictures
+    #[command(after_help = detect::EXAMPLES)]
+    Detect(Detect),
     /// Draw a net as a picture (SVG) or for graphviz (DOT)
     #[command(after_help = draw::EXAMPLES)]
     Draw(Draw),

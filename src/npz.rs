@@ -61,6 +61,20 @@ fn read_entry(zip: &mut ZipArchive<BufReader<File>>, i: usize) -> Result<Option<
     Ok(tensor.map(|tensor| (name.to_owned(), tensor)))
 }
 
+/// Whether the bytes start as a .npy file does.
+pub fn looks_like_npy(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x93NUMPY")
+}
+
+/// Decodes a .npy file of numbers (or truth values) as float32 in C order.
+///
+/// # Errors
+/// It is no .npy file, is damaged, or holds text.
+pub fn read_npy(bytes: &[u8]) -> Result<Tensor> {
+    let mut rest = bytes;
+    read_array(&mut rest)?.context("expected numbers, found text")
+}
+
 fn read_array(entry: &mut impl Read) -> Result<Option<Tensor>> {
     let header = npy::Header::read(entry)?;
     let Some(kind) = header.kind()? else {
@@ -113,6 +127,20 @@ pub fn write<'a>(
             }
         }
         zip.finish()?.into_inner().flush()?;
+        Ok(())
+    })
+}
+
+/// Writes one array as a .npy file, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_npy(path: &Path, array: &Tensor) -> Result<()> {
+    files::write_atomic(path, |out| {
+        out.write_all(&npy::header(&array.shape))?;
+        for x in &array.data {
+            out.write_all(&x.to_le_bytes())?;
+        }
         Ok(())
     })
 }

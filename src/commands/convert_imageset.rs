@@ -181,7 +181,7 @@ fn items(args: &cli::ConvertImageset, list: &List, seed: u64) -> Vec<Item> {
         };
         Item {
             key: format!("{number:08}_{}", entry.name),
-            path: format!("{root}{}", entry.name).into(),
+            path: files::encoding::path(&format!("{root}{}", entry.name)),
             label: entry.label,
         }
     };
@@ -245,7 +245,7 @@ impl<'a> Tally<'a> {
                 shown(expected)
             );
         }
-        writer.put(item.key.as_bytes(), datum.encode_to_vec())?;
+        writer.put(&files::encoding::bytes(&item.key), datum.encode_to_vec())?;
         self.done += 1;
         if self.done.is_multiple_of(1000) {
             info!("Processed {} files.", self.done);

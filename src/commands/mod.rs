@@ -5,6 +5,7 @@ mod compress;
 mod compute_image_mean;
 mod convert_imageset;
 mod decompress;
+mod detect;
 mod device_query;
 mod draw;
 mod export;
@@ -85,6 +86,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Time(args) => time::run(&args, seed)?,
         Command::Run(args) => run::run(&args, seed)?,
         Command::Classify(args) => classify::run(&args, seed)?,
+        Command::Detect(args) => detect::run(&args, seed)?,
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::DeviceQuery => device_query::run()?,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::files::{self, reason};
+use crate::files::{self, encoding, reason};
 
 /// A picture of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl List {
         let (folders, beside) = contents(source)?;
         let (mut entries, mut left_out) = (Vec::new(), beside.len());
         for (label, class) in folders.iter().enumerate() {
-            let (below, names) = contents(&source.join(class))?;
+            let (below, names) = contents(&source.join(encoding::path(class)))?;
             left_out += below.len();
             let before = entries.len();
             for name in names {
@@ -132,7 +132,7 @@ impl List {
     /// path looked up by `resolve`, only where that finds the first picture. Folders of classes need none.
     pub fn root(&self, root: &str, resolve: &dyn Fn(&str) -> PathBuf) -> String {
         let Some(first) = self.entries.first().filter(|e| e.line > 0) else {
-            return format!("{}/", self.source.display());
+            return format!("{}/", encoding::name(&self.source));
         };
         let slash = format!("{root}/");
         let tries: &[&str] = if root.is_empty() {
@@ -143,7 +143,8 @@ impl List {
         let found = tries.iter().find_map(|root| {
             let path = resolve(&format!("{root}{}", first.name));
             let path = path.exists().then_some(path)?;
-            Some(path.to_str()?.strip_suffix(&first.name)?.to_string())
+            let path = encoding::name(path);
+            Some(path.strip_suffix(&first.name)?.to_string())
         });
         found.unwrap_or_else(|| root.to_string())
     }
@@ -161,10 +162,7 @@ fn contents(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let (mut folders, mut names) = (Vec::new(), Vec::new());
     for item in fs::read_dir(folder).map_err(failed)? {
         let item = item.map_err(failed)?;
-        let name = item
-            .file_name()
-            .into_string()
-            .map_err(|name| anyhow!("{}: the name {name:?} is not UTF-8", folder.display()))?;
+        let name = encoding::name(item.file_name());
         if name.starts_with('.') {
             continue;
         }

@@ -14,6 +14,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::progress;
+use crate::files::encoding;
 
 /// How much a line matters; its first letter starts the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +52,7 @@ pub fn line(severity: Severity, file: &str, number: u32, text: fmt::Arguments<'_
     }
     let line = render(severity, &now(), thread_id(), file, number, text);
     // A log that nobody can read must not stop the work.
-    progress::bars().suspend(|| drop(std::io::stderr().lock().write_all(line.as_bytes())));
+    progress::bars().suspend(|| drop(std::io::stderr().lock().write_all(&encoding::bytes(&line))));
 }
 
 /// The line with its line break.

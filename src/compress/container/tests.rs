@@ -37,7 +37,7 @@ fn write(layers: &[Layer]) -> Vec<u8> {
             .add(Encoded::new(&l.name, l.legacy, &blobs).unwrap())
             .unwrap();
     }
-    writer.finish()
+    writer.finish(None)
 }
 
 fn layer(name: &str, blobs: Vec<Option<(Tensor, Option<Codebook>)>>) -> Layer {
@@ -137,7 +137,7 @@ fn a_codebook_is_kept_in_its_order_only_while_it_holds_the_values() {
         let written = writer
             .add(Encoded::new("a", false, &[Some((&t, Some(&book)))]).unwrap())
             .unwrap();
-        let found = decode(&writer.finish())
+        let found = decode(&writer.finish(None))
             .unwrap()
             .remove(0)
             .blobs
