@@ -6,6 +6,7 @@
 mod classify;
 mod compress;
 mod convert;
+mod detect;
 mod draw;
 mod examples;
 mod flagfile;
@@ -14,6 +15,7 @@ mod glog;
 mod new;
 mod parse_log;
 mod plot_training_log;
+mod pycaffe;
 mod sensitivity;
 mod tool;
 mod train;
@@ -30,12 +32,14 @@ use crate::layers::Mode;
 pub use classify::Classify;
 pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
+pub use detect::{CropMode, Detect};
 pub use draw::{Direction, Draw, DrawPhase};
 pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
 pub use glog::Glog;
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
+pub use pycaffe::Pycaffe;
 pub use sensitivity::Sensitivity;
 pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
 pub use upgrade::Upgrade;
@@ -103,6 +107,9 @@ pub enum Command {
     /// Label pictures
     #[command(after_help = classify::EXAMPLES)]
     Classify(Classify),
+    /// Score windows in pictures
+    #[command(after_help = detect::EXAMPLES)]
+    Detect(Detect),
     /// Draw a net as a picture (SVG) or for graphviz (DOT)
     #[command(after_help = draw::EXAMPLES)]
     Draw(Draw),

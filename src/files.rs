@@ -1,6 +1,8 @@
 //! Reading and writing whole files, with errors that name them. A file is written beside its target and
 //! renamed, so that it appears whole or not at all.
 
+pub mod encoding;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -43,8 +45,8 @@ pub fn reason(error: &io::Error) -> String {
 /// The path `name` as a prototxt means it: from the working folder, as in Caffe; else, if it is not
 /// there, from `folder`, that of the file which names it.
 pub fn resolve(name: &str, folder: &Path) -> PathBuf {
-    let path = PathBuf::from(name);
-    let beside = folder.join(name);
+    let path = encoding::path(name);
+    let beside = folder.join(&path);
     if !path.exists() && beside.exists() {
         beside
     } else {
@@ -57,13 +59,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))
 }
 
-/// The text of a file, which must be UTF-8.
+/// The text of a file, in whatever encoding that has ASCII's characters or is UTF-16; see [`encoding`] for what
+/// becomes of bytes that are not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
-    String::from_utf8(read(path)?).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
+    encoding::text(read(path)?).map_err(|e| {
         anyhow!(
-            "{}: not a text file (byte {at} is not UTF-8)",
-            path.display()
+            "{}: not a text file (byte {} is {:#04x}, a control character)",
+            path.display(),
+            e.at,
+            e.byte
         )
     })
 }

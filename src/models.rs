@@ -9,7 +9,7 @@ use crate::phase::Phase;
 use crate::proto::{NetParameter, Parsed, SolverParameter, parse};
 use crate::tensor::Shape;
 use crate::{files, weights_file};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use std::path::Path;
 
 /// A built-in net.
@@ -184,6 +184,23 @@ pub fn compressed(bytes: &[u8]) -> Result<Option<(&'static Builtin, Family)>> {
     Ok(None)
 }
 
+/// Where a Deep Compression file of a built-in net ends before its time.
+fn cut(path: &Path, bytes: &[u8]) -> Option<Error> {
+    let fits = |builtin: &&Builtin| {
+        let net = builtin.skeleton(Family::Release);
+        net.is_ok_and(|net| net_file::counts_fit(bytes, &weights_file::net_layers(&net)))
+    };
+    let builtin = BUILTIN.iter().find(fits)?;
+    let layers = weights_file::net_layers(&builtin.skeleton(Family::Release).ok()?);
+    let why = net_file::decode(bytes, &layers).err()?;
+    let place = format!(
+        "{}: a Deep Compression .net, by its counts of the built-in net {}",
+        path.display(),
+        builtin.name
+    );
+    Some(why.context(place))
+}
+
 /// The built-in net all of whose layers a weights file has, by name and shape; of several, the one that
 /// leaves least of the file unused (a training net's weights hold its auxiliary classifiers too).
 pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
@@ -191,7 +208,10 @@ pub fn matching(path: &Path) -> Result<(&'static Builtin, Family)> {
     if let Some(found) = compressed(&bytes)? {
         return Ok(found);
     }
-    let stored = weights_file::read_named(path, &bytes)?;
+    let stored = match weights_file::read_named(path, &bytes) {
+        Ok(stored) => stored,
+        Err(e) => return Err(cut(path, &bytes).unwrap_or(e)),
+    };
     let mut best: Option<(usize, &'static Builtin, Family)> = None;
     for builtin in &BUILTIN {
         for family in [Family::Release, Family::Original] {

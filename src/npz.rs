@@ -131,6 +131,20 @@ pub fn write<'a>(
     })
 }
 
+/// Writes one array as a .npy file, whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_npy(path: &Path, array: &Tensor) -> Result<()> {
+    files::write_atomic(path, |out| {
+        out.write_all(&npy::header(&array.shape))?;
+        for x in &array.data {
+            out.write_all(&x.to_le_bytes())?;
+        }
+        Ok(())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

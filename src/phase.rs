@@ -258,7 +258,7 @@ impl Flow {
 
     fn parse(text: &str, folder: &Path) -> Result<Self> {
         let file: FlowFile = toml::from_str(text)?;
-        let find = |p: &PathBuf| crate::files::resolve(&p.to_string_lossy(), folder);
+        let find = |p: &PathBuf| crate::files::resolve(&crate::files::encoding::name(p), folder);
         let mut steps = Vec::new();
         for (i, s) in file.phase.iter().enumerate() {
             s.check().with_context(|| format!("phase {}", i + 1))?;

@@ -1,17 +1,19 @@
 //! Weights files of every format, told apart by content: `.caffemodel` of any generation,
 //! `.caffemodel.h5`, `.npz`, our compressed `.dsdz`, and the Deep Compression `.net`.
 
+mod skeleton;
 mod write;
 
 use crate::compress::container;
 use crate::compress::net_file::{self, NetLayer};
 use crate::net::Net;
 use crate::net::weights::{Stored, StoredLayer};
+use crate::proto::LayerParameter;
 use crate::tensor::{Shape, Tensor};
 use crate::{files, hdf5, info, npz, proto};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
-pub use write::{Named, to_container, to_net_file, write_named};
+pub use write::{Named, to_container, to_net_file, write_named, write_skeleton};
 
 /// What kind of weights file some bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,18 +45,52 @@ pub fn kind(bytes: &[u8], layers: &[NetLayer]) -> Kind {
     }
 }
 
-/// The layers of `net` that a `.net` file has, in its order, with the shapes of weights and biases.
-fn coded(net: &Net) -> Vec<(NetLayer, Vec<Shape>)> {
+/// Layers and the shapes of their weights and biases.
+type Coded = Vec<(NetLayer, Vec<Shape>)>;
+
+/// The layers of `net` that a `.net` file has, in its order. The published rule goes by names; a net that names its
+/// convolutions otherwise (fire2/squeeze1x1) is taken by its layers' types.
+fn coded(net: &Net) -> Coded {
+    let (named, typed) = (coded_by(net, is_named), coded_by(net, is_typed));
+    let has = |layer: &NetLayer| named.iter().any(|(l, _)| l.name == layer.name);
+    match typed.iter().all(|(layer, _)| has(layer)) {
+        true => named,
+        false => typed,
+    }
+}
+
+/// The same for the file `bytes`: by the one rule or the other.
+fn coded_as(bytes: &[u8], net: &Net) -> Coded {
+    let rules: [fn(&LayerParameter) -> bool; 2] = [is_named, is_typed];
+    let fits = |layers: &Coded| net_file::looks_like(bytes, &plain(layers));
+    let found = rules.into_iter().map(|rule| coded_by(net, rule)).find(fits);
+    found.unwrap_or_else(|| coded(net))
+}
+
+fn plain(layers: &Coded) -> Vec<NetLayer> {
+    layers.iter().map(|(l, _)| l.clone()).collect()
+}
+
+fn is_named(layer: &LayerParameter) -> bool {
+    let named = |part: &&str| layer.name().contains(*part);
+    ["conv", "fc", "ip"].iter().any(|part| named(&part))
+}
+
+fn is_typed(layer: &LayerParameter) -> bool {
+    matches!(
+        layer.r#type(),
+        "Convolution" | "Deconvolution" | "InnerProduct"
+    )
+}
+
+fn coded_by(net: &Net, rule: fn(&LayerParameter) -> bool) -> Coded {
     let mut layers = Vec::new();
     for (i, node) in net.graph().nodes.iter().enumerate() {
         let shapes: Vec<Shape> = net
             .layer_params(i)
             .map(|id| net.params()[id].shape.clone())
             .collect();
-        let named = ["conv", "fc", "ip"]
-            .iter()
-            .any(|part| node.name().contains(part));
-        if let (true, Some(weights)) = (named, shapes.first()) {
+        if let (true, Some(weights)) = (rule(&node.param), shapes.first()) {
             let outputs = shapes.get(1).map_or(0, Shape::count);
             layers.push((NetLayer::new(node.name(), weights.count(), outputs), shapes));
         }
@@ -64,7 +100,16 @@ fn coded(net: &Net) -> Vec<(NetLayer, Vec<Shape>)> {
 
 /// The layers of `net` that a `.net` file has.
 pub fn net_layers(net: &Net) -> Vec<NetLayer> {
-    coded(net).into_iter().map(|(l, _)| l).collect()
+    plain(&coded(net))
+}
+
+/// Whether bytes that are not of [`Kind::DeepCompression`] for a net seem to be a `.net` nevertheless: one that is
+/// cut, or of another net.
+fn is_misfit(path: &Path, bytes: &[u8]) -> bool {
+    let named = path.extension().is_some_and(|e| e == "net");
+    (named || net_file::layers_in(bytes).is_some())
+        && kind(bytes, &[]) == Kind::Caffemodel
+        && proto::binary::decode_caffemodel(bytes, "").is_err()
 }
 
 /// Reads a weights file for `net`.
@@ -74,11 +119,17 @@ pub fn net_layers(net: &Net) -> Vec<NetLayer> {
 pub fn read(path: &Path, net: &Net) -> Result<Stored> {
     let file = path.display().to_string();
     let bytes = files::read(path)?;
-    let layers = coded(net);
-    let plain: Vec<NetLayer> = layers.iter().map(|(l, _)| l.clone()).collect();
-    match kind(&bytes, &plain) {
-        Kind::DeepCompression => {
-            let decoded = net_file::decode(&bytes, &plain).with_context(|| file.clone())?;
+    let layers = coded_as(&bytes, net);
+    let plain = plain(&layers);
+    let kind = kind(&bytes, &plain);
+    match kind {
+        _ if kind == Kind::DeepCompression || is_misfit(path, &bytes) => {
+            let decoded = net_file::decode(&bytes, &plain).with_context(|| {
+                format!(
+                    "{file}: a Deep Compression .net, read with {}",
+                    net.graph().file
+                )
+            })?;
             let mut stored = Stored {
                 file,
                 layers: Vec::new(),
@@ -107,9 +158,35 @@ pub fn read(path: &Path, net: &Net) -> Result<Stored> {
     }
 }
 
+/// What a weights file says beside the weights, as a caffemodel without numbers: of a caffemodel, and of a compressed
+/// file that was made from one.
+///
+/// # Errors
+/// The file is damaged.
+pub fn skeleton(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    match kind(bytes, &[]) {
+        Kind::Container => container::skeleton(bytes),
+        Kind::Caffemodel if proto::binary::decode_caffemodel(bytes, "").is_ok() => {
+            Ok(skeleton::of(bytes))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Reads a weights file that names its layers.
 pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
     let file = path.display().to_string();
+    if is_misfit(path, bytes) {
+        let layers = match net_file::layers_in(bytes) {
+            Some(n) => format!(" of {n} layers"),
+            None => String::new(),
+        };
+        bail!(
+            "{file}: a Deep Compression .net{layers}, which has no names, and its {} bytes are those of no built-in net: \
+             the file is cut, or of another net; name its net with --model",
+            bytes.len()
+        );
+    }
     match kind(bytes, &[]) {
         Kind::Npz => Stored::from_arrays(npz::read(path)?, &file),
         Kind::Hdf5 => Stored::from_hdf5(&hdf5::File::from_bytes(bytes, &file)?),
@@ -119,8 +196,7 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
             Ok(Stored { file, layers })
         }
         _ => {
-            let mut message = proto::binary::decode_caffemodel(bytes, &file)?;
-            proto::upgrade_net(&mut message).with_context(|| file.clone())?;
+            let message = proto::binary::decode_caffemodel(bytes, &file)?;
             Stored::from_message(&message, &file)
         }
     }

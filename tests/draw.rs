@@ -67,7 +67,7 @@ fn graphviz_gets_caffes_boxes() {
 #[test]
 fn a_picture_shows_every_layer_and_needs_no_graphviz() {
     for net in ["squeezenet_v1.0", "googlenet", "resnet50", "digits"] {
-        for rankdir in ["LR", "TB", "BT"] {
+        for rankdir in ["LR", "RL", "TB", "BT"] {
             let svg = drawn(net, "net.svg", &["--rankdir", rankdir]);
             assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
             let layers = svg.matches("<rect x=").count();
@@ -81,6 +81,80 @@ fn a_picture_shows_every_layer_and_needs_no_graphviz() {
     let svg = drawn("squeezenet_v1.0", "net.SVG", &[]);
     assert!(svg.contains(">96 x 111 x 111<") && svg.contains(">fire9/concat<"));
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
+}
+
+#[test]
+fn colours_are_six_digits_and_labels_stand_between_boxes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("net.prototxt");
+    std::fs::write(&path, NET.replace("batch_size: 64", "batch_size: 1048576")).unwrap();
+    let net = path.to_str().unwrap();
+    for rankdir in ["LR", "RL"] {
+        let svg = drawn(net, "net.svg", &["--phase", "train", "--rankdir", rankdir]);
+        let colours = svg.split(['"', ' ']).filter(|w| w.starts_with('#'));
+        let colours: Vec<&str> = colours.collect();
+        assert!(colours.len() > 10);
+        let is_plain = |c: &&str| c.len() == 7 && c[1..].chars().all(|d| d.is_ascii_hexdigit());
+        assert!(colours.iter().all(|c| is_plain(c)), "{colours:?}");
+        let number = |line: &str, key: &str| -> f64 {
+            let rest = line.split_once(&format!(" {key}=\"")).unwrap().1;
+            rest.split('"').next().unwrap().parse().unwrap()
+        };
+        // What stands beside an edge touches no layer's box at its height.
+        let labels = svg.lines().filter(|l| l.contains("font-size=\"10\""));
+        let mut seen = 0;
+        for label in labels {
+            let text = label.split_once('>').unwrap().1.split('<').next().unwrap();
+            let (x, y) = (number(label, "x"), number(label, "y"));
+            let half = text.len() as f64 * 5.6 / 2.0;
+            for rect in svg.lines().filter(|l| l.starts_with("<rect x=")) {
+                let (left, top) = (number(rect, "x"), number(rect, "y"));
+                let (w, h) = (number(rect, "width"), number(rect, "height"));
+                let beside = x + half < left || x - half > left + w;
+                assert!(beside || y < top || y - 8.0 > top + h, "{label} on {rect}");
+            }
+            seen += 1;
+        }
+        assert_eq!(
+            seen, 3,
+            "two of the data's batch, one of the convolution's outputs"
+        );
+    }
+}
+
+#[test]
+fn pictures_are_png_and_pdf_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for net in ["digits", "squeezenet_v1.0"] {
+        for rankdir in ["LR", "TB"] {
+            let at = |end: &str| folder.path().join(format!("net.{end}"));
+            for end in ["png", "PDF"] {
+                let run = dsd()
+                    .args(["draw", net])
+                    .arg(at(end))
+                    .args(["--rankdir", rankdir])
+                    .assert();
+                run.success();
+            }
+            let png = image::open(at("png")).unwrap().into_rgb8();
+            let count = |wanted: [u8; 3]| png.pixels().filter(|p| p.0 == wanted).count();
+            // A convolution's box, letters, and the ground.
+            assert!(count([0xff, 0x50, 0x50]) > 500 && count([0; 3]) > 500);
+            assert!(count([255; 3]) > png.pixels().len() / 3);
+            let pdf = std::fs::read(at("PDF")).unwrap();
+            assert!(pdf.starts_with(b"%PDF-1.4") && pdf.ends_with(b"%%EOF\n"));
+            // The table of objects is where the end says, and each object where the table says.
+            let text = String::from_utf8_lossy(&pdf);
+            let start = text.rsplit_once("startxref\n").unwrap().1;
+            let start: usize = start.lines().next().unwrap().parse().unwrap();
+            assert!(pdf[start..].starts_with(b"xref\n0 8\n"));
+            for k in 1..8 {
+                let row = &pdf[start + 9 + 20 * k..][..10];
+                let place: usize = std::str::from_utf8(row).unwrap().parse().unwrap();
+                assert!(pdf[place..].starts_with(format!("{k} 0 obj").as_bytes()));
+            }
+        }
+    }
 }
 
 #[test]
@@ -106,7 +180,7 @@ fn what_cannot_be_drawn_is_told() {
         let run = dsd().arg("draw").args(args).assert();
         run.code(code).stderr(contains(words.to_string()));
     };
-    fails(&["digits", "net.png"], 2, "must end in .svg");
+    fails(&["digits", "net.gif"], 2, "must end in .svg, .png or .pdf");
     fails(
         &["no_such_net", "net.svg"],
         1,

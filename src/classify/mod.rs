@@ -1,8 +1,12 @@
 //! From picture files to classes: which net to run, what is done to a picture before, and what comes out.
 
+mod left_out;
 mod net;
 mod preprocess;
+pub mod pycaffe;
+pub mod windows;
 
+pub use left_out::left_out;
 pub use net::{PictureNet, Scores};
 pub use preprocess::{Given, Preprocess};
 

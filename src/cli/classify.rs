@@ -4,20 +4,27 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{NetState, count};
+use super::{NetState, Pycaffe, count};
 
 /// Arguments of `classify`.
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Classify {
-    /// Pictures (JPEG, PNG) and folders of them
+    /// Pictures and folders of them, or .npy arrays (height x width x channels, red, green, blue from 0 to 1); as the
+    /// last one OUTPUT.npy, where the net's predictions go as classify.py writes them
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", alias = "model_def")]
     pub model: Option<PathBuf>,
     /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
-    #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "F",
+        value_delimiter = ',',
+        required = true,
+        alias = "pretrained_model"
+    )]
     pub weights: Vec<PathBuf>,
     /// The classes' names, one a line, as in synset_words.txt
     #[arg(long, value_name = "F")]
@@ -25,7 +32,7 @@ pub struct Classify {
     /// How many classes to tell of each picture
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = count(1_000_000))]
     pub top: usize,
-    /// The mean picture (.binaryproto) to subtract; of another size than the pictures, its mean by channel
+    /// The mean picture (.binaryproto, .npy) to subtract; of another size than the pictures, its mean by channel
     #[arg(long, value_name = "F", conflicts_with = "mean_value")]
     pub mean_file: Option<PathBuf>,
     /// The mean to subtract: one value, or blue,green,red
@@ -43,6 +50,23 @@ pub struct Classify {
     /// Multiply by this after the mean is subtracted [default: the net's]
     #[arg(long, value_name = "V", allow_hyphen_values = true)]
     pub scale: Option<f32>,
+    /// Average the predictions over ten crops: corners, centre, and their mirror pictures. With OUTPUT.npy that is the
+    /// default
+    #[arg(long, conflicts_with = "center_only")]
+    pub oversample: bool,
+    /// Only the centre of each picture
+    #[arg(long)]
+    pub center_only: bool,
+    /// As classify.py's: resize pictures to this before they are cropped
+    /// [default: 256,256 for OUTPUT.npy and for ten crops, else the net's input]
+    #[arg(long, value_name = "H,W", value_delimiter = ',', value_parser = count(16384))]
+    pub images_dim: Vec<usize>,
+    /// Of folders, take the files right in them that end so [default: all pictures; for OUTPUT.npy jpg]
+    #[arg(long, value_name = "EXT")]
+    pub ext: Option<String>,
+    /// pycaffe's preprocessing.
+    #[command(flatten)]
+    pub pycaffe: Pycaffe,
     /// Print the result as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
@@ -56,6 +80,9 @@ Examples:
   dsd classify cat.jpg --weights squeezenet.caffemodel --labels synset_words.txt
   dsd classify photos/ --model train_val.prototxt --weights w.caffemodel --top 1 --json
   dsd classify cat.jpg --model deploy.prototxt --weights w.caffemodel --mean_value 104,117,123 --resize 256
+  dsd classify photos/ out.npy --model_def deploy.prototxt --pretrained_model w.caffemodel --mean_file mean.npy --ext jpg
 
+With OUTPUT.npy, an .npy picture, or one of --oversample, --images_dim, --raw_scale, --channel_swap and --input_scale,
+all is as in Caffe's python/classify.py, whose pictures are numbers from 0 to 1 and resized by scikit-image.
 The preprocessing is that of the net's TEST data layer, and printed. A deploy net has none: its pictures are
 resized to its input, as Caffe's classification example does; give the mean that it was trained with.";

@@ -11,10 +11,10 @@ pub struct Draw {
     /// The net (prototxt or a built-in name)
     #[arg(value_name = "NET")]
     pub net: PathBuf,
-    /// The file to write; its name's end says the format: .svg or .dot
+    /// The file to write; its name's end says the format: .svg, .png, .pdf or .dot
     #[arg(value_name = "OUT")]
     pub out: PathBuf,
-    /// Which way the data runs: left to right, top to bottom, bottom to top
+    /// Which way the data runs: left to right, right to left, top to bottom, bottom to top
     #[arg(long, value_enum, ignore_case = true, default_value = "LR")]
     pub rankdir: Direction,
     /// The layers of which of Caffe's phases; of a built-in net, all is the net for use, train and test
@@ -32,6 +32,9 @@ pub enum Direction {
     /// Left to right
     #[value(name = "LR")]
     LeftRight,
+    /// Right to left
+    #[value(name = "RL")]
+    RightLeft,
     /// Top to bottom
     #[value(name = "TB")]
     TopBottom,
@@ -54,4 +57,5 @@ pub enum DrawPhase {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd draw squeezenet_v1.0 squeezenet.svg --rankdir TB
+  dsd draw squeezenet_v1.0 squeezenet.png
   dsd draw train_val.prototxt net.dot --phase test && dot -Tpdf net.dot > net.pdf";

@@ -1,5 +1,7 @@
 //! `dsd classify`: labels pictures.
 
+pub mod pycaffe;
+
 use super::nets::{self, Model};
 use crate::classify::{self, Given, PictureNet, Prediction, Preprocess, Scores};
 use crate::layers::Mode;
@@ -22,7 +24,10 @@ const BATCH: usize = 8;
 pub fn run(args: &cli::Classify, seed: Option<u64>) -> Result<()> {
     let seed = seed.unwrap_or(DEFAULT_SEED);
     ensure!(args.top > 0, "--top must be at least 1");
-    let files = classify::pictures(&args.images)?;
+    if pycaffe::asked(args) {
+        return pycaffe::run(args, seed);
+    }
+    let files = pictures(args)?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let batch = files.len().clamp(1, BATCH);
@@ -80,6 +85,26 @@ pub fn run(args: &cli::Classify, seed: Option<u64>) -> Result<()> {
         bail!("{failed} of {} pictures could not be read", files.len());
     }
     Ok(())
+}
+
+/// The pictures, and a warning of what folders have beside them.
+fn pictures(args: &cli::Classify) -> Result<Vec<PathBuf>> {
+    let mut files = classify::pictures(&args.images)?;
+    if let Some(ext) = args.ext.as_deref().filter(|e| !e.is_empty()) {
+        let end = ext.trim_start_matches('.');
+        let named = |path: &PathBuf| {
+            args.images.contains(path)
+                || path
+                    .extension()
+                    .is_some_and(|e| e.eq_ignore_ascii_case(end))
+        };
+        files.retain(named);
+        ensure!(!files.is_empty(), "no picture ends in .{end} (--ext)");
+    }
+    for told in classify::left_out(&args.images, &files) {
+        warn!("{told}");
+    }
+    Ok(files)
 }
 
 /// The net without its data and label layers, and what it wants done to pictures; `gray` if they shall be

@@ -35,7 +35,10 @@ pub fn run(args: &cli::Compress) -> Result<()> {
         }
     }
     let (bytes, parts) = match format {
-        CompressedFormat::Huffman => huffman(&mut stored, net.as_ref(), bits.as_ref())?,
+        CompressedFormat::Huffman => {
+            let skeleton = weights_file::skeleton(&files::read(&args.weights)?)?;
+            huffman(&mut stored, net.as_ref(), bits.as_ref(), skeleton)?
+        }
         CompressedFormat::Net => {
             // Without a net, this says why none was found.
             let net = match net {
@@ -61,6 +64,7 @@ fn huffman(
     stored: &mut Stored,
     net: Option<&Net>,
     bits: Option<&Bits>,
+    skeleton: Option<Vec<u8>>,
 ) -> Result<(Vec<u8>, Vec<Part>)> {
     let file = stored.file.clone();
     let share = |layer: &mut StoredLayer| -> Result<Vec<String>> {
@@ -83,7 +87,7 @@ fn huffman(
     for note in notes.into_iter().collect::<Result<Vec<_>>>()?.concat() {
         info!("{note}");
     }
-    let (bytes, written) = weights_file::to_container(stored)?;
+    let (bytes, written) = weights_file::to_container(stored, skeleton.as_deref())?;
     let part = |(layer, written): (&StoredLayer, crate::compress::container::Written)| Part {
         name: layer.name.clone(),
         bits: written.bits.first().copied().flatten(),

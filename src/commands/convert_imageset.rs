@@ -9,6 +9,7 @@ use crate::data::convert::{Conversion, Storage};
 use crate::data::encode::{Format, TYPES};
 use crate::data::list::List;
 use crate::data::writer::DatabaseWriter;
+use crate::files::encoding;
 use crate::proto::caffe::Datum;
 use crate::proto::caffe::data_parameter::Db;
 use crate::random::{Purpose, Random};
@@ -223,7 +224,7 @@ fn items(args: &cli::ConvertImageset, list: &List, seed: u64) -> Vec<Item> {
         };
         Item {
             key: format!("{number:08}_{}", entry.name),
-            path: format!("{root}{}", entry.name).into(),
+            path: encoding::path(&format!("{root}{}", entry.name)),
             label: entry.label,
         }
     };
@@ -294,7 +295,7 @@ impl<'a> Tally<'a> {
             self.other.get_or_insert((&item.path, dims));
             self.others += 1;
         }
-        writer.put(item.key.as_bytes(), datum.encode_to_vec())?;
+        writer.put(&encoding::bytes(&item.key), datum.encode_to_vec())?;
         self.done += 1;
         if self.done.is_multiple_of(1000) {
             info!("Processed {} files.", self.done);

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Usage, nets};
 use crate::weights_file::{self, Named};
-use crate::{cli, info};
+use crate::{cli, files, info};
 
 /// Runs the command.
 pub fn run(args: &cli::Decompress) -> Result<()> {
@@ -16,7 +16,18 @@ pub fn run(args: &cli::Decompress) -> Result<()> {
         return Err(Usage(text).into());
     };
     let (stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
-    weights_file::write_named(&args.out, format, &stored, net.as_ref())?;
+    let skeleton = match format {
+        Named::Caffemodel => weights_file::skeleton(&files::read(&args.weights)?)?,
+        Named::Hdf5 | Named::Npz => None,
+    };
+    // What the weights came from says more than the net, which knows nothing of forks.
+    let written = match skeleton {
+        Some(skeleton) => weights_file::write_skeleton(&args.out, &skeleton, &stored)?,
+        None => false,
+    };
+    if !written {
+        weights_file::write_named(&args.out, format, &stored, net.as_ref())?;
+    }
     info!("Wrote {} layers to {out}", stored.layers.len());
     Ok(())
 }

@@ -2,12 +2,19 @@
 
 use super::nets::{self, Model};
 use crate::cli::{self, DrawPhase, NetState};
-use crate::draw::{Direction, Drawing, dot, net, svg};
+use crate::draw::{Direction, Drawing, dot, net, pdf, picture, png, svg};
 use crate::layers::Mode;
 use crate::net::graph::included;
 use crate::proto::LayerParameter;
 use crate::{files, info};
 use anyhow::{Result, bail};
+
+enum Format {
+    Dot,
+    Svg,
+    Png,
+    Pdf,
+}
 
 /// Writes the picture.
 pub fn run(args: &cli::Draw) -> Result<()> {
@@ -16,12 +23,14 @@ pub fn run(args: &cli::Draw) -> Result<()> {
         .extension()
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let as_dot = match end.to_str() {
-        Some("dot" | "gv" | "raw") => true,
-        Some("svg") => false,
+    let format = match end.to_str() {
+        Some("dot" | "gv" | "raw") => Format::Dot,
+        Some("svg") => Format::Svg,
+        Some("png") => Format::Png,
+        Some("pdf") => Format::Pdf,
         _ => {
             return Err(super::Usage(format!(
-                "{}: the name must end in .svg (a picture) or .dot (for graphviz, which makes all others)",
+                "{}: the name must end in .svg, .png or .pdf (pictures), or in .dot (for graphviz, which makes all others)",
                 args.out.display()
             ))
             .into());
@@ -55,17 +64,25 @@ pub fn run(args: &cli::Draw) -> Result<()> {
     }
     let direction = match args.rankdir {
         cli::Direction::LeftRight => Direction::LeftRight,
+        cli::Direction::RightLeft => Direction::RightLeft,
         cli::Direction::TopBottom => Direction::TopBottom,
         cli::Direction::BottomTop => Direction::BottomTop,
     };
-    let text = if as_dot {
-        dot::dot(message.name(), &layers, direction, args.display_lrm)
-    } else {
+    let scene = || {
         let state = state.unwrap_or_else(|| nets::state(message, Mode::Test, &own));
         let drawing = Drawing::new(message.name(), &layers, &net::shapes(&parsed, &state));
-        svg::svg(&drawing, direction, args.display_lrm)
+        picture::scene(&drawing, direction, args.display_lrm)
     };
-    files::write_atomic(&args.out, |w| Ok(w.write_all(text.as_bytes())?))?;
+    let bytes = match format {
+        Format::Dot => {
+            let text = dot::dot(message.name(), &layers, direction, args.display_lrm);
+            files::encoding::bytes(&text).into_owned()
+        }
+        Format::Svg => svg::svg(&scene()).into_bytes(),
+        Format::Png => png::png(&scene())?,
+        Format::Pdf => pdf::pdf(&scene()),
+    };
+    files::write_atomic(&args.out, |w| Ok(w.write_all(&bytes)?))?;
     info!("Drew {} layers in {}", layers.len(), args.out.display());
     Ok(())
 }

@@ -1,12 +1,9 @@
 //! `dsd export`: weights in another format.
 
 use super::Usage;
-use super::nets::Model;
-use crate::layers::Mode;
-use crate::net::graph::{Graph, State};
+use super::nets::{self, Model};
 use crate::net::weights::Stored;
-use crate::net::{Net, Options};
-use crate::{cli, files, info, models, npz, weights_file};
+use crate::{cli, files, info, npz, warn, weights_file};
 use anyhow::Result;
 
 /// Runs the command.
@@ -48,21 +45,33 @@ fn stored(args: &cli::Export) -> Result<Stored> {
     let mut all: Option<Stored> = None;
     for path in &args.weights {
         let bytes = files::read(path)?;
-        let named = if args.model.is_none() {
-            weights_file::read_named(path, &bytes)
-        } else {
-            Err(anyhow::anyhow!(""))
+        let named = match args.model {
+            None => weights_file::read_named(path, &bytes).ok(),
+            Some(_) => None,
         };
         let next = match named {
-            Ok(stored) => stored,
-            Err(_) => {
+            Some(stored) => stored,
+            None => {
                 let model = Model::find(args.model.as_deref(), std::slice::from_ref(path))?;
-                let graph = Graph::new(&model.deploy()?, &State::new(Mode::Test))?;
-                let shapes = models::input_shapes(&graph)?;
-                let net = Net::new(graph, &shapes, &Options::default())?;
-                let mut weights = net.fill(0)?;
-                net.load(&mut weights, &weights_file::read(path, &net)?)?;
-                net.to_stored(&weights)
+                // Of a training net too, whose data need not be there.
+                match (
+                    nets::skeleton(&model),
+                    weights_file::read_named(path, &bytes),
+                ) {
+                    (Ok(net), _) => {
+                        let mut weights = net.fill(0)?;
+                        net.load(&mut weights, &weights_file::read(path, &net)?)?;
+                        net.to_stored(&weights)
+                    }
+                    (Err(why), Ok(stored)) => {
+                        warn!(
+                            "{why:#}; the layers are exported as {} has them",
+                            path.display()
+                        );
+                        stored
+                    }
+                    (Err(why), Err(_)) => return Err(why),
+                }
             }
         };
         match &mut all {

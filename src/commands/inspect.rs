@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use super::nets::Model;
 use crate::cli::Inspect;
+use crate::compress::net_file;
 use crate::report::human::HumanBytes;
 use crate::report::output;
 use crate::{files, models, warn};
@@ -76,6 +77,10 @@ fn describe(args: &Inspect) -> Result<Description> {
         && let Some(found) = compressed::describe(path, &bytes, args.model.as_deref(), or_else)?
     {
         return Ok(found);
+    }
+    if content == Content::Unknown && net_file::layers_in(&bytes).is_some() {
+        // Says what of it does not fit, or is not there.
+        models::matching(path)?;
     }
     let size = HumanBytes(bytes.len() as u64);
     match content {

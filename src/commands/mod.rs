@@ -7,6 +7,7 @@ mod convert_cifar_data;
 mod convert_imageset;
 mod convert_mnist_data;
 mod decompress;
+mod detect;
 mod device_query;
 mod draw;
 mod export;
@@ -96,6 +97,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Time(args) => time::run(&args, seed)?,
         Command::Run(args) => run::run(&args, seed)?,
         Command::Classify(args) => classify::run(&args, seed)?,
+        Command::Detect(args) => detect::run(&args, seed)?,
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,

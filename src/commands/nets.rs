@@ -145,7 +145,7 @@ fn filled(net: &Net, files: &[PathBuf], seed: u64) -> Result<(Weights, BTreeSet<
 
 /// The net of `model` for its weights alone: a built-in one as for deployment, another one in the TEST phase;
 /// its data need not be there.
-fn skeleton(model: &Model) -> Result<Net> {
+pub fn skeleton(model: &Model) -> Result<Net> {
     match model {
         Model::Builtin(builtin, family) => builtin.skeleton(*family),
         Model::File(file) => match inspect::build(model)? {

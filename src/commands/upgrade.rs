@@ -21,11 +21,17 @@ pub fn net_text(args: &Upgrade) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// A caffemodel.
+/// A caffemodel. What it has beyond the schema, as forks of Caffe write it, stays; one of today's form stays as it is.
 pub fn net_binary(args: &Upgrade) -> Result<ExitCode> {
-    let mut net = binary::read_caffemodel(&args.input)?;
+    let bytes = files::read(&args.input)?;
+    let old = binary::decode_caffemodel(&bytes, &args.input.display().to_string())?;
+    let mut net = old.clone();
     let code = net_in_memory(&mut net, &args.input)?;
-    binary::write(&args.output, &net)?;
+    if net == old {
+        files::write_atomic(&args.output, |w| Ok(w.write_all(&bytes)?))?;
+    } else {
+        binary::rewrite(&args.output, &net, &bytes)?;
+    }
     let path = args.output.display();
     info!("Wrote upgraded NetParameter binary proto to {path}");
     Ok(code)

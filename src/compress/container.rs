@@ -2,6 +2,7 @@
 //! Huffman codes, and a check sum over everything. docs/compressed_format.md has every byte of it.
 
 mod blob;
+mod message;
 
 use super::bits::{Input, put_varint};
 use super::codebook::Codebook;
@@ -11,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 /// The first bytes of a file. The high bit and the line ends show a transfer that changed them.
 pub const MAGIC: [u8; 8] = *b"\x89DSDZ\r\n\x1a";
 
-/// The version that is written, and the only one that is read.
+/// The versions: 2 has a message before the layers.
 const VERSION: u32 = 1;
+const WITH_MESSAGE: u32 = 2;
 
 /// Magic, version and total length.
 const HEADER: usize = 20;
@@ -147,11 +149,16 @@ impl Writer {
         Ok(layer.written)
     }
 
-    /// The bytes of the file.
-    pub fn finish(self) -> Vec<u8> {
+    /// The bytes of the file; `message`, if there is one, is what the caffemodel that the weights come from says
+    /// beside them.
+    pub fn finish(self, message: Option<&[u8]>) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
-        file.extend(VERSION.to_le_bytes());
+        let version = message.map_or(VERSION, |_| WITH_MESSAGE);
+        file.extend(version.to_le_bytes());
         file.extend([0; 8]);
+        if let Some(message) = message {
+            message::put(message, &mut file);
+        }
         put_varint(self.layers, &mut file);
         file.extend(self.content);
         // Weights almost all of which are zero would be more than the file may hold by its length.
@@ -173,7 +180,11 @@ impl Writer {
 /// It is none of this format, of another version, truncated, or damaged in any byte. Whatever it says, memory
 /// is only taken in proportion to its length.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Layer>> {
-    let mut input = Input::new(content(bytes)?);
+    let (version, content) = content(bytes)?;
+    let mut input = Input::new(content);
+    if version == WITH_MESSAGE {
+        message::skip(&mut input)?;
+    }
     let most = FREE_VALUES + VALUES_A_BYTE * bytes.len() as u64;
     let mut budget = blob::Budget { most, left: most };
     let layers = input.varint()?;
@@ -195,8 +206,20 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Layer>> {
     Ok(decoded)
 }
 
-/// What lies between the header and the check sum, once these are known to be right.
-fn content(bytes: &[u8]) -> Result<&[u8]> {
+/// What the caffemodel that the weights come from says beside them, if they come from one.
+///
+/// # Errors
+/// The file is damaged.
+pub fn skeleton(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let (version, content) = content(bytes)?;
+    if version != WITH_MESSAGE {
+        return Ok(None);
+    }
+    message::read(&mut Input::new(content), bytes.len()).map(Some)
+}
+
+/// The version, and what lies between the header and the check sum, once these are known to be right.
+fn content(bytes: &[u8]) -> Result<(u32, &[u8])> {
     ensure!(
         looks_like(bytes),
         "not a .dsdz: expected its mark at the begin"
@@ -235,10 +258,10 @@ fn content(bytes: &[u8]) -> Result<&[u8]> {
         "damaged: expected the CRC-32C {wanted:08x}, found {found:08x}; copy or write it again"
     );
     ensure!(
-        version == u64::from(VERSION),
-        "expected version {VERSION}, found {version}: a newer dsd wrote it"
+        version == u64::from(VERSION) || version == u64::from(WITH_MESSAGE),
+        "expected version {VERSION} or {WITH_MESSAGE}, found {version}: a newer dsd wrote it"
     );
-    Ok(&all[HEADER..])
+    Ok((version as u32, &all[HEADER..]))
 }
 
 fn read_layer(input: &mut Input<'_>, budget: &mut blob::Budget) -> Result<Layer> {

@@ -17,7 +17,8 @@ use super::codebook::Codebook;
 use anyhow::{Context, Result, bail, ensure};
 pub use encode::{Encoded, Entry, encode};
 
-const MISFIT: &str = "the model does not fit this file, or the file is not a Deep Compression .net";
+const MISFIT: &str = "the model does not fit this file (the net has changed since it was written, or is another), or the file is \
+     not a Deep Compression .net";
 
 /// A layer that the file has weights of. These are the net's convolutions and inner products, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +90,30 @@ pub struct Decoded {
 /// allocated beyond the layers' own sizes.
 pub fn decode(bytes: &[u8], layers: &[NetLayer]) -> Result<Vec<Decoded>> {
     ensure!(!layers.is_empty(), "the model has no layer with weights");
+    if let Some(found) = layers_in(bytes).filter(|&found| found != layers.len()) {
+        bail!(
+            "expected the weights of the net's {} layers ({:?} to {:?}), found those of {found} (by the counts that the \
+             file begins with): the net has changed since the file was written, or is another",
+            layers.len(),
+            layers[0].name,
+            layers[layers.len() - 1].name
+        );
+    }
     let mut input = Input { bytes, at: 0 };
     let counts = counts(&mut input, layers)?;
+    let size = size(layers, &counts);
     let mut decoded = Vec::with_capacity(layers.len());
     for (layer, n) in layers.iter().zip(counts) {
-        decoded.push(decode_layer(&mut input, layer, n)?);
+        let layer = decode_layer(&mut input, layer, n);
+        decoded.push(match bytes.len() < size {
+            true => layer.with_context(|| {
+                format!(
+                    "cut: its counts make {size} bytes, the file has {}",
+                    bytes.len()
+                )
+            })?,
+            false => layer?,
+        });
     }
     let left = bytes.len() - input.at;
     ensure!(
@@ -107,17 +127,50 @@ pub fn decode(bytes: &[u8], layers: &[NetLayer]) -> Result<Vec<Decoded>> {
 
 /// Whether the file's size is what its counts and these layers make it.
 pub fn looks_like(bytes: &[u8], layers: &[NetLayer]) -> bool {
-    let mut input = Input { bytes, at: 0 };
-    let Ok(counts) = counts(&mut input, layers) else {
-        return false;
+    let counts = counts(&mut Input { bytes, at: 0 }, layers);
+    !layers.is_empty() && counts.is_ok_and(|counts| size(layers, &counts) == bytes.len())
+}
+
+/// Whether the file may be of these layers, and is only cut: their number is the file's, and none has more entries
+/// than weights.
+pub fn counts_fit(bytes: &[u8], layers: &[NetLayer]) -> bool {
+    layers_in(bytes) == Some(layers.len()) && counts(&mut Input { bytes, at: 0 }, layers).is_ok()
+}
+
+/// The size that these counts and layers make; saturates.
+fn size(layers: &[NetLayer], counts: &[usize]) -> usize {
+    let parts = layers.iter().zip(counts);
+    parts.fold(4 * layers.len(), |sum, (layer, &n)| {
+        sum.saturating_add(layer.bytes(n))
+    })
+}
+
+/// How many layers a file has, if it can be told without the net: as many as there are counts before the first
+/// codebook, whose first value is 0 and whose others are numbers such as weights.
+pub fn layers_in(bytes: &[u8]) -> Option<usize> {
+    const MOST_LAYERS: usize = 10_000;
+    const MOST_ENTRIES: u32 = 1 << 30;
+    let word = |k: usize| {
+        let word = bytes.get(4 * k..4 * k + 4)?;
+        Some(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
     };
-    let size = layers
-        .iter()
-        .zip(counts)
-        .fold(4 * layers.len(), |sum, (layer, n)| {
-            sum.saturating_add(layer.bytes(n))
-        });
-    !layers.is_empty() && size == bytes.len()
+    let is_weight = |word: u32| {
+        let x = f32::from_bits(word).abs();
+        x == 0.0 || (1e-12..1e4).contains(&x)
+    };
+    for k in 0..MOST_LAYERS {
+        let n = word(k)?;
+        if n == 0 && k > 0 {
+            let mut values = (k + 1..k + 16).map(|k| word(k).is_some_and(is_weight));
+            if values.all(|is| is) {
+                return Some(k);
+            }
+        }
+        if n > MOST_ENTRIES {
+            return None;
+        }
+    }
+    None
 }
 
 /// The number of entries of every layer, checked against its weights.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use prost::Message;
 
 use super::{jpeg, orientation, picture_file};
+use crate::proto::binary;
 use crate::proto::caffe::Datum;
 
 /// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
@@ -49,7 +50,12 @@ pub fn decode(bytes: &[u8], datum: &mut Datum) -> Result<()> {
         float_data,
         ..Datum::default()
     };
-    datum.merge(bytes).context("it is not a Datum")
+    if datum.merge(bytes).is_err() {
+        // Of a fork, perhaps.
+        *datum = binary::decode_any(bytes).context("it is not a Datum")?;
+        datum.data.get_or_insert_default();
+    }
+    Ok(())
 }
 
 /// The picture in `datum`. An encoded one is decoded into `decoded`.

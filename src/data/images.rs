@@ -1,7 +1,5 @@
 //! Caffe's ImageData layer: batches of pictures and labels from picture files.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
@@ -148,7 +146,10 @@ impl ImageData {
 
     /// Channels, height, width and bytes of a picture, resized.
     fn decode(&self, entry: &Entry) -> Result<([usize; 3], Vec<u8>)> {
-        let file = files::read(Path::new(&format!("{}{}", self.root, entry.name)))?;
+        let file = files::read(&files::encoding::path(&format!(
+            "{}{}",
+            self.root, entry.name
+        )))?;
         let mut planes = Vec::new();
         let dims = decode_picture(&file, self.channels, &mut planes)?;
         Ok(match self.size {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::class_list;
 use super::picture_file::{ENDINGS_SHOWN, is_picture};
-use crate::files::{self, reason};
+use crate::files::{self, encoding, reason};
 
 /// A picture of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl List {
         let beside = beside.iter().filter(|n| *n != class_list::CLASSES).count();
         let (mut entries, mut left_out) = (Vec::new(), beside);
         for (label, class) in labels.into_iter().zip(&folders) {
-            let (below, names) = contents(&source.join(class))?;
+            let (below, names) = contents(&source.join(encoding::path(class)))?;
             left_out += below.len();
             let before = entries.len();
             for name in names {
@@ -173,7 +173,7 @@ impl List {
     /// the list. Folders of classes need none.
     pub fn root(&self, root: &str, resolve: &dyn Fn(&str) -> PathBuf) -> String {
         let Some(first) = self.entries.first().filter(|e| e.line > 0) else {
-            return format!("{}/", self.source.display());
+            return format!("{}/", encoding::name(&self.source));
         };
         let slash = format!("{root}/");
         let tries: &[&str] = if root.is_empty() {
@@ -184,7 +184,8 @@ impl List {
         let found = tries.iter().find_map(|root| {
             let path = resolve(&format!("{root}{}", first.name));
             let path = path.exists().then_some(path)?;
-            Some(path.to_str()?.strip_suffix(&first.name)?.to_string())
+            let path = encoding::name(path);
+            Some(path.strip_suffix(&first.name)?.to_string())
         });
         let beside = || {
             let folder = self.source.parent().filter(|f| !f.as_os_str().is_empty())?;
@@ -205,10 +206,7 @@ fn contents(folder: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let (mut folders, mut names) = (Vec::new(), Vec::new());
     for item in fs::read_dir(folder).map_err(failed)? {
         let item = item.map_err(failed)?;
-        let name = item
-            .file_name()
-            .into_string()
-            .map_err(|name| anyhow!("{}: the name {name:?} is not UTF-8", folder.display()))?;
+        let name = encoding::name(item.file_name());
         if name.starts_with('.') {
             continue;
         }

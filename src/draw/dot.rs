@@ -78,7 +78,7 @@ fn label(layer: &LayerParameter, direction: Direction, lr_mult: bool) -> String 
     parts.extend(window.iter().map(|(what, size)| format!("{what}: {size}")));
     parts.extend(describe::lr_mult(layer).filter(|_| lr_mult));
     let separator = match direction {
-        Direction::LeftRight => "\\n",
+        Direction::LeftRight | Direction::RightLeft => "\\n",
         _ => " ",
     };
     let escaped: Vec<String> = parts.iter().map(|part| record(part)).collect();

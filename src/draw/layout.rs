@@ -29,15 +29,16 @@ const BEND: f64 = 10.0;
 const PORT: f64 = 14.0;
 const ROUNDS: usize = 60;
 
-/// Lays out nodes of the given sizes and edges (from, to).
-pub fn layout(sizes: &[Pair], edges: &[(usize, usize)]) -> Layout {
+/// Lays out nodes of the given sizes and edges (from, to); beside an edge stands what takes `rooms` along.
+pub fn layout(sizes: &[Pair], edges: &[(usize, usize)], rooms: &[f64]) -> Layout {
     let ranks = Ranks::new(sizes.len(), edges);
     let size = |n: usize| sizes.get(n).copied().unwrap_or([0.0, BEND]);
     let across = across(&ranks, &size, sizes.len());
     let mut centres = vec![[0.0; 2]; ranks.before.len()];
     let mut bounds = vec![[0.0; 2]; ranks.before.len()];
     let mut start = 0.0;
-    for rank in &ranks.ranks {
+    let gaps = gaps(&ranks, edges, rooms);
+    for (r, rank) in ranks.ranks.iter().enumerate() {
         let depth = rank.iter().map(|&n| size(n)[0]).fold(0.0, f64::max);
         for &n in rank {
             centres[n] = [start + depth / 2.0, across[n]];
@@ -47,7 +48,7 @@ pub fn layout(sizes: &[Pair], edges: &[(usize, usize)]) -> Layout {
             };
             bounds[n] = [centres[n][0] - half, centres[n][0] + half];
         }
-        start += depth + GAP[0];
+        start += depth + gaps[r];
     }
     let mut routes = Vec::new();
     let mut ways = ranks.ways.iter();
@@ -75,8 +76,30 @@ pub fn layout(sizes: &[Pair], edges: &[(usize, usize)]) -> Layout {
     Layout {
         centres,
         routes,
-        size: [(start - GAP[0]).max(0.0), width.fold(0.0, f64::max)],
+        size: [
+            (start - gaps.last().unwrap_or(&0.0)).max(0.0),
+            width.fold(0.0, f64::max),
+        ],
     }
+}
+
+/// The free space behind each rank: what stands beside the first piece of an edge must find room there.
+fn gaps(ranks: &Ranks, edges: &[(usize, usize)], rooms: &[f64]) -> Vec<f64> {
+    let mut rank_of = vec![0; ranks.before.len()];
+    for (r, rank) in ranks.ranks.iter().enumerate() {
+        rank.iter().for_each(|&n| rank_of[n] = r);
+    }
+    let mut gaps = vec![GAP[0]; ranks.ranks.len()];
+    let real = edges.iter().zip(rooms).filter(|((from, to), _)| from != to);
+    for ((&(from, _), room), way) in real.zip(&ranks.ways) {
+        // An edge that runs against the data starts behind the rank before its own.
+        let r = match way.first() == Some(&from) {
+            true => rank_of[from],
+            false => rank_of[from].saturating_sub(1),
+        };
+        gaps[r] = gaps[r].max(*room);
+    }
+    gaps
 }
 
 /// Where at the side of `node` the edge to `other` starts: by the order of the neighbours.
@@ -188,7 +211,7 @@ mod tests {
         // A fork and its join, one side longer.
         let edges = [(0, 1), (0, 2), (1, 3), (2, 4), (4, 3), (3, 5)];
         let sizes = [[20.0, 60.0]; 6];
-        let plan = layout(&sizes, &edges);
+        let plan = layout(&sizes, &edges, &[0.0; 6]);
         for a in 0..6 {
             for b in 0..a {
                 let apart =
@@ -211,8 +234,8 @@ mod tests {
 
     #[test]
     fn odd_graphs_have_a_layout() {
-        assert_eq!(layout(&[], &[]).size, [0.0, 0.0]);
-        let looped = layout(&[[10.0, 10.0]; 2], &[(0, 0), (0, 1), (1, 0)]);
+        assert_eq!(layout(&[], &[], &[]).size, [0.0, 0.0]);
+        let looped = layout(&[[10.0, 10.0]; 2], &[(0, 0), (0, 1), (1, 0)], &[0.0; 3]);
         assert!(looped.routes[0].is_empty() && looped.routes[2].len() == 2);
         assert!(looped.routes[2][0][0] > looped.routes[2][1][0]);
     }

@@ -1,7 +1,8 @@
 //! Pictures of nets: boxes for layers, octagons for blobs, coloured as Caffe's `draw_net.py` does it.
 //!
-//! [`dot::dot`] writes what graphviz reads; [`svg::svg`] draws by itself: [`net::Drawing`] says what is to be
-//! seen, [`layout`] where it stands.
+//! [`dot::dot`] writes what graphviz reads. The rest draws by itself: [`net::Drawing`] says what is to be seen,
+//! [`layout`] where it stands, [`picture::scene`] in which shapes; [`svg::svg`], [`png::png`] and [`pdf::pdf`] write
+//! these.
 
 pub mod chart;
 mod describe;
@@ -9,6 +10,10 @@ pub mod dot;
 mod layout;
 pub mod net;
 mod order;
+pub mod pdf;
+pub mod picture;
+pub mod png;
+pub mod scene;
 pub mod svg;
 mod text;
 
@@ -19,6 +24,8 @@ pub use net::Drawing;
 pub enum Direction {
     /// Left to right.
     LeftRight,
+    /// Right to left.
+    RightLeft,
     /// Top to bottom.
     TopBottom,
     /// Bottom to top.
@@ -26,10 +33,16 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Whether the data run up or down.
+    pub fn is_upright(self) -> bool {
+        matches!(self, Self::TopBottom | Self::BottomTop)
+    }
+
     /// Graphviz's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::LeftRight => "LR",
+            Self::RightLeft => "RL",
             Self::TopBottom => "TB",
             Self::BottomTop => "BT",
         }

@@ -54,6 +54,27 @@ impl Writer {
         )
     }
 
+    /// Adds strings, each with C's zero at its end.
+    pub fn texts(&mut self, path: &str, texts: &[&str]) -> Result<()> {
+        let longest = texts.iter().map(|t| t.len()).max().unwrap_or(0) + 1;
+        let size = u32::try_from(longest).with_context(|| format!("{path} is too long"))?;
+        let kind = Datatype::String {
+            size: StringSize::Fixed(size),
+            encoding: StringEncoding::Utf8,
+            padding: StringPadding::NullTerminate,
+        };
+        let mut bytes = Vec::with_capacity(longest * texts.len());
+        for (k, text) in texts.iter().enumerate() {
+            bytes.extend(text.as_bytes());
+            bytes.resize((k + 1) * longest, 0);
+        }
+        let dims = vec![texts.len() as u64];
+        self.add(
+            path,
+            Ok(DatasetBuilder::new(path, kind, dims).raw_data(bytes)),
+        )
+    }
+
     /// Makes sure that a group is there even if nothing is in it.
     pub fn group(&mut self, path: &str) -> Result<()> {
         check(path)?;

@@ -60,16 +60,22 @@ impl LoadPlan {
 }
 
 impl Stored {
-    /// The blobs of a net message (a decoded `.caffemodel` in today's form).
+    /// The blobs of a net message (a decoded `.caffemodel`) of any generation. Nothing else of it is looked at: the
+    /// rest may be a fork's.
     pub fn from_message(net: &NetParameter, file: &str) -> Result<Self> {
         let mut stored = Self {
             file: file.to_string(),
             layers: Vec::new(),
         };
-        for layer in net.layer.iter().filter(|l| !l.blobs.is_empty()) {
-            let place = |k: usize| format!("{file}: layer '{}', blob {k}", layer.name());
+        let today = net.layer.iter().map(|l| (l.name(), &l.blobs));
+        let old = net.layers.iter().map(|l| match &l.layer {
+            Some(v0) => (v0.name(), &v0.blobs),
+            None => (l.name(), &l.blobs),
+        });
+        for (name, all) in today.chain(old).filter(|(_, blobs)| !blobs.is_empty()) {
+            let place = |k: usize| format!("{file}: layer '{name}', blob {k}");
             let (mut blobs, mut codebooks) = (Vec::new(), Vec::new());
-            for (k, b) in layer.blobs.iter().enumerate() {
+            for (k, b) in all.iter().enumerate() {
                 let shape = Shape::new(blob::shape(b).with_context(|| place(k))?);
                 let data = blob::values(b).with_context(|| place(k))?.into_owned();
                 blobs.push(Tensor { shape, data });
@@ -80,12 +86,9 @@ impl Stored {
                         .and_then(|c| Codebook::new(c.bits(), c.values.clone())),
                 );
             }
-            let legacy = layer
-                .blobs
-                .iter()
-                .any(|b| b.shape.is_none() || b.num.is_some());
+            let legacy = all.iter().any(|b| b.shape.is_none() || b.num.is_some());
             stored.layers.push(StoredLayer {
-                name: layer.name().to_string(),
+                name: name.to_string(),
                 blobs,
                 codebooks,
                 legacy,

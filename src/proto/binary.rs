@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use prost::encoding::{DecodeContext, decode_key, skip_field};
-use prost::{Message, Name};
+use prost::{DecodeError, Message, Name};
 
 use super::caffe::{BlobProto, NetParameter, SolverState};
+use super::lenient;
 use crate::files;
 
 /// Far above any real net.
@@ -56,32 +57,65 @@ pub fn read_solverstate(path: &Path) -> Result<SolverState> {
 
 /// Reads a mean or any other single blob (`.binaryproto`).
 pub fn read_blob(path: &Path) -> Result<BlobProto> {
-    decode(
-        &files::read(path)?,
-        &path.display().to_string(),
-        "binaryproto blob",
-    )
+    let file = path.display().to_string();
+    let blob: BlobProto = decode(&files::read(path)?, &file, "binaryproto blob")?;
+    if blob.data.is_empty() && blob.double_data.is_empty() {
+        bail!("{file}: not a binaryproto blob (or an empty one): it holds no values");
+    }
+    Ok(blob)
 }
 
 /// Writes a message as Caffe's binary files hold it, whole or not at all.
 pub fn write<M: Message + Name>(path: &Path, message: &M) -> Result<()> {
-    // protobuf's readers count bytes in a signed 32-bit integer.
-    let size = message.encoded_len();
+    check_size(path, message.encoded_len())?;
+    let mut bytes = message.encode_to_vec();
+    if let Some(descriptor) = super::descriptors().get_message_by_name(&M::full_name()) {
+        bytes = lenient::restore(bytes, &descriptor);
+    }
+    files::write_atomic(path, |w| Ok(w.write_all(&bytes)?))
+}
+
+/// Checks that protobuf's readers, which count bytes in a signed 32-bit integer, can read so many bytes.
+pub fn check_size(path: &Path, size: usize) -> Result<()> {
     if i32::try_from(size).is_err() {
         bail!(
             "cannot write {}: {size} bytes are more than protobuf's limit of 2 GiB",
             path.display()
         );
     }
-    files::write_atomic(path, |w| Ok(w.write_all(&message.encode_to_vec())?))
+    Ok(())
 }
 
-/// Decodes the bytes of one message; `what` names the kind of file.
-pub fn decode<M: Message + Default>(bytes: &[u8], file: &str, what: &str) -> Result<M> {
+/// Writes a message that was made from the bytes `old` of the same kind: with what these have beyond the schema.
+pub fn rewrite<M: Message + Name>(path: &Path, message: &M, old: &[u8]) -> Result<()> {
+    let mut bytes = message.encode_to_vec();
+    if let Some(descriptor) = super::descriptors().get_message_by_name(&M::full_name()) {
+        bytes = lenient::graft(&lenient::restore(bytes, &descriptor), old, &descriptor);
+    }
+    check_size(path, bytes.len())?;
+    files::write_atomic(path, |w| Ok(w.write_all(&bytes)?))
+}
+
+/// Decodes a message that may be a fork's: what is not of the schema, by number or by form, is left out.
+///
+/// # Errors
+/// The message is damaged where it must be whole.
+pub fn decode_any<M: Message + Default + Name>(bytes: &[u8]) -> Result<M, DecodeError> {
+    match (
+        M::decode(bytes),
+        super::descriptors().get_message_by_name(&M::full_name()),
+    ) {
+        (Err(_), Some(descriptor)) => M::decode(&*lenient::sieve(bytes, &descriptor)?),
+        (decoded, _) => decoded,
+    }
+}
+
+/// Decodes the bytes of one message; `what` names the kind of file. See [`decode_any`].
+pub fn decode<M: Message + Default + Name>(bytes: &[u8], file: &str, what: &str) -> Result<M> {
     if bytes.is_empty() {
         bail!("{file}: the file is empty, not a {what}");
     }
-    M::decode(bytes).map_err(|e| {
+    decode_any(bytes).map_err(|e| {
         anyhow!(
             "{file}: truncated or not a {what}: {e} (the file has {} bytes)",
             bytes.len()

@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod blob;
+pub(crate) mod lenient;
 pub mod print;
 mod suggest;
 pub mod text;

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use crate::files::encoding;
 use prost::{Message, Name};
 use prost_reflect::{DynamicMessage, Kind, ReflectMessage, Value};
 
@@ -91,7 +92,7 @@ fn scalar(value: &Value, kind: &Kind) -> String {
         Value::U64(v) => v.to_string(),
         Value::F32(v) => float(f64::from(*v), &format!("{v:e}")),
         Value::F64(v) => float(*v, &format!("{v:e}")),
-        Value::String(v) => quoted(v.as_bytes()),
+        Value::String(v) => quoted(&encoding::bytes(v)),
         Value::Bytes(v) => quoted(v),
         Value::EnumNumber(number) => {
             let named = kind.as_enum().and_then(|e| e.get_value(*number));

@@ -99,6 +99,7 @@ where
     M: Message + Name + Default,
 {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = &*files::encoding::spelt(text);
     let error = |offset: usize, message: String| {
         let (line, column) = place(text, offset);
         TextError {
@@ -352,7 +353,7 @@ mod tests {
             "cannot read no/such.prototxt: No such file or directory"
         );
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), b"name: \xff").unwrap();
+        std::fs::write(file.path(), b"name: \0").unwrap();
         let binary = read_net(file.path()).unwrap_err().to_string();
         assert!(binary.contains("not a text file (byte 6"), "{binary}");
     }

@@ -18,6 +18,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::progress;
+use crate::files::encoding;
 pub use copy::{also_to, note, reader_has_gone};
 use files::LogFiles;
 
@@ -166,7 +167,7 @@ fn coloured(severity: Severity, line: &str, asked: bool) -> Cow<'_, str> {
 fn to_stderr(line: &str) {
     // A log that nobody can read must not stop the work; whether it should is for the work to say.
     progress::bars()
-        .suspend(|| copy::note_of_pipe(std::io::stderr().lock().write_all(line.as_bytes())));
+        .suspend(|| copy::note_of_pipe(std::io::stderr().lock().write_all(&encoding::bytes(line))));
 }
 
 /// The line with its line break.

@@ -4,13 +4,14 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::progress;
+use crate::files::encoding;
 
 /// Prints text to stdout, with no line break of its own. Unlike `print!` it does not panic when the reader of
 /// the pipe has gone, and progress bars step aside.
 pub fn text(text: fmt::Arguments<'_>) -> io::Result<()> {
     progress::bars().suspend(|| {
         let mut out = io::stdout().lock();
-        out.write_fmt(text)?;
+        out.write_all(&encoding::bytes(&text.to_string()))?;
         out.flush()
     })
 }
@@ -18,7 +19,7 @@ pub fn text(text: fmt::Arguments<'_>) -> io::Result<()> {
 /// Prints a value as one line of JSON to stdout.
 pub fn json(value: &impl serde::Serialize) -> io::Result<()> {
     let line = serde_json::to_string(value)?;
-    text(format_args!("{line}\n"))
+    text(format_args!("{}\n", encoding::shown(&line)))
 }
 
 /// Prints one line to stdout: `outln!("{path}")?;`.
@@ -47,7 +48,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
 pub fn failure(error: &anyhow::Error) {
     let line = format!("error: {}\n", sentence(error));
     super::log::failure(line.trim_end());
-    progress::bars().suspend(|| drop(io::stderr().lock().write_all(line.as_bytes())));
+    progress::bars().suspend(|| drop(io::stderr().lock().write_all(&encoding::bytes(&line))));
 }
 
 /// Whether an error is only that the reader of stdout has gone (`dsd … | head`), which is no failure.

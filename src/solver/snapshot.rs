@@ -58,7 +58,7 @@ pub struct Own {
 
 /// `PREFIX_iter_N.EXT`.
 pub fn file_name(prefix: &str, iter: u64, extension: &str) -> PathBuf {
-    PathBuf::from(format!("{prefix}_iter_{iter}.{extension}"))
+    files::encoding::path(&format!("{prefix}_iter_{iter}.{extension}"))
 }
 
 /// How the files are laid out: the solver's `snapshot_format`.
@@ -141,13 +141,13 @@ pub fn read(path: &Path) -> Result<State> {
 
 /// The weights that belong to `state`: where it says, else beside the state's own file.
 pub fn weights(path: &Path, state: &State) -> Result<Stored> {
-    let said = Path::new(&state.learned_net);
+    let said = files::encoding::path(&state.learned_net);
     let folder = path.parent().unwrap_or(Path::new(""));
     let beside = said.file_name().map(|n| folder.join(n));
     // Beside comes first: a run folder may have been moved or copied.
     let found = beside
         .into_iter()
-        .chain([said.to_path_buf()])
+        .chain([said.clone()])
         .find(|p| p.is_file());
     let Some(found) = found else {
         bail!(
@@ -203,7 +203,7 @@ pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
 
 /// Checks that snapshots can be written under `prefix`, making its folder if need be.
 pub fn check_prefix(prefix: &str) -> Result<()> {
-    let probe = PathBuf::from(format!("{prefix}_iter_0.tempfile"));
+    let probe = files::encoding::path(&format!("{prefix}_iter_0.tempfile"));
     if let Some(folder) = probe.parent().filter(|p| *p != Path::new("")) {
         std::fs::create_dir_all(folder).map_err(|e| {
             anyhow::anyhow!(

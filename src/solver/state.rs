@@ -207,7 +207,7 @@ impl Solver {
         );
         let state = snapshot::State {
             iter: self.iter,
-            learned_net: model.display().to_string(),
+            learned_net: crate::files::encoding::name(&model),
             history: self.whole_history(),
             current_step: self.policy.step(self.iter.saturating_sub(1)),
             own: Some(self.own(timed)),

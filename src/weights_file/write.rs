@@ -1,16 +1,16 @@
 //! Writing weights in any of the formats.
 
-use super::coded;
+use super::{coded, skeleton};
 use crate::compress::container::{self, Written};
 use crate::compress::net_file::{self, Encoded, Entry};
 use crate::hdf5::Writer;
 use crate::net::Net;
 use crate::net::weights::{LoadPlan, Stored, StoredLayer};
-use crate::npz;
 use crate::proto::caffe::DsdCodebook;
 use crate::proto::{BlobProto, LayerParameter, NetParameter, binary, blob};
 use crate::report::progress;
 use crate::tensor::Tensor;
+use crate::{files, npz};
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use std::path::Path;
@@ -63,6 +63,20 @@ pub fn write_named(path: &Path, format: Named, stored: &Stored, net: Option<&Net
     }
 }
 
+/// Writes the caffemodel that `skeleton` (see [`super::skeleton()`]) comes from with the blobs of `stored`; false if
+/// they are not those of its layers.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_skeleton(path: &Path, skeleton: &[u8], stored: &Stored) -> Result<bool> {
+    let Some(bytes) = skeleton::filled(skeleton, stored) else {
+        return Ok(false);
+    };
+    binary::check_size(path, bytes.len())?;
+    files::write_atomic(path, |w| Ok(w.write_all(&bytes)?))?;
+    Ok(true)
+}
+
 /// All blobs that are there.
 fn blobs(stored: &Stored) -> impl Iterator<Item = (&StoredLayer, usize, &Tensor)> {
     stored.layers.iter().flat_map(|layer| {
@@ -108,7 +122,7 @@ fn codebook(layer: &StoredLayer, k: usize) -> Option<DsdCodebook> {
     })
 }
 
-fn blob_of(layer: &StoredLayer, k: usize) -> BlobProto {
+pub(super) fn blob_of(layer: &StoredLayer, k: usize) -> BlobProto {
     let Tensor { shape, data } = &layer.blobs[k];
     let mut proto = blob::blob(shape.dims(), data);
     proto.dsd = codebook(layer, k);
@@ -121,11 +135,11 @@ fn blob_of(layer: &StoredLayer, k: usize) -> BlobProto {
     proto
 }
 
-/// The weights as our own compressed file, and what became of each layer.
+/// The weights as our own compressed file, with what [`super::skeleton()`] says, and what became of each layer.
 ///
 /// # Errors
 /// More layers, blobs or axes than a file can have.
-pub fn to_container(stored: &Stored) -> Result<(Vec<u8>, Vec<Written>)> {
+pub fn to_container(stored: &Stored, skeleton: Option<&[u8]>) -> Result<(Vec<u8>, Vec<Written>)> {
     let values = |layer: &StoredLayer| layer.blobs.iter().map(|b| b.data.len() as u64).sum::<u64>();
     let bar = progress::bar("values", 0, stored.layers.iter().map(values).sum());
     let encode = |layer: &StoredLayer| {
@@ -141,7 +155,7 @@ pub fn to_container(stored: &Stored) -> Result<(Vec<u8>, Vec<Written>)> {
     let mut writer = container::Writer::new();
     let added = encoded.into_iter().map(|layer| writer.add(layer?));
     let written = added.collect::<Result<_>>()?;
-    Ok((writer.finish(), written))
+    Ok((writer.finish(skeleton), written))
 }
 
 /// The weights of `net` as a Deep Compression file, with the layers of [`super::net_layers`].

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 use crate::compress::container;
+use crate::files::encoding;
 use crate::npz;
 use crate::proto::{self, NetParameter, SolverParameter, parse};
 
@@ -44,8 +45,8 @@ pub fn of(bytes: &[u8]) -> Content {
         Content::Npz
     } else if bytes.starts_with(b"\x89HDF\r\n\x1a\n") || container::looks_like(bytes) {
         Content::Named
-    } else if is_text(bytes) {
-        of_text(&String::from_utf8_lossy(bytes))
+    } else if let Some(text) = text(bytes) {
+        of_text(&text)
     } else {
         of_message(bytes)
     }
@@ -59,17 +60,18 @@ pub fn is_binary(content: Content) -> bool {
 
 /// What an unknown file was found to be.
 pub fn found(bytes: &[u8]) -> &'static str {
-    if is_text(bytes) {
+    if text(bytes).is_some() {
         "another text"
     } else {
         "other bytes"
     }
 }
 
-fn is_text(bytes: &[u8]) -> bool {
-    let head = &bytes[..bytes.len().min(1 << 16)];
-    head.iter()
-        .all(|&b| b >= b' ' && b != 0x7f || matches!(b, b'\t' | b'\n' | b'\r' | 0x0c))
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = encoding::text(bytes.to_vec()).ok()?;
+    let mut head = text.as_bytes().iter().take(1 << 16);
+    head.all(|&b| b >= b' ' && b != 0x7f || matches!(b, b'\t' | b'\n' | b'\r' | 0x0c))
+        .then_some(text)
 }
 
 fn of_text(text: &str) -> Content {

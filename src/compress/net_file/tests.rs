@@ -29,7 +29,7 @@ fn sample() -> Vec<u8> {
 }
 
 fn error(bytes: &[u8], layers: &[NetLayer]) -> String {
-    decode(bytes, layers).unwrap_err().to_string()
+    format!("{:#}", decode(bytes, layers).unwrap_err())
 }
 
 #[test]
@@ -119,7 +119,11 @@ fn a_file_cut_anywhere_is_an_error_that_names_the_layer() {
     }
     let text = error(&file[..100], &layers());
     assert!(
-        text.starts_with("layer \"conv\": expected 1024 bytes of its codebook at byte 8, found 92")
+        text.starts_with("cut: its counts make ")
+            && text.contains(
+                "layer \"conv\": expected 1024 bytes of its codebook at byte 8, found 92"
+            ),
+        "{text}"
     );
 }
 
