@@ -9,7 +9,7 @@ use crate::net::Net;
 use crate::net::weights::{Stored, StoredLayer};
 use crate::tensor::{Shape, Tensor};
 use crate::{files, hdf5, info, npz, proto};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 pub use write::{Named, to_container, to_net_file, write_named};
 
@@ -119,6 +119,11 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
             Ok(Stored { file, layers })
         }
         _ => {
+            if let Some(found) = proto::prototxt(bytes) {
+                bail!(
+                    "{file}: expected weights, found {found}; nets are given with --model, solvers with --solver"
+                );
+            }
             let mut message = proto::binary::decode_caffemodel(bytes, &file)?;
             proto::upgrade_net(&mut message).with_context(|| file.clone())?;
             Stored::from_message(&message, &file)

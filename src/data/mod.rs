@@ -3,7 +3,9 @@
 //! A source is a function from a batch's number to its arrays: nothing streams, so a run can be
 //! resumed, and read ahead, at any batch.
 
+mod augment;
 pub mod batches;
+pub mod colours;
 pub mod convert;
 pub mod database;
 pub mod datum;
@@ -12,6 +14,7 @@ pub mod dummy;
 pub mod encode;
 pub mod hdf5_data;
 pub mod images;
+pub mod interpolate;
 mod jpeg;
 pub mod leveldb;
 pub mod list;
@@ -19,10 +22,12 @@ pub mod lmdb;
 mod lmdb_file;
 pub mod lmdb_writer;
 pub mod mean;
+mod noise;
 pub mod orientation;
 pub mod prefetch;
 pub mod records;
 pub mod resize;
+mod shuffle;
 pub mod transform;
 
 use std::path::PathBuf;
