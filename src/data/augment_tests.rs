@@ -30,14 +30,19 @@ fn the_three_ways_to_a_size() {
     let planes = [10, 20, 30, 40, 50, 60, 70, 80];
     let size = |text: &str| applied(text, &planes, [1, 2, 4], 0);
     assert_eq!(size("resize_param { height: 6 width: 3 }").0, [1, 6, 3]);
-    let (dims, out) = size("resize_param { resize_mode: FIT_SMALL_SIZE height: 4 width: 4 interp_mode: NEAREST }");
+    let (dims, out) = size(
+        "resize_param { resize_mode: FIT_SMALL_SIZE height: 4 width: 4 interp_mode: NEAREST }",
+    );
     assert_eq!(dims, [1, 4, 8]);
     assert_eq!(out[..8], [10, 10, 20, 20, 30, 30, 40, 40]);
     let (dims, out) = size(
         "resize_param { resize_mode: FIT_LARGE_SIZE_AND_PAD height: 4 width: 4 interp_mode: NEAREST pad_value: 7 }",
     );
     assert_eq!(dims, [1, 4, 4]);
-    assert_eq!(out, [7, 7, 7, 7, 10, 20, 30, 40, 50, 60, 70, 80, 7, 7, 7, 7]);
+    assert_eq!(
+        out,
+        [7, 7, 7, 7, 10, 20, 30, 40, 50, 60, 70, 80, 7, 7, 7, 7]
+    );
     let pad = |mode: &str| {
         size(&format!(
             "resize_param {{ resize_mode: FIT_LARGE_SIZE_AND_PAD height: 4 width: 4 pad_mode: {mode} }}"
@@ -58,7 +63,12 @@ fn distortion_is_random_and_repeats() {
     assert_eq!(of(4), of(4));
     let different: std::collections::BTreeSet<_> = (0..20).map(of).collect();
     assert!(different.len() > 12, "{}", different.len());
-    let never = applied("distort_param { brightness_prob: 0 }", &planes, [3, 5, 5], 1);
+    let never = applied(
+        "distort_param { brightness_prob: 0 }",
+        &planes,
+        [3, 5, 5],
+        1,
+    );
     assert_eq!(never.1, planes);
     let always = "distort_param { brightness_prob: 1 brightness_delta: 0 contrast_prob: 1 contrast_lower: 2 \
                   contrast_upper: 2 }";
@@ -85,10 +95,22 @@ fn an_expanded_picture_lies_in_the_mean() {
 fn mistakes_are_told() {
     for (text, part) in [
         ("resize_param { width: 4 }", "needs height and width"),
-        ("resize_param { width: 4 height: 4 } resize_param { }", "2 resize_param blocks"),
-        ("expand_param { max_expand_ratio: 4 }", "a resize_param must follow"),
-        ("distort_param { contrast_lower: 2 contrast_upper: 1 }", "contrast_upper (1)"),
-        ("distort_param { hue_delta: -1 }", "hue_delta must not be negative"),
+        (
+            "resize_param { width: 4 height: 4 } resize_param { }",
+            "2 resize_param blocks",
+        ),
+        (
+            "expand_param { max_expand_ratio: 4 }",
+            "a resize_param must follow",
+        ),
+        (
+            "distort_param { contrast_lower: 2 contrast_upper: 1 }",
+            "contrast_upper (1)",
+        ),
+        (
+            "distort_param { hue_delta: -1 }",
+            "hue_delta must not be negative",
+        ),
         ("noise_param { convert_to_lab: true }", "not supported"),
     ] {
         let said = of(text).unwrap_err().to_string();
@@ -99,9 +121,15 @@ fn mistakes_are_told() {
         pixels: Pixels::Bytes(&[1]),
     };
     let random = Random::new(1, Purpose::Transform, 3);
-    let said = of("distort_param { hue_prob: 1 }").unwrap().apply(&gray, random);
+    let said = of("distort_param { hue_prob: 1 }")
+        .unwrap()
+        .apply(&gray, random);
     assert!(said.unwrap_err().to_string().contains("has 1 channels"));
     // Of boxes only.
-    assert!(of("emit_constraint { emit_type: CENTER }").unwrap().is_none());
+    assert!(
+        of("emit_constraint { emit_type: CENTER }")
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(EmitType::Center as i32, 0);
 }

@@ -102,7 +102,10 @@ fn fixed(
     let mut out = Vec::with_capacity(planes.len() / (from[0] * from[1]) * to[0] * to[1]);
     let mut sums = vec![0i64; from[0] * to[1]];
     for plane in planes.chunks_exact(from[0] * from[1]) {
-        for (row, sums) in plane.chunks_exact(from[1]).zip(sums.chunks_exact_mut(to[1])) {
+        for (row, sums) in plane
+            .chunks_exact(from[1])
+            .zip(sums.chunks_exact_mut(to[1]))
+        {
             for (sum, taps) in sums.iter_mut().zip(&along) {
                 *sum = taps.iter().map(|&(at, w)| i64::from(row[at]) * w).sum();
             }

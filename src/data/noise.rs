@@ -31,7 +31,8 @@ pub fn apply(
 ) -> Result<()> {
     let [channels, h, w] = dims;
     let pixels = h * w;
-    let coloured = p.decolorize() || p.hist_eq() && channels > 1 || p.jpeg() > 0.0 || p.convert_to_hsv();
+    let coloured =
+        p.decolorize() || p.hist_eq() && channels > 1 || p.jpeg() > 0.0 || p.convert_to_hsv();
     ensure!(
         !coloured || channels == 3,
         "noise_param changes colours, but the picture has {channels} channels; expected 3"
@@ -128,7 +129,9 @@ fn mirrored(i: i64, n: usize) -> usize {
 
 /// Gauss' bell of 7 pixels with a deviation of 1.5, in 8 bits each way.
 fn blur(plane: &mut [u8], h: usize, w: usize) {
-    let bell: Vec<f64> = (-3..=3i32).map(|i| (-f64::from(i * i) / 4.5).exp()).collect();
+    let bell: Vec<f64> = (-3..=3i32)
+        .map(|i| (-f64::from(i * i) / 4.5).exp())
+        .collect();
     let sum: f64 = bell.iter().sum();
     let bell: Vec<f64> = bell.iter().map(|b| b / sum).collect();
     let along: Vec<f64> = (0..h * w)
@@ -182,35 +185,74 @@ mod tests {
     fn each_switch_does_its_work() {
         let p = NoiseParameter::default;
         let planes = [255, 0, 0, 255, 0, 0];
-        let gray = NoiseParameter { decolorize: Some(true), ..p() };
-        assert_eq!(spoilt(&gray, &planes, [3, 1, 2]), [29, 150, 29, 150, 29, 150]);
-        let inverse = NoiseParameter { inverse: Some(true), ..p() };
+        let gray = NoiseParameter {
+            decolorize: Some(true),
+            ..p()
+        };
+        assert_eq!(
+            spoilt(&gray, &planes, [3, 1, 2]),
+            [29, 150, 29, 150, 29, 150]
+        );
+        let inverse = NoiseParameter {
+            inverse: Some(true),
+            ..p()
+        };
         assert_eq!(spoilt(&inverse, &[0, 1, 255], [3, 1, 1]), [255, 254, 0]);
-        let four = NoiseParameter { posterize: Some(true), ..p() };
-        assert_eq!(spoilt(&four, &[0, 63, 64, 255], [1, 2, 2]), [32, 32, 96, 224]);
-        let erode = NoiseParameter { erode: Some(true), ..p() };
-        assert_eq!(spoilt(&erode, &[9, 9, 9, 9, 1, 9, 9, 9, 9], [1, 3, 3]), [9, 1, 9, 1, 1, 1, 9, 1, 9]);
-        let blur = NoiseParameter { gauss_blur: Some(true), ..p() };
+        let four = NoiseParameter {
+            posterize: Some(true),
+            ..p()
+        };
+        assert_eq!(
+            spoilt(&four, &[0, 63, 64, 255], [1, 2, 2]),
+            [32, 32, 96, 224]
+        );
+        let erode = NoiseParameter {
+            erode: Some(true),
+            ..p()
+        };
+        assert_eq!(
+            spoilt(&erode, &[9, 9, 9, 9, 1, 9, 9, 9, 9], [1, 3, 3]),
+            [9, 1, 9, 1, 1, 1, 9, 1, 9]
+        );
+        let blur = NoiseParameter {
+            gauss_blur: Some(true),
+            ..p()
+        };
         assert_eq!(spoilt(&blur, &[80; 20], [1, 4, 5]), [80; 20]);
-        let hsv = NoiseParameter { convert_to_hsv: Some(true), ..p() };
+        let hsv = NoiseParameter {
+            convert_to_hsv: Some(true),
+            ..p()
+        };
         assert_eq!(spoilt(&hsv, &[255, 0, 0], [3, 1, 1]), [120, 255, 255]);
         let salt = NoiseParameter {
             saltpepper: Some(true),
-            saltpepper_param: Some(SaltPepperParameter { fraction: Some(0.1), value: vec![255.0] }),
+            saltpepper_param: Some(SaltPepperParameter {
+                fraction: Some(0.1),
+                value: vec![255.0],
+            }),
             ..p()
         };
         let salted = spoilt(&salt, &[0; 300], [3, 10, 10]);
         let white = salted.iter().filter(|&&v| v == 255).count();
         assert!((3..=30).contains(&white) && white % 3 == 0, "{white}");
-        let jpeg = NoiseParameter { jpeg: Some(10.0), ..p() };
+        let jpeg = NoiseParameter {
+            jpeg: Some(10.0),
+            ..p()
+        };
         let squeezed = spoilt(&jpeg, &[128; 3 * 64], [3, 8, 8]);
         assert!(squeezed.iter().all(|v| v.abs_diff(128) < 9));
     }
 
     #[test]
     fn what_is_not_supported_is_said() {
-        let p = NoiseParameter { clahe: Some(true), ..Default::default() };
+        let p = NoiseParameter {
+            clahe: Some(true),
+            ..Default::default()
+        };
         let said = check(&p).unwrap_err().to_string();
-        assert!(said.starts_with("noise_param.clahe, of the SSD family"), "{said}");
+        assert!(
+            said.starts_with("noise_param.clahe, of the SSD family"),
+            "{said}"
+        );
     }
 }

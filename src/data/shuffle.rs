@@ -47,7 +47,8 @@ mod tests {
     #[test]
     fn each_round_has_every_record_once_in_another_order() {
         let mut shuffle = Shuffle::new(Random::new(1, Purpose::Shuffle, 2));
-        let mut round = |r: u64| -> Vec<u64> { (0..50).map(|i| shuffle.record(r * 50 + i, 50)).collect() };
+        let mut round =
+            |r: u64| -> Vec<u64> { (0..50).map(|i| shuffle.record(r * 50 + i, 50)).collect() };
         let (first, second) = (round(0), round(1));
         assert_ne!(first, second);
         assert_eq!(first, round(0));

@@ -30,10 +30,7 @@ const FORKS: [(&str, &str); 18] = [
     ("caffe-lstm", "Lstm"),
     ("FlowNet", "Correlation FlowWarp Resample L1Loss"),
     ("DetectNet", "DetectNetTransformation"),
-    (
-        "Dynamic Network Surgery",
-        "CConvolution CInnerProduct",
-    ),
+    ("Dynamic Network Surgery", "CConvolution CInnerProduct"),
     ("C3D", "Convolution3D Pooling3D Deconvolution3D"),
     ("OpenPose", "CPMData ImResize Nms"),
     ("hypercolumns and HED", "ImageLabelmapData"),
@@ -83,15 +80,36 @@ mod tests {
     fn slips_are_told_from_forks() {
         for (kind, said) in [
             ("Relu", "unknown layer type 'Relu'; did you mean 'ReLU'?"),
-            ("Convolutoin", "unknown layer type 'Convolutoin'; did you mean 'Convolution'?"),
-            ("Softmaxwithloss", "unknown layer type 'Softmaxwithloss'; did you mean 'SoftmaxWithLoss'?"),
-            ("SoftmaxLoss", "unknown layer type 'SoftmaxLoss'; did you mean 'SoftmaxWithLoss'?"),
+            (
+                "Convolutoin",
+                "unknown layer type 'Convolutoin'; did you mean 'Convolution'?",
+            ),
+            (
+                "Softmaxwithloss",
+                "unknown layer type 'Softmaxwithloss'; did you mean 'SoftmaxWithLoss'?",
+            ),
+            (
+                "SoftmaxLoss",
+                "unknown layer type 'SoftmaxLoss'; did you mean 'SoftmaxWithLoss'?",
+            ),
         ] {
             assert_eq!(unknown(kind), said);
         }
-        for kind in ["BN", "Upsample", "ROIPooling", "ReLU6", "Lstm", "Axpy", "MyOwnLayer", "Normalize"] {
+        for kind in [
+            "BN",
+            "Upsample",
+            "ROIPooling",
+            "ReLU6",
+            "Lstm",
+            "Axpy",
+            "MyOwnLayer",
+            "Normalize",
+        ] {
             let said = unknown(kind);
-            assert!(said.contains("a fork's layer") && !said.contains("did you mean"), "{said}");
+            assert!(
+                said.contains("a fork's layer") && !said.contains("did you mean"),
+                "{said}"
+            );
         }
     }
 }

@@ -115,6 +115,22 @@ const NVIDIA: &str = "NVIDIA's Caffe";
 const YOLO: &str = "MobileNet-YOLO's Caffe";
 const TSN: &str = "the Caffe of temporal segment networks";
 const LSTM: &str = "caffe-lstm";
+const SEGNET: &str = "SegNet's Caffe";
+const PSP: &str = "PSPNet's and other forks' Caffe";
+
+/// Values of forks: the enum, the value, whose it is.
+const VALUES: [(&str, &str, &str); 4] = [
+    ("NormalizationMode", "PRE_FIXED", "R-FCN's Caffe"),
+    ("PoolMethod", "RMS", "a fork"),
+    ("SolverType", "SAG", NVIDIA),
+    ("EltwiseOp", "DIV", "a fork"),
+];
+
+/// Whose an enum's value is, if it is known to be a fork's.
+pub(super) fn whose_value(values: &str, word: &str) -> Option<&'static str> {
+    let row = VALUES.iter().find(|(e, v, _)| *e == values && *v == word);
+    row.map(|(.., whose)| *whose)
+}
 
 const ROWS: &[Row] = &[
     plain("SolverParameter", "eval_type", SSD),
@@ -132,7 +148,12 @@ const ROWS: &[Row] = &[
     changing("SolverParameter", "momentum_policy", NVIDIA, "\"fixed\""),
     changing("SolverParameter", "max_momentum", NVIDIA, ""),
     changing("SolverParameter", "momentum_power", NVIDIA, ""),
-    changing("SolverParameter", "weight_decay_policy", NVIDIA, "\"fixed\""),
+    changing(
+        "SolverParameter",
+        "weight_decay_policy",
+        NVIDIA,
+        "\"fixed\"",
+    ),
     changing("SolverParameter", "weight_decay_power", NVIDIA, ""),
     changing("SolverParameter", "max_weight_decay", NVIDIA, ""),
     changing("SolverParameter", "plateau_winsize", INTEL, ""),
@@ -160,7 +181,11 @@ const ROWS: &[Row] = &[
     plain("LayerParameter", "cudnn_math_override", NVIDIA),
     plain("LayerParameter", "debug", NVIDIA),
     changing("LayerParameter", "quantization_param", INTEL, ""),
-    plain("ConvolutionParameter", "cudnn_convolution_algo_seeker", NVIDIA),
+    plain(
+        "ConvolutionParameter",
+        "cudnn_convolution_algo_seeker",
+        NVIDIA,
+    ),
     plain("ConvolutionParameter", "conv_algos_override", NVIDIA),
     plain("ConvolutionParameter", "cudnn_math_override", NVIDIA),
     changing("ConvolutionParameter", "relu", INTEL, "false"),
@@ -189,29 +214,90 @@ const ROWS: &[Row] = &[
     plain("TransformationParameter", "display", NVIDIA),
     plain("TransformationParameter", "forward_packing", NVIDIA),
     plain("TransformationParameter", "debug_params", YOLO),
-    changing("TransformationParameter", "img_rand_resize_lower", NVIDIA, "0"),
-    changing("TransformationParameter", "img_rand_resize_upper", NVIDIA, "0"),
-    changing("TransformationParameter", "rand_resize_ratio_lower", NVIDIA, "0"),
-    changing("TransformationParameter", "rand_resize_ratio_upper", NVIDIA, "0"),
-    changing("TransformationParameter", "vertical_stretch_lower", NVIDIA, "1"),
-    changing("TransformationParameter", "vertical_stretch_upper", NVIDIA, "1"),
-    changing("TransformationParameter", "horizontal_stretch_lower", NVIDIA, "1"),
-    changing("TransformationParameter", "horizontal_stretch_upper", NVIDIA, "1"),
+    changing(
+        "TransformationParameter",
+        "img_rand_resize_lower",
+        NVIDIA,
+        "0",
+    ),
+    changing(
+        "TransformationParameter",
+        "img_rand_resize_upper",
+        NVIDIA,
+        "0",
+    ),
+    changing(
+        "TransformationParameter",
+        "rand_resize_ratio_lower",
+        NVIDIA,
+        "0",
+    ),
+    changing(
+        "TransformationParameter",
+        "rand_resize_ratio_upper",
+        NVIDIA,
+        "0",
+    ),
+    changing(
+        "TransformationParameter",
+        "vertical_stretch_lower",
+        NVIDIA,
+        "1",
+    ),
+    changing(
+        "TransformationParameter",
+        "vertical_stretch_upper",
+        NVIDIA,
+        "1",
+    ),
+    changing(
+        "TransformationParameter",
+        "horizontal_stretch_lower",
+        NVIDIA,
+        "1",
+    ),
+    changing(
+        "TransformationParameter",
+        "horizontal_stretch_upper",
+        NVIDIA,
+        "1",
+    ),
     changing("TransformationParameter", "random_resize_param", INTEL, ""),
-    changing("TransformationParameter", "random_aspect_ratio_param", INTEL, ""),
+    changing(
+        "TransformationParameter",
+        "random_aspect_ratio_param",
+        INTEL,
+        "",
+    ),
     changing("TransformationParameter", "bgr2rgb", INTEL, "false"),
     changing("TransformationParameter", "flow", INTEL, "false"),
     changing("TransformationParameter", "pad", INTEL, "0"),
-    changing("TransformationParameter", "enable_classf_aug", YOLO, "false"),
+    changing(
+        "TransformationParameter",
+        "enable_classf_aug",
+        YOLO,
+        "false",
+    ),
     changing("TransformationParameter", "cvt_bgr2rgb", YOLO, "false"),
     changing("TransformationParameter", "fix_crop", TSN, "false"),
     changing("TransformationParameter", "multi_scale", TSN, "false"),
     changing("TransformationParameter", "is_flow", TSN, "false"),
+    plain("TransformationParameter", "interpolation_algo_down", NVIDIA),
+    plain("TransformationParameter", "interpolation_algo_up", NVIDIA),
+    plain("TransformationParameter", "allow_upscale", NVIDIA),
     changing("PoolingParameter", "avg_include_pad", INTEL, "true"),
+    changing("ResizeParameter", "center_object", SSD, "false"),
+    changing("ResizeParameter", "fill_bg", SSD, "false"),
+    changing("ResizeParameter", "multiscale", YOLO, "false"),
+    changing("DropoutParameter", "scale_train", PSP, "true"),
+    changing("DropoutParameter", "sample_weights_test", SEGNET, "false"),
+    changing("LossParameter", "weight_by_label_freqs", SEGNET, "false"),
+    changing("LossParameter", "class_weighting", SEGNET, ""),
 ];
 
 fn row(message: &str, field: &str) -> Option<&'static Row> {
-    ROWS.iter().find(|r| r.message == message && r.field == field)
+    ROWS.iter()
+        .find(|r| r.message == message && r.field == field)
 }
 
 /// What is to be said of a field that is known to be a fork's and is not read.

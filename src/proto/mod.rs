@@ -26,9 +26,7 @@ pub use caffe::{
     NetParameter, ParamSpec, SolverParameter, SolverState,
 };
 pub use print::print;
-pub use text::{
-    BlockLines, Parsed, TextError, parse, prototxt, read_net, read_solver, top_fields,
-};
+pub use text::{BlockLines, Parsed, TextError, parse, prototxt, read_net, read_solver, top_fields};
 pub use upgrade::{upgrade_net, upgrade_solver};
 
 /// The messages and enums of `proto/caffe.proto`.

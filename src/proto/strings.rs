@@ -16,7 +16,10 @@ fn of_string(string: &str) -> Option<(usize, String)> {
     let inner = &string[1..];
     let windows = matches!(inner.as_bytes(), [drive, b':', b'\\', next, ..]
         if drive.is_ascii_alphabetic() && *next != b'\\');
-    if windows || matches!(inner.as_bytes(), [b'\\', b'\\', a, ..] if a.is_ascii_alphanumeric()) && unc(inner) {
+    if windows
+        || matches!(inner.as_bytes(), [b'\\', b'\\', a, ..] if a.is_ascii_alphanumeric())
+            && unc(inner)
+    {
         return Some((
             0,
             "a backslash begins an escape (\\n, \\\") in prototxt; write the path with / or \\\\ instead of \\".to_owned(),
@@ -44,7 +47,9 @@ fn of_string(string: &str) -> Option<(usize, String)> {
     }
     Some((
         0,
-        format!("the string that begins here is not closed: expected a {quote} before the end of the line"),
+        format!(
+            "the string that begins here is not closed: expected a {quote} before the end of the line"
+        ),
     ))
 }
 
@@ -58,7 +63,21 @@ fn unc(inner: &str) -> bool {
 fn known_escape(c: char) -> bool {
     matches!(
         c,
-        'a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' | '\'' | '"' | '?' | 'x' | 'X' | 'u' | 'U' | '0'..='7'
+        'a' | 'b'
+            | 'f'
+            | 'n'
+            | 'r'
+            | 't'
+            | 'v'
+            | '\\'
+            | '\''
+            | '"'
+            | '?'
+            | 'x'
+            | 'X'
+            | 'u'
+            | 'U'
+            | '0'..='7'
     )
 }
 

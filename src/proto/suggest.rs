@@ -398,6 +398,9 @@ fn quoted_value(field: &str, values: &EnumDescriptor, word: &str) -> String {
 
 fn unknown_value(values: &EnumDescriptor, word: &str) -> String {
     let said = format!("{} has no value `{word}`", short(values.full_name()));
+    if let Some(whose) = forks::whose_value(values.name(), word) {
+        return format!("{said}: it is a value of {whose}, a fork, and not supported");
+    }
     let names = value_names(values);
     match nearest(word, &names) {
         Some(near) => format!("{said}; did you mean `{near}`?"),

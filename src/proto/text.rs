@@ -71,7 +71,9 @@ impl BlockLines {
     /// The lines of the net in the `i`th field `name` of a solver.
     pub fn inner(&self, name: &str, i: usize) -> Self {
         let mut same = self.inner.iter().filter(|(field, _)| field == name);
-        same.nth(i).map(|(_, lines)| lines.clone()).unwrap_or_default()
+        same.nth(i)
+            .map(|(_, lines)| lines.clone())
+            .unwrap_or_default()
     }
 
     fn of(walk: &Walk, line_of: impl Fn(usize) -> usize) -> Self {
@@ -206,14 +208,25 @@ pub fn prototxt(bytes: &[u8]) -> Option<&'static str> {
     if strings::no_text(bytes).is_some() {
         return None;
     }
-    let has = |fields: Vec<String>, names: &[&str]| fields.iter().any(|f| names.contains(&f.as_str()));
+    let has =
+        |fields: Vec<String>, names: &[&str]| fields.iter().any(|f| names.contains(&f.as_str()));
     if has(
         top_fields::<SolverParameter>(text),
-        &["net", "train_net", "base_lr", "max_iter", "lr_policy", "net_param"],
+        &[
+            "net",
+            "train_net",
+            "base_lr",
+            "max_iter",
+            "lr_policy",
+            "net_param",
+        ],
     ) {
         return Some("a solver (prototxt)");
     }
-    let net = has(top_fields::<NetParameter>(text), &["layer", "layers", "input"]);
+    let net = has(
+        top_fields::<NetParameter>(text),
+        &["layer", "layers", "input"],
+    );
     net.then_some("a net (prototxt)")
 }
 

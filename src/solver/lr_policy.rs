@@ -63,14 +63,33 @@ impl Rise {
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
     Fixed,
-    Step { gamma: f32, size: u64 },
-    Exp { gamma: f32 },
-    Inv { gamma: f32, power: f32 },
-    MultiStep { gamma: f32, values: Vec<u64> },
-    Poly { power: f32, max_iter: u64 },
+    Step {
+        gamma: f32,
+        size: u64,
+    },
+    Exp {
+        gamma: f32,
+    },
+    Inv {
+        gamma: f32,
+        power: f32,
+    },
+    MultiStep {
+        gamma: f32,
+        values: Vec<u64>,
+    },
+    Poly {
+        power: f32,
+        max_iter: u64,
+    },
     /// Rates, and the last iteration of each.
-    MultiFixed { stages: Vec<(f32, u64)> },
-    Sigmoid { gamma: f32, step: u64 },
+    MultiFixed {
+        stages: Vec<(f32, u64)>,
+    },
+    Sigmoid {
+        gamma: f32,
+        step: u64,
+    },
 }
 
 impl LrPolicy {
@@ -149,7 +168,11 @@ impl LrPolicy {
             Some(rise) if iter < rise.iterations => return rise.rate(iter, self.base),
             _ => self.of_policy(iter),
         };
-        if self.least > 0.0 { rate.max(self.least) } else { rate }
+        if self.least > 0.0 {
+            rate.max(self.least)
+        } else {
+            rate
+        }
     }
 
     fn of_policy(&self, iter: u64) -> f32 {
@@ -221,7 +244,12 @@ mod tests {
             near(policy.rate(i), rate);
         }
         s.rampup_interval = Some(4);
-        assert!(LrPolicy::new(&s).unwrap_err().to_string().contains("keep one"));
+        assert!(
+            LrPolicy::new(&s)
+                .unwrap_err()
+                .to_string()
+                .contains("keep one")
+        );
         s.warmup_iter = None;
         let policy = LrPolicy::new(&s).unwrap();
         for (i, rate) in [(0, 0.0), (2, 0.025), (4, 0.1)] {
@@ -247,7 +275,12 @@ mod tests {
             assert_eq!(policy.rate(i), rate, "{i}");
         }
         s.lr_policy = Some("fixed".into());
-        assert!(LrPolicy::new(&s).unwrap_err().to_string().contains("multifixed"));
+        assert!(
+            LrPolicy::new(&s)
+                .unwrap_err()
+                .to_string()
+                .contains("multifixed")
+        );
     }
 
     fn solver(policy: &str) -> SolverParameter {

@@ -21,7 +21,13 @@ fn what_changes_no_numbers_is_ignored_with_one_line() {
     assert_eq!(parsed.message.max_iter, Some(3));
     let line = parsed.lines.ignored.unwrap();
     assert_eq!(line.lines().count(), 1);
-    for part in ["eval_type", "ap_version", "show_per_class_result", "device_id", "larc"] {
+    for part in [
+        "eval_type",
+        "ap_version",
+        "show_per_class_result",
+        "device_id",
+        "larc",
+    ] {
         assert!(line.contains(part), "{line}");
     }
     let (message, line) = net(
@@ -30,12 +36,22 @@ fn what_changes_no_numbers_is_ignored_with_one_line() {
          layer { name: 'r' type: 'ReLU' engine: \"MKLDNN:DNN\" relu_param { engine: CAFFE } }",
     );
     assert_eq!(message.layer.len(), 3);
-    assert_eq!(message.layer[0].convolution_param.as_ref().unwrap().num_output, Some(3));
+    assert_eq!(
+        message.layer[0]
+            .convolution_param
+            .as_ref()
+            .unwrap()
+            .num_output,
+        Some(3)
+    );
     let line = line.unwrap();
     for part in ["engine: MKL2017", "engine: MKLDNN", "bn_stats_batch_size"] {
         assert!(line.contains(part), "{line}");
     }
-    assert_eq!(net("layer { type: 'ReLU' relu_param { engine: CAFFE } }").1, None);
+    assert_eq!(
+        net("layer { type: 'ReLU' relu_param { engine: CAFFE } }").1,
+        None
+    );
 }
 
 #[test]
@@ -57,7 +73,8 @@ fn a_misspelt_block_of_a_known_layer_is_an_error() {
     );
     assert!(error("layer { type: 'BN' bn_param { ").contains("closed"));
     assert!(
-        error("layer { type: 'Convolution' convolution_param { engine: CUDN } }").ends_with("did you mean `CUDNN`?")
+        error("layer { type: 'Convolution' convolution_param { engine: CUDN } }")
+            .ends_with("did you mean `CUDNN`?")
     );
 }
 
@@ -65,23 +82,32 @@ fn a_misspelt_block_of_a_known_layer_is_an_error() {
 fn a_field_that_changes_numbers_is_an_error_that_says_whose_it_is() {
     let said = error("layer { type: 'Convolution' quantization_param { bw: 8 } }");
     assert!(
-        said.starts_with("n:1:29: `quantization_param` is a field of Intel's Caffe, a fork; it changes numbers"),
+        said.starts_with(
+            "n:1:29: `quantization_param` is a field of Intel's Caffe, a fork; it changes numbers"
+        ),
         "{said}"
     );
-    let said = parse::<SolverParameter>("larc: true", "s").unwrap_err().to_string();
+    let said = parse::<SolverParameter>("larc: true", "s")
+        .unwrap_err()
+        .to_string();
     assert!(said.contains("NVIDIA's Caffe, a fork"), "{said}");
 }
 
 #[test]
 fn ceil_mode_is_caffes_round_mode() {
     let pooling = |text: &str| {
-        let text = format!("layer {{ name: 'p' type: 'Pooling' pooling_param {{ kernel_size: 3 {text} }} }}");
+        let text = format!(
+            "layer {{ name: 'p' type: 'Pooling' pooling_param {{ kernel_size: 3 {text} }} }}"
+        );
         let (mut message, _) = net(&text);
         let notes = upgrade_net(&mut message);
         (notes, message.layer[0].pooling_param.unwrap())
     };
     let (notes, p) = pooling("ceil_mode: false");
-    assert_eq!(notes.unwrap(), ["layer `p`: converted ceil_mode: false to round_mode: FLOOR"]);
+    assert_eq!(
+        notes.unwrap(),
+        ["layer `p`: converted ceil_mode: false to round_mode: FLOOR"]
+    );
     assert_eq!((p.round_mode(), p.ceil_mode), (RoundMode::Floor, None));
     let (notes, p) = pooling("ceil_mode: true");
     assert!(notes.unwrap().is_empty());

@@ -14,7 +14,11 @@ pub(super) fn round_modes(net: &mut NetParameter, notes: &mut Vec<String>) -> Re
         let Some(ceil) = pooling.ceil_mode.take() else {
             continue;
         };
-        let mode = if ceil { RoundMode::Ceil } else { RoundMode::Floor };
+        let mode = if ceil {
+            RoundMode::Ceil
+        } else {
+            RoundMode::Floor
+        };
         ensure!(
             pooling.round_mode.is_none_or(|given| given == mode as i32),
             "layer `{}`: pooling_param has ceil_mode: {ceil} and a round_mode that says the opposite; keep one",

@@ -44,9 +44,18 @@ pub fn upgrade_parsed_solver(solver: &mut Parsed<SolverParameter>) -> Result<Vec
     let (file, message) = (solver.file.clone(), &mut solver.message);
     let mut inner = Vec::new();
     for (field, nets) in [
-        ("net_param", message.net_param.iter_mut().collect::<Vec<_>>()),
-        ("train_net_param", message.train_net_param.iter_mut().collect()),
-        ("test_net_param", message.test_net_param.iter_mut().collect()),
+        (
+            "net_param",
+            message.net_param.iter_mut().collect::<Vec<_>>(),
+        ),
+        (
+            "train_net_param",
+            message.train_net_param.iter_mut().collect(),
+        ),
+        (
+            "test_net_param",
+            message.test_net_param.iter_mut().collect(),
+        ),
     ] {
         for (i, net) in nets.into_iter().enumerate() {
             let mut parsed = Parsed {
