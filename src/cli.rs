@@ -309,14 +309,30 @@ pub struct Inspect {
     /// [default: the built-in net that fits]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
+    /// The phase of a net to describe
+    /// [default: test, or train if it has no test net]
+    #[arg(long, value_name = "PHASE", value_enum, ignore_case = true)]
+    pub phase: Option<InspectPhase>,
+    /// The net's level and stages
+    #[command(flatten)]
+    pub state: NetState,
     /// Print the description as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
 }
 
+/// The phase of a net that `inspect` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum InspectPhase {
+    /// The training net
+    Train,
+    /// The test net
+    Test,
+}
+
 const INSPECT_EXAMPLES: &str = "\
 Examples:
-  dsd inspect train_val.prototxt
+  dsd inspect train_val.prototxt --phase train
   dsd inspect net_iter_1000.caffemodel --json
   dsd inspect squeezenet_deepcomp.net";
 

@@ -196,6 +196,11 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
             Ok(Stored { file, layers })
         }
         _ => {
+            if let Some(found) = proto::prototxt(bytes) {
+                bail!(
+                    "{file}: expected weights, found {found}; nets are given with --model, solvers with --solver"
+                );
+            }
             let message = proto::binary::decode_caffemodel(bytes, &file)?;
             Stored::from_message(&message, &file)
         }

@@ -7,6 +7,7 @@ mod compressed;
 mod content;
 mod database;
 mod net;
+mod partial;
 mod run;
 mod solver;
 mod sources;
@@ -55,7 +56,7 @@ fn describe(args: &Inspect) -> Result<Description> {
         return database::describe(path);
     }
     if !path.exists() && models::find(name).is_some() {
-        return net::describe(&Model::find(Some(path), &[])?, name);
+        return net::describe(&Model::find(Some(path), &[])?, name, args);
     }
     if path.is_dir() {
         return folder(path);
@@ -84,7 +85,7 @@ fn describe(args: &Inspect) -> Result<Description> {
     }
     let size = HumanBytes(bytes.len() as u64);
     match content {
-        Content::Net => net::describe(&Model::find(Some(path), &[])?, name),
+        Content::Net => net::describe(&Model::find(Some(path), &[])?, name, args),
         Content::Solver => solver::describe(path),
         Content::Flow => run::flow(path),
         Content::Record => run::record(path),

@@ -8,6 +8,7 @@ use super::about::About;
 use super::class_list;
 use super::datum::picture;
 use super::records::Records;
+use super::shuffle::Shuffle;
 use super::transform::Transform;
 use super::{Options, Source, records};
 use crate::proto::caffe::{Datum, LayerParameter};
@@ -15,6 +16,8 @@ use crate::tensor::{Shape, Tensor};
 
 /// Batch `i` is the records from `i * batch_size` on, beginning again at the end of the data.
 pub struct DataLayer {
+    /// `data_param.shuffle`, of Intel's and NVIDIA's forks: another order in each round.
+    shuffle: Option<Shuffle>,
     records: Box<dyn Records>,
     transform: Transform,
     batch: usize,
@@ -59,13 +62,21 @@ impl DataLayer {
             random,
             options.resolve,
         )?;
+        if transform_param.emit_constraint.is_some() {
+            (options.warn)(
+                "transform_param.emit_constraint (of the SSD family's forks) is ignored: it is about boxes, not pictures",
+            );
+        }
         let mut layer = Self {
+            shuffle: data
+                .shuffle()
+                .then(|| Shuffle::new(options.shuffle(param.name()))),
+            records,
             transform,
             batch,
             dims: [0; 3],
             labels,
             about: about(param.name(), &source, batch, &*records)?,
-            records,
             datum: Datum::default(),
             decoded: Vec::new(),
         };
@@ -97,8 +108,12 @@ impl DataLayer {
 
     /// Reads record `number` of the run into `out`; returns its label.
     fn read_one(&mut self, number: u64, out: &mut [f32]) -> Result<i32> {
-        self.records
-            .read(number % self.records.count(), &mut self.datum)?;
+        let count = self.records.count();
+        let record = match &mut self.shuffle {
+            Some(shuffle) => shuffle.record(number, count),
+            None => number % count,
+        };
+        self.records.read(record, &mut self.datum)?;
         let mut transform = || {
             let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded)?;
             let dims = self.transform.output(picture.dims)?;

@@ -85,6 +85,11 @@ impl ImageData {
         );
         let root = list.root(p.root_folder(), options.resolve);
         let transform_param = param.transform_param.clone().unwrap_or_default();
+        if transform_param.emit_constraint.is_some() {
+            (options.warn)(
+                "transform_param.emit_constraint (of the SSD family's forks) is ignored: it is about boxes, not pictures",
+            );
+        }
         let transform = Transform::new(
             &transform_param,
             options.mode.of(param),

@@ -4,8 +4,10 @@
 //! resumed, and read ahead, at any batch.
 
 pub mod about;
+mod augment;
 pub mod batches;
 pub mod class_list;
+pub mod colours;
 pub mod convert;
 pub mod database;
 pub mod datum;
@@ -15,6 +17,7 @@ pub mod encode;
 pub mod hdf5_data;
 pub mod idx;
 pub mod images;
+pub mod interpolate;
 mod jpeg;
 pub mod leveldb;
 pub mod leveldb_writer;
@@ -24,12 +27,14 @@ mod lmdb_file;
 pub mod lmdb_writer;
 pub mod mean;
 pub mod new_folder;
+mod noise;
 pub mod orientation;
 pub mod picture_file;
 mod pnm;
 pub mod prefetch;
 pub mod records;
 pub mod resize;
+mod shuffle;
 pub mod transform;
 pub mod writer;
 

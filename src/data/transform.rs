@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::augment::Augment;
 use super::datum::{Channels, Picture, Pixels};
 use crate::files;
 use crate::layers::Mode;
@@ -16,7 +17,9 @@ use crate::random::Random;
 /// A layer's `transform_param`, ready for use.
 #[derive(Clone, Debug)]
 pub struct Transform {
-    crop: usize,
+    /// Height and width; 0 leaves the size alone.
+    crop: [usize; 2],
+    augment: Augment,
     random_crop: bool,
     mirror: bool,
     scale: f32,
@@ -45,6 +48,8 @@ enum Draw {
     Column,
 }
 const DRAWS: u64 = 3;
+/// The branch of the random numbers that the transforms of forks use.
+const AUGMENT: u64 = 0x5353_4421;
 
 impl Transform {
     /// Reads the parameters and the mean file, if one is named; `resolve` finds it. `random` is the
@@ -75,7 +80,8 @@ impl Transform {
             None => Mean::Values(param.mean_value.clone()),
         };
         Ok(Self {
-            crop: param.crop_size() as usize,
+            crop: crop(param)?,
+            augment: Augment::new(param)?,
             random_crop: mode == Mode::Train,
             mirror: param.mirror(),
             scale: param.scale(),
@@ -92,11 +98,16 @@ impl Transform {
 
     /// Channels, height and width of what comes out for a picture of `dims`; checks that crop and mean fit.
     pub fn output(&self, dims: [usize; 3]) -> Result<[usize; 3]> {
+        let dims = self.augment.output(dims);
         let [c, h, w] = dims;
-        let crop = self.crop;
+        let [rows, columns] = self.crop;
         ensure!(
-            crop <= h && crop <= w,
-            "crop_size {crop} does not fit into the picture, {c} x {h} x {w} (channels, height, width)"
+            rows <= h && columns <= w,
+            "crop_size {} does not fit into the picture, {c} x {h} x {w} (channels, height, width)",
+            match rows == columns {
+                true => rows.to_string(),
+                false => format!("{rows} x {columns}"),
+            }
         );
         match &self.mean {
             Mean::Values(values) => ensure!(
@@ -115,14 +126,34 @@ impl Transform {
             ),
             Mean::None => {}
         }
-        Ok(if crop == 0 { dims } else { [c, crop, crop] })
+        Ok(if rows == 0 { dims } else { [c, rows, columns] })
     }
 
     /// Writes the transformed picture, [`Transform::output`] in size (CHW). `number` is the picture's in
     /// the run: it alone decides the random crop and mirror.
     pub fn apply(&self, picture: &Picture, number: u64, out: &mut [f32]) -> Result<()> {
-        let [c, h, w] = picture.dims;
         let wanted = self.output(picture.dims)?;
+        if self.augment.is_none() {
+            return self.place(picture, wanted, number, out);
+        }
+        let random = self.random.branch(AUGMENT).branch(number);
+        let (dims, planes) = self.augment.apply(picture, random)?;
+        let picture = Picture {
+            dims,
+            pixels: Pixels::Bytes(&planes),
+        };
+        self.place(&picture, wanted, number, out)
+    }
+
+    /// Crops, mirrors, subtracts the mean and scales.
+    fn place(
+        &self,
+        picture: &Picture,
+        wanted: [usize; 3],
+        number: u64,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let [c, h, w] = picture.dims;
         let [_, rows, columns] = wanted;
         ensure!(
             out.len() == c * rows * columns,
@@ -176,6 +207,18 @@ impl Transform {
             }
             Mean::Picture { values, .. } => RowMean::Each(&values[place]),
         }
+    }
+}
+
+/// Height and width of the crop: `crop_size`, or the two of the SSD family.
+fn crop(param: &TransformationParameter) -> Result<[usize; 2]> {
+    let [rows, columns] = [param.crop_h() as usize, param.crop_w() as usize];
+    match param.crop_size() as usize {
+        0 if (rows == 0) != (columns == 0) => anyhow::bail!(
+            "transform_param needs crop_h and crop_w together, found {rows} and {columns}"
+        ),
+        0 => Ok([rows, columns]),
+        size => Ok([size, size]),
     }
 }
 

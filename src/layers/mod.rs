@@ -64,6 +64,7 @@ pub mod swish;
 pub mod tanh;
 pub mod threshold;
 pub mod tile;
+pub mod types;
 mod windows;
 
 use crate::kernels::choice::UseSparse;
@@ -496,7 +497,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
             bail!("layers of type Python run Python code inside Caffe and cannot be run here")
         }
         "" => bail!("the layer has no type"),
-        other => bail!("unknown layer type '{other}'"),
+        other => bail!("{}", types::unknown(other)),
     })
 }
 

@@ -259,19 +259,27 @@ impl Graph {
     /// What is wrong with a bottom that no layer above makes.
     fn unknown_bottom(&self, name: &str, net: &NetParameter, state: &State, at: usize) -> String {
         let made = |l: &LayerParameter| l.top.iter().any(|t| t == name);
+        // A layer in place makes what it reads.
+        let first = |l: &LayerParameter| made(l) && !l.bottom.iter().any(|b| b == name);
         if let Some(l) = net.layer[at..]
             .iter()
-            .find(|l| made(l) && included(l, state))
+            .find(|l| first(l) && included(l, state))
         {
             return format!(
                 "bottom '{name}' is made only later, by layer '{}'; move that layer up",
                 l.name()
             );
         }
-        if let Some(l) = net.layer.iter().find(|l| made(l)) {
+        let left_out: Vec<String> = net
+            .layer
+            .iter()
+            .filter(|l| first(l))
+            .map(|l| format!("layer '{}'{}", l.name(), wanted(l)))
+            .collect();
+        if !left_out.is_empty() {
             return format!(
-                "bottom '{name}' is made by layer '{}', whose include/exclude rules leave it out of this phase",
-                l.name()
+                "bottom '{name}' is made by {}, whose include/exclude rules leave it out of this phase",
+                left_out.join(" or ")
             );
         }
         let near = self
@@ -293,6 +301,16 @@ pub fn included(layer: &LayerParameter, state: &State) -> bool {
         !layer.exclude.iter().any(|r| state.meets(r))
     } else {
         layer.include.iter().any(|r| state.meets(r))
+    }
+}
+
+/// In which stages a layer is kept, for one that is left out: ` (--stage train)`.
+fn wanted(layer: &LayerParameter) -> String {
+    let stages = layer.include.iter().filter(|r| !r.stage.is_empty());
+    let stages: Vec<String> = stages.map(|r| r.stage.join(",")).collect();
+    match stages.is_empty() {
+        true => String::new(),
+        false => format!(" (--stage {})", stages.join(" or ")),
     }
 }
 

@@ -6,15 +6,18 @@
 
 pub mod binary;
 pub mod blob;
+pub mod forks;
 pub(crate) mod lenient;
 pub mod print;
+mod strings;
 mod suggest;
 pub mod text;
 mod token;
 pub mod upgrade;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use prost_reflect::DescriptorPool;
@@ -24,7 +27,7 @@ pub use caffe::{
     NetParameter, ParamSpec, SolverParameter, SolverState,
 };
 pub use print::{by_field, print};
-pub use text::{BlockLines, Parsed, TextError, parse, read_net, read_solver};
+pub use text::{BlockLines, Parsed, TextError, parse, prototxt, read_net, read_solver, top_fields};
 pub use upgrade::{upgrade_net, upgrade_solver};
 
 /// The messages and enums of `proto/caffe.proto`.
@@ -47,14 +50,29 @@ pub fn descriptors() -> &'static DescriptorPool {
 pub fn load_net(path: &Path) -> Result<(Parsed<NetParameter>, Vec<String>)> {
     let mut net = read_net(path)?;
     let notes = upgrade::upgrade_parsed(&mut net)?;
+    warn_of_ignored(&net);
     Ok((net, notes))
 }
 
 /// Reads a solver's text; the strings tell what was converted to today's form.
 pub fn load_solver(path: &Path) -> Result<(Parsed<SolverParameter>, Vec<String>)> {
     let mut solver = read_solver(path)?;
-    let notes = upgrade_solver(&mut solver.message).with_context(|| solver.file.clone())?;
+    let notes = upgrade::upgrade_parsed_solver(&mut solver)?;
+    warn_of_ignored(&solver);
     Ok((solver, notes))
+}
+
+/// One line for what was left out of a file, however often it is read.
+fn warn_of_ignored<M>(parsed: &Parsed<M>) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let Some(ignored) = &parsed.lines.ignored else {
+        return;
+    };
+    let line = format!("{}: {ignored}", parsed.file);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.insert(line.clone()) {
+        crate::warn!("{line}");
+    }
 }
 
 /// Reads a `.caffemodel` of any generation; the strings tell what was converted to today's form.

@@ -3,6 +3,7 @@
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind as Type, MessageDescriptor};
 
+use super::forks;
 use super::token::{Kind, Token};
 
 /// A message that is open at some token.
@@ -25,6 +26,8 @@ pub(super) struct Walk<'a> {
     next: usize,
     /// The top-level fields that have begun: name and token.
     pub blocks: Vec<(&'a str, usize)>,
+    /// Of the nets inside a solver: the block that is the net, and the name and token of the net's field.
+    pub inner: Vec<(usize, &'a str, usize)>,
 }
 
 impl<'a> Walk<'a> {
@@ -37,6 +40,7 @@ impl<'a> Walk<'a> {
             field: None,
             next: 0,
             blocks: Vec::new(),
+            inner: Vec::new(),
         };
         walk.enter(Some(root), None);
         walk
@@ -74,8 +78,27 @@ impl<'a> Walk<'a> {
             && matches!(self.kind(index + 1), Some(Kind::Mark(':' | '{' | '<')))
     }
 
+    /// Index of the token before which the walk stands.
+    pub fn index(&self) -> usize {
+        self.next
+    }
+
+    /// The field whose name is the next token, if the message around it is known.
+    pub fn field_here(&self) -> Option<forks::Here<'_>> {
+        let index = self.next;
+        let message = self.message().filter(|_| self.names_field(index))?;
+        let name = self.slice(index);
+        Some(forks::Here {
+            message,
+            field: message.get_field_by_name(name),
+            name,
+            index,
+            opened_by: self.open.last().and_then(|o| o.opened_by),
+        })
+    }
+
     /// Takes one token; an error (token, message) is something that prost-reflect lets pass and Caffe does not.
-    fn step(&mut self) -> Result<(), (usize, String)> {
+    pub fn step(&mut self) -> Result<(), (usize, String)> {
         let index = self.next;
         self.next += 1;
         let Some(kind) = self.kind(index) else {
@@ -92,6 +115,13 @@ impl<'a> Walk<'a> {
                     && self.kind(index + 2) == Some(Kind::Mark('['));
                 if self.open.len() == 1 && !list {
                     self.blocks.push((name, index));
+                }
+                let in_net = self.message().is_some_and(|m| m.name() == "NetParameter");
+                if self.open.len() == 2
+                    && in_net
+                    && let Some(net) = self.blocks.len().checked_sub(1)
+                {
+                    self.inner.push((net, name, index));
                 }
             }
             Kind::Number => {
@@ -236,6 +266,12 @@ impl<'a> Walk<'a> {
                 return (offset, unknown_value(&values, word));
             }
         }
+        if self.kind(index) == Some(Kind::Text)
+            && let Some(field) = &self.field
+            && let Type::Enum(values) = field.kind()
+        {
+            return (offset, quoted_value(field.name(), &values, word));
+        }
         // Deeper in an own value, prost-reflect's span covers it all and the walk stands at its first token.
         if message.ends_with("is already set") {
             let name = index
@@ -263,6 +299,12 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown_field(&self, message: &MessageDescriptor, word: &str) -> String {
+        if let Some(other) = self.other_file(message, word) {
+            return other;
+        }
+        if let Some(refusal) = forks::refusal(message.name(), word) {
+            return refusal;
+        }
         let said = format!("{} has no field `{word}`", message.name());
         let names: Vec<_> = message.fields().map(|f| f.name().to_owned()).collect();
         if let Some(near) = nearest(word, &names) {
@@ -288,6 +330,31 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What is to be said if this text is a solver where a net is expected, or a net for a solver.
+    fn other_file(&self, message: &MessageDescriptor, word: &str) -> Option<String> {
+        if self.open.len() != 1 {
+            return None;
+        }
+        let (this, expected, hint) = match message.name() {
+            "NetParameter" => (
+                "SolverParameter",
+                "a net",
+                "this is a solver, whose field `net` names its net; `dsd train --solver` takes solvers",
+            ),
+            "SolverParameter" => (
+                "NetParameter",
+                "a solver",
+                "this is a net, which a solver names with `net: \"FILE\"`; --model takes nets",
+            ),
+            _ => return None,
+        };
+        let other = message
+            .parent_pool()
+            .get_message_by_name(&format!("caffe.{this}"))?;
+        other.get_field_by_name(word)?;
+        Some(format!("expected {expected}, found `{word}`: {hint}"))
+    }
+
     fn unclosed(&self) -> String {
         let Some(token) = self.open.last().and_then(|o| o.opened_by) else {
             return String::new();
@@ -297,7 +364,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn value_names(values: &EnumDescriptor) -> Vec<String> {
+pub(super) fn value_names(values: &EnumDescriptor) -> Vec<String> {
     values.values().map(|v| v.name().to_owned()).collect()
 }
 
@@ -306,8 +373,34 @@ fn short(full_name: &str) -> &str {
     full_name.strip_prefix("caffe.").unwrap_or(full_name)
 }
 
+/// A string where one of an enum's words is expected.
+fn quoted_value(field: &str, values: &EnumDescriptor, word: &str) -> String {
+    let bare = word.trim_matches(['"', '\'']);
+    let plain = |name: &str| name.replace('_', "").to_lowercase();
+    let names = value_names(values);
+    if values.name() == "LayerType" {
+        let old = names.iter().find(|n| plain(n) == plain(bare));
+        let old = old.map_or(String::new(), |old| format!("`type: {old}`, or "));
+        return format!(
+            "`{field}`: `layers` is Caffe's old form, whose types are words without quotes, but {word} is today's; \
+             write {old}`layer {{ ... type: {word} }}` for every layer"
+        );
+    }
+    let said = format!(
+        "`{field}` takes a word without quotes: {}",
+        names.join(", ")
+    );
+    match nearest(bare, &names) {
+        Some(near) => format!("`{field}` takes a word without quotes: write `{field}: {near}`"),
+        None => said,
+    }
+}
+
 fn unknown_value(values: &EnumDescriptor, word: &str) -> String {
     let said = format!("{} has no value `{word}`", short(values.full_name()));
+    if let Some(whose) = forks::whose_value(values.name(), word) {
+        return format!("{said}: it is a value of {whose}, a fork, and not supported");
+    }
     let names = value_names(values);
     match nearest(word, &names) {
         Some(near) => format!("{said}; did you mean `{near}`?"),

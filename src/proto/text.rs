@@ -5,12 +5,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use miette::Diagnostic;
 use prost::{Message, Name};
 use prost_reflect::DynamicMessage;
 
 use super::caffe::{NetParameter, SolverParameter};
+use super::forks;
+use super::strings;
 use super::suggest::Walk;
 use super::token::{place, tokens};
 use crate::files;
@@ -50,6 +52,10 @@ impl<M> Parsed<M> {
 pub struct BlockLines {
     pub(super) layers: Vec<Option<usize>>,
     fields: Vec<(String, usize)>,
+    /// For the nets inside a solver, in the order of the text: the field, and where its parts stand.
+    pub(super) inner: Vec<(String, BlockLines)>,
+    /// What was left out, for one line to the user.
+    pub(super) ignored: Option<String>,
 }
 
 impl BlockLines {
@@ -58,8 +64,38 @@ impl BlockLines {
         let layers = lines.into_iter().map(|line| (line > 0).then_some(line));
         Self {
             layers: layers.collect(),
-            fields: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// The lines of the net in the `i`th field `name` of a solver.
+    pub fn inner(&self, name: &str, i: usize) -> Self {
+        let mut same = self.inner.iter().filter(|(field, _)| field == name);
+        same.nth(i)
+            .map(|(_, lines)| lines.clone())
+            .unwrap_or_default()
+    }
+
+    fn of(walk: &Walk, line_of: impl Fn(usize) -> usize) -> Self {
+        let mut lines = Self::default();
+        for (k, &(name, token)) in walk.blocks.iter().enumerate() {
+            lines.add(name, line_of(token));
+            if name.ends_with("net_param") {
+                let mut inner = Self::default();
+                for &(_, name, token) in walk.inner.iter().filter(|(net, ..)| *net == k) {
+                    inner.add(name, line_of(token));
+                }
+                lines.inner.push((name.to_owned(), inner));
+            }
+        }
+        lines
+    }
+
+    fn add(&mut self, name: &str, line: usize) {
+        if matches!(name, "layer" | "layers") {
+            self.layers.push(Some(line));
+        }
+        self.fields.push((name.to_owned(), line));
     }
 
     /// Line of the `i`th `layer` or `layers` block.
@@ -112,7 +148,19 @@ where
     let Some(root) = super::descriptors().get_message_by_name(&M::full_name()) else {
         return Err(error(0, format!("{} is not in the schema", M::full_name())));
     };
-    let tokens = tokens(text);
+    let mut found = tokens(text);
+    if let Some((offset, message)) = strings::mistake(text, &found) {
+        return Err(error(offset, message));
+    }
+    let softened = forks::soften(text, &found, &root);
+    let (text, ignored) = match &softened {
+        Some(soft) => (soft.text.as_str(), soft.note.clone()),
+        None => (text, None),
+    };
+    if softened.is_some() {
+        found = tokens(text);
+    }
+    let tokens = found;
     let mut walk = Walk::new(text, &tokens, root.clone());
     let dynamic = DynamicMessage::parse_text_format(root, text).map_err(|e| {
         let span = e.labels().and_then(|mut labels| labels.next());
@@ -126,14 +174,8 @@ where
         .transcode_to()
         .map_err(|e| error(0, e.to_string()))?;
 
-    let mut lines = BlockLines::default();
-    for &(name, token) in &walk.blocks {
-        let (line, _) = place(text, tokens[token].span.start);
-        if matches!(name, "layer" | "layers") {
-            lines.layers.push(Some(line));
-        }
-        lines.fields.push((name.to_owned(), line));
-    }
+    let mut lines = BlockLines::of(&walk, |token| place(text, tokens[token].span.start).0);
+    lines.ignored = ignored;
     Ok(Parsed {
         message,
         file: file.to_owned(),
@@ -143,18 +185,63 @@ where
 
 /// Reads a net's text as it stands, in whatever generation.
 pub fn read_net(path: &Path) -> Result<Parsed<NetParameter>> {
+    read(path, "a net (prototxt)")
+}
+
+/// Reads a solver's text as it stands.
+pub fn read_solver(path: &Path) -> Result<Parsed<SolverParameter>> {
+    read(path, "a solver (prototxt)")
+}
+
+fn read<M: Message + Name + Default>(path: &Path, expected: &str) -> Result<Parsed<M>> {
+    if let Some(found) = files::read(path).ok().and_then(|b| strings::no_text(&b)) {
+        bail!("{}: expected {expected}, found {found}", path.display());
+    }
     Ok(parse(
         &files::read_text(path)?,
         &path.display().to_string(),
     )?)
 }
 
-/// Reads a solver's text as it stands.
-pub fn read_solver(path: &Path) -> Result<Parsed<SolverParameter>> {
-    Ok(parse(
-        &files::read_text(path)?,
-        &path.display().to_string(),
-    )?)
+/// What a file is that holds a net or a solver as text; none if it is no prototxt.
+pub fn prototxt(bytes: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    if strings::no_text(bytes).is_some() {
+        return None;
+    }
+    let has =
+        |fields: Vec<String>, names: &[&str]| fields.iter().any(|f| names.contains(&f.as_str()));
+    if has(
+        top_fields::<SolverParameter>(text),
+        &[
+            "net",
+            "train_net",
+            "base_lr",
+            "max_iter",
+            "lr_policy",
+            "net_param",
+        ],
+    ) {
+        return Some("a solver (prototxt)");
+    }
+    let net = has(
+        top_fields::<NetParameter>(text),
+        &["layer", "layers", "input"],
+    );
+    net.then_some("a net (prototxt)")
+}
+
+/// The names of the top-level fields of a text, in order, whatever else is wrong with it.
+pub fn top_fields<M: Message + Name>(text: &str) -> Vec<String> {
+    let Some(root) = super::descriptors().get_message_by_name(&M::full_name()) else {
+        return Vec::new();
+    };
+    let tokens = tokens(text);
+    let mut walk = Walk::new(text, &tokens, root);
+    while walk.index() < tokens.len() {
+        let _ = walk.step();
+    }
+    walk.blocks.iter().map(|(n, _)| (*n).to_owned()).collect()
 }
 
 #[cfg(test)]

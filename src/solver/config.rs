@@ -91,21 +91,21 @@ impl Config {
     ) -> Result<Self> {
         let file = solver.file.clone();
         let param = solver.message;
-        let inline = |net: &NetParameter| Parsed {
+        let inline = |net: &NetParameter, field: &str, i: usize| Parsed {
             message: net.clone(),
             file: solver.file.clone(),
-            lines: Default::default(),
+            lines: solver.lines.inner(field, i),
         };
         let mut nets = Vec::new();
         if let Some(net) = &param.net_param {
-            nets.push(inline(net));
+            nets.push(inline(net, "net_param", 0));
         }
         if let Some(name) = &param.net {
             nets.push(load(name)?);
         }
         let shared = nets.first().cloned();
         if let Some(net) = &param.train_net_param {
-            nets.push(inline(net));
+            nets.push(inline(net, "train_net_param", 0));
         }
         if let Some(name) = &param.train_net {
             nets.push(load(name)?);
@@ -122,8 +122,10 @@ impl Config {
         set_level(&mut train_state, level, &file);
         train_state.stages.extend(stages.iter().cloned());
 
-        let mut test_nets: Vec<Parsed<NetParameter>> =
-            param.test_net_param.iter().map(inline).collect();
+        let inner = param.test_net_param.iter().enumerate();
+        let mut test_nets: Vec<Parsed<NetParameter>> = inner
+            .map(|(i, net)| inline(net, "test_net_param", i))
+            .collect();
         for name in &param.test_net {
             test_nets.push(load(name)?);
         }

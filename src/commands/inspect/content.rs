@@ -7,7 +7,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 use crate::compress::container;
 use crate::files::encoding;
 use crate::npz;
-use crate::proto::{self, NetParameter, SolverParameter, parse};
+use crate::proto::{self, NetParameter, SolverParameter, parse, top_fields};
 
 /// The kinds of files (a Deep Compression `.net` has no mark of its own; only its model tells it).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,34 +97,28 @@ fn of_text(text: &str) -> Content {
     }
 }
 
-/// A net or a solver, by the fields with which lines begin.
+/// A net or a solver, by the top-level fields; a net inside a solver is a field of it.
 fn by_fields(text: &str) -> Content {
-    let fields: BTreeSet<&str> = text.lines().filter_map(field).collect();
+    let fields = top_fields::<SolverParameter>(text);
     let names = |message: &str| -> BTreeSet<String> {
         let message = proto::descriptors().get_message_by_name(message);
         let names = message.map(|m| m.fields().map(|f| f.name().to_string()).collect());
         names.unwrap_or_default()
     };
-    let has = |names: &BTreeSet<String>| fields.iter().any(|f| names.contains(*f));
     let (net, solver) = (names("caffe.NetParameter"), names("caffe.SolverParameter"));
-    // A layer has fields that a solver has too, such as `type`; a solver has no layers.
-    if fields.contains("layer") || fields.contains("layers") {
-        Content::Net
-    } else if has(&solver) {
+    let has = |names: &BTreeSet<String>, others: &BTreeSet<String>| {
+        let own = |f: &&String| names.contains(*f) && !others.contains(*f);
+        fields.iter().any(|f| own(&f))
+    };
+    let open_layer = fields.iter().any(|f| f == "layer" || f == "layers");
+    // A layer that is closed too early leaves its fields, such as `type`, to the file.
+    if has(&solver, &net) && !open_layer {
         Content::Solver
-    } else if has(&net) {
+    } else if has(&net, &solver) || fields.iter().any(|f| net.contains(f)) {
         Content::Net
     } else {
         Content::Unknown
     }
-}
-
-/// The field with which a line of prototxt begins.
-fn field(line: &str) -> Option<&str> {
-    let line = line.trim_start();
-    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
-    let (word, rest) = line.split_at(end);
-    (!word.is_empty() && rest.trim_start().starts_with([':', '{', '<'])).then_some(word)
 }
 
 /// Protobuf messages carry no name: the numbers and wire types of the first fields tell.

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::partial::{self, Partial};
 use super::sources::{self, Hints};
 use super::{Description, counted, dims, noted, things};
-use crate::cli::NetState;
+use crate::cli::{Inspect, InspectPhase, NetState};
 use crate::commands::nets::{self, Model};
 use crate::layers::Mode;
 use crate::net::graph::Graph;
@@ -21,15 +22,15 @@ use crate::report::table::{Align, Table};
 pub enum Built {
     /// All shapes are known.
     Whole(Box<Net>),
-    /// They are not; only the layers' names are.
-    Names(Graph),
+    /// They are not all.
+    Names(Box<Partial>),
 }
 
 impl Built {
     fn graph(&self) -> &Graph {
         match self {
             Self::Whole(net) => net.graph(),
-            Self::Names(graph) => graph,
+            Self::Names(partial) => &partial.graph,
         }
     }
 }
@@ -37,8 +38,13 @@ impl Built {
 /// Builds a net in the TEST phase, else, if it has none, in the TRAIN phase; without its data if need be.
 /// The strings tell what was assumed.
 pub fn build(model: &Model) -> Result<(Built, Vec<String>)> {
+    build_in(model, None, &NetState::default())
+}
+
+/// As [`build`], in a phase, level and stages of the user's choice.
+fn build_in(model: &Model, mode: Option<Mode>, state: &NetState) -> Result<(Built, Vec<String>)> {
     let parsed = model.train_val()?;
-    let (graph, mut notes) = graph(&parsed)?;
+    let (graph, mut notes) = graph(&parsed, mode, state)?;
     let folder = model.folder();
     let hints = Hints {
         net: &parsed.message,
@@ -54,18 +60,35 @@ pub fn build(model: &Model) -> Result<(Built, Vec<String>)> {
     };
     let sources = sources::find(&graph, &hints)?;
     notes.extend(sources.notes);
+    let foreign = graph.nodes.iter().any(|n| {
+        // Without a type it is a mistake, not a fork's.
+        !n.param.r#type().is_empty() && partial::is_foreign(n.param.r#type())
+    });
     let built = match sources.shapes {
-        Some(shapes) => Built::Whole(Box::new(Net::new(graph, &shapes, &Options::default())?)),
-        None => Built::Names(graph),
+        Some(shapes) if !foreign => {
+            Built::Whole(Box::new(Net::new(graph, &shapes, &Options::default())?))
+        }
+        _ => {
+            let partial = Partial::new(graph, &sources.tops)?;
+            notes.extend(partial.note());
+            Built::Names(Box::new(partial))
+        }
     };
     Ok((built, notes))
 }
 
-fn graph(parsed: &Parsed<NetParameter>) -> Result<(Graph, Vec<String>)> {
+fn graph(
+    parsed: &Parsed<NetParameter>,
+    mode: Option<Mode>,
+    state: &NetState,
+) -> Result<(Graph, Vec<String>)> {
     let of = |mode| {
-        let state = nets::state(&parsed.message, mode, &NetState::default());
+        let state = nets::state(&parsed.message, mode, state);
         Graph::new(parsed, &state)
     };
+    if let Some(mode) = mode {
+        return Ok((of(mode)?, Vec::new()));
+    }
     of(Mode::Test).map(|g| (g, Vec::new())).or_else(|e| {
         // What is wrong in both phases is told of the first.
         let Ok(train) = of(Mode::Train) else {
@@ -82,14 +105,18 @@ struct Layer {
     name: String,
     kind: String,
     tops: Vec<String>,
-    shapes: Option<Vec<Vec<usize>>>,
+    shapes: Vec<Option<Vec<usize>>>,
     params: Option<usize>,
     macs: Option<u64>,
 }
 
 /// Describes a net; `name` is what the user calls it.
-pub fn describe(model: &Model, name: &str) -> Result<Description> {
-    let (built, notes) = build(model)?;
+pub fn describe(model: &Model, name: &str, args: &Inspect) -> Result<Description> {
+    let mode = args.phase.map(|phase| match phase {
+        InspectPhase::Train => Mode::Train,
+        InspectPhase::Test => Mode::Test,
+    });
+    let (built, notes) = build_in(model, mode, &args.state)?;
     let layers = layers(&built);
     Ok(Description {
         text: text(name, &built, &layers, &notes),
@@ -103,6 +130,17 @@ fn layers(built: &Built) -> Vec<Layer> {
         Built::Whole(net) => Some(net),
         Built::Names(_) => None,
     };
+    let shape = |v: usize| {
+        let shape = match built {
+            Built::Whole(net) => Some(net.shape(v)),
+            Built::Names(partial) => partial.shapes[v].as_ref(),
+        };
+        shape.map(|s| s.dims().to_vec())
+    };
+    let known = |i: usize| match built {
+        Built::Whole(_) => None,
+        Built::Names(partial) => partial.counts[i],
+    };
     // A shared parameter is counted where it is first used.
     let mut seen = HashSet::new();
     let nodes = graph.nodes.iter().enumerate();
@@ -115,18 +153,15 @@ fn layers(built: &Built) -> Vec<Layer> {
                 .iter()
                 .map(|&v| graph.values[v].name.clone())
                 .collect(),
-            shapes: net.map(|net| {
-                let shape = |&v: &usize| net.shape(v).dims().to_vec();
-                node.tops.iter().map(shape).collect()
-            }),
-            params: net.map(|net| {
+            shapes: node.tops.iter().map(|&v| shape(v)).collect(),
+            params: known(i).map(|k| k.0).or(net.map(|net| {
                 let own = net.layer_params(i).filter(|&id| seen.insert(id));
                 own.map(|id| &net.params()[id])
                     .filter(|p| p.learnable)
                     .map(|p| p.shape.count())
                     .sum()
-            }),
-            macs: net.map(|net| net.macs(i)),
+            })),
+            macs: known(i).map(|k| k.1).or(net.map(|net| net.macs(i))),
         })
         .collect()
 }
@@ -143,12 +178,20 @@ fn phase(graph: &Graph) -> &'static str {
     }
 }
 
+/// Null where no shape is known, else a list with null for those that are not.
+fn shapes(layer: &Layer) -> Value {
+    match layer.shapes.iter().all(Option::is_none) && !layer.shapes.is_empty() {
+        true => Value::Null,
+        false => json!(layer.shapes),
+    }
+}
+
 fn to_json(built: &Built, layers: &[Layer], notes: &[String]) -> Value {
     let rows: Vec<Value> = layers
         .iter()
         .map(|l| {
             json!({
-                "name": l.name, "type": l.kind, "tops": l.tops, "shapes": l.shapes,
+                "name": l.name, "type": l.kind, "tops": l.tops, "shapes": shapes(l),
                 "params": l.params, "macs": l.macs,
             })
         })
@@ -177,9 +220,10 @@ fn text(name: &str, built: &Built, layers: &[Layer], notes: &[String]) -> String
     // Where there is nothing to count, an empty cell reads better than a 0.
     let cell = |n: Option<u64>| n.filter(|&n| n > 0).map(|n| counted(n as usize));
     for l in layers {
-        let shape = |k: usize| match &l.shapes {
-            Some(shapes) => shapes.get(k).map_or(String::new(), |s| dims(s)),
-            None => "?".to_string(),
+        let shape = |k: usize| match l.shapes.get(k) {
+            Some(Some(shape)) => dims(shape),
+            Some(None) => "?".to_string(),
+            None => String::new(),
         };
         table.row([
             l.name.clone(),

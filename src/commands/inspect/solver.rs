@@ -81,6 +81,16 @@ fn fields(p: &SolverParameter) -> Vec<(&'static str, Value)> {
         ("power", float(p.power)),
         ("stepsize", int(p.stepsize)),
         ("stepvalue", ints(&p.stepvalue)),
+        ("warmup_iter", int(p.warmup_iter)),
+        ("warmup_start_lr", float(p.warmup_start_lr)),
+        ("rampup_interval", int(p.rampup_interval)),
+        ("rampup_lr", float(p.rampup_lr)),
+        ("min_lr", float(p.min_lr)),
+        ("stageiter", ints(&p.stageiter)),
+        (
+            "stagelr",
+            list(p.stagelr.iter().map(|&x| decimal(x).into()).collect()),
+        ),
         ("max_iter", int(p.max_iter)),
         ("iter_size", int(p.iter_size)),
         ("momentum", float(p.momentum)),
@@ -130,7 +140,7 @@ fn rates(param: &SolverParameter) -> Option<Vec<(u64, f32)>> {
     let policy = LrPolicy::new(param).ok()?;
     let end = u64::try_from(param.max_iter()).ok()?;
     let quarters: Vec<u64> = match param.lr_policy() {
-        "fixed" => vec![0],
+        "fixed" if param.warmup_iter().max(param.rampup_interval()) <= 0 => vec![0],
         _ => (0..=4).map(|q| end * q / 4).collect(),
     };
     let mut rates: Vec<(u64, f32)> = quarters.into_iter().map(|i| (i, policy.rate(i))).collect();

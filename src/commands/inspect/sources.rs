@@ -18,6 +18,8 @@ use crate::{data, files, models};
 pub struct Sources {
     /// The shapes of their tops, in order; `None` where one cannot be known.
     pub shapes: Option<Vec<Shape>>,
+    /// The same one by one, where each is known.
+    pub tops: Vec<Option<Shape>>,
     /// What was assumed, or is missing.
     pub notes: Vec<String>,
 }
@@ -34,7 +36,7 @@ pub struct Hints<'a> {
 
 /// The shapes of the tops of the sources of `graph`.
 pub fn find(graph: &Graph, hints: &Hints) -> Result<Sources> {
-    let mut shapes = Some(Vec::new());
+    let mut tops: Vec<Option<Shape>> = Vec::new();
     let mut notes = Vec::new();
     for (i, node) in graph
         .nodes
@@ -48,14 +50,17 @@ pub fn find(graph: &Graph, hints: &Hints) -> Result<Sources> {
                 for shape in &own {
                     check(shape).with_context(place)?;
                 }
-                shapes
-                    .iter_mut()
-                    .for_each(|s| s.extend(own.iter().cloned()));
+                tops.extend(own.into_iter().map(Some));
             }
-            None => shapes = None,
+            None => tops.extend(node.tops.iter().map(|_| None)),
         }
     }
-    Ok(Sources { shapes, notes })
+    let shapes = tops.iter().cloned().collect();
+    Ok(Sources {
+        shapes,
+        tops,
+        notes,
+    })
 }
 
 fn check(shape: &Shape) -> Result<()> {
@@ -163,6 +168,11 @@ fn guess(param: &LayerParameter, top: &str, hints: &Hints) -> Option<([usize; 3]
     if crop > 0 {
         let how = format!("from crop_size{channels_said}");
         return Some(([channels, crop, crop], how));
+    }
+    let size = transform.resize_param.first();
+    if let Some(p) = size.filter(|p| p.height() > 0 && p.width() > 0) {
+        let picture = [channels, p.height() as usize, p.width() as usize];
+        return Some((picture, format!("from resize_param{channels_said}")));
     }
     if let Some(p) = &param.image_data_param
         && p.new_height() > 0

@@ -3,6 +3,7 @@
 //! `input` fields, data settings from before `transform_param`, three-parameter BatchNorm, and solvers with
 //! an enum for their type.
 
+mod forks;
 mod v0;
 mod v1;
 
@@ -36,6 +37,50 @@ pub fn upgrade_parsed(net: &mut Parsed<NetParameter>) -> Result<Vec<String>> {
         })
         .collect();
     Ok(converted.notes)
+}
+
+/// Converts a solver that was read from text; the lines of the layers of its inline nets stay right.
+pub fn upgrade_parsed_solver(solver: &mut Parsed<SolverParameter>) -> Result<Vec<String>> {
+    let (file, message) = (solver.file.clone(), &mut solver.message);
+    let mut inner = Vec::new();
+    for (field, nets) in [
+        (
+            "net_param",
+            message.net_param.iter_mut().collect::<Vec<_>>(),
+        ),
+        (
+            "train_net_param",
+            message.train_net_param.iter_mut().collect(),
+        ),
+        (
+            "test_net_param",
+            message.test_net_param.iter_mut().collect(),
+        ),
+    ] {
+        for (i, net) in nets.into_iter().enumerate() {
+            let mut parsed = Parsed {
+                message: std::mem::take(net),
+                file: file.clone(),
+                lines: solver.lines.inner(field, i),
+            };
+            let notes = upgrade_parsed(&mut parsed)?;
+            *net = parsed.message;
+            inner.push((field.to_owned(), parsed.lines, notes));
+        }
+    }
+    let mut notes = upgrade_solver(message).with_context(|| file)?;
+    for (field, lines, own) in inner {
+        match solver.lines.inner.iter().position(|(f, _)| *f == field) {
+            // The nets of a field stand in the order of the text: the first goes to the end.
+            Some(at) => {
+                solver.lines.inner.remove(at);
+                solver.lines.inner.push((field, lines));
+            }
+            None => solver.lines.inner.push((field, lines)),
+        }
+        notes.extend(own);
+    }
+    Ok(notes)
 }
 
 /// What a conversion leaves besides the net.
@@ -77,6 +122,7 @@ pub fn convert(net: &mut NetParameter) -> Result<Converted> {
         done.origins.insert(0, None);
     }
     freeze_batch_norm(net, &mut done.notes);
+    forks::round_modes(net, &mut done.notes)?;
     Ok(done)
 }
 
