@@ -109,6 +109,7 @@ pub fn weights(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> {
     let mut weights = net.fill(seed).context("initial weights")?;
     for path in files {
         let stored = weights_file::read(path, net)?;
+        stored.warn_of_bad();
         let plan = net.load(&mut weights, &stored)?;
         log_plan(&plan, &stored.file);
     }
@@ -150,11 +151,13 @@ pub fn stored(model: Option<&Path>, weights: &Path) -> Result<(Stored, Option<Ne
             Ok(net) => net,
             Err(_) => {
                 let stored = weights_file::read_named(weights, &files::read(weights)?)?;
+                stored.warn_of_bad();
                 return Ok((stored, None));
             }
         },
     };
     let mut stored = weights_file::read(weights, &net)?;
+    stored.warn_of_bad();
     for name in net.match_weights(&stored)?.missing {
         warn!("Layer {name} is not in {}", stored.file);
     }

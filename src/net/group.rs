@@ -1,11 +1,13 @@
 //! One group of samples through the net, in a workspace of its own: the buffers, and forward.
 
+use super::carried::Carried;
 use super::pass::{Pass, Timer};
 use super::plan::{Gather, Home};
 use super::ready::Set;
 use super::{Net, Weights};
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::layers::{Coupling, Forward, Keep};
+use crate::memory;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
 use anyhow::{Context, Result, bail};
@@ -63,6 +65,8 @@ pub(crate) struct Captured {
     pub diffs: Vec<Piece>,
     /// New values of parameters that forward changes.
     pub updates: Vec<(usize, Vec<f32>)>,
+    /// What recurrent layers leave for the next batch.
+    pub carried: Carried,
 }
 
 /// `to` ← the numbers of `from`, channels last if `pixels`, else in C order.
@@ -120,10 +124,18 @@ pub(super) fn copy(from: &View, to: &mut ViewMut) {
 }
 
 impl Work {
-    pub fn new(net: &Net) -> Self {
-        Self {
-            slots: net.plan.slots.iter().map(|&n| vec![0.0; n]).collect(),
-            diffs: net.plan.diff_slots.iter().map(|&n| vec![0.0; n]).collect(),
+    /// # Errors
+    /// The memory is not there.
+    pub fn new(net: &Net) -> Result<Self> {
+        let buffers = |sizes: &[usize]| -> Result<Vec<Vec<f32>>> {
+            let what = || format!("a buffer of the net {}", net.graph.file);
+            let advice = "lower the batch size, or --threads";
+            let one = |&n: &usize| memory::zeros(n, what, advice);
+            sizes.iter().map(one).collect()
+        };
+        Ok(Self {
+            slots: buffers(&net.plan.slots)?,
+            diffs: buffers(&net.plan.diff_slots)?,
             keeps: net.layers.iter().map(|_| Keep::default()).collect(),
             turned: Vec::new(),
             turned_diffs: Vec::new(),
@@ -131,7 +143,7 @@ impl Work {
             normalisers: vec![1.0; net.layers.len()],
             written: vec![false; net.shapes.len()],
             actual: vec![None; net.shapes.len()],
-        }
+        })
     }
 }
 
@@ -352,6 +364,7 @@ impl Net {
             let relu = form.chains[i]
                 .iter()
                 .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu()));
+            self.start_states(pass, i, &mut keeps[i]);
             let mut updates = Vec::new();
             let result = {
                 let mut tops: Vec<ViewMut> = node
@@ -372,7 +385,7 @@ impl Net {
                     prepared: ready[i].as_ref(),
                     relu: relu && !pass.check_finite,
                     add: node.tops.iter().any(|&t| form.onto[t].is_some()),
-                    random: pass.random.branch(i as u64),
+                    random: pass.random.branch(self.stream(i)),
                     first: rows.start,
                     parallel,
                     updates: &mut updates,
@@ -403,6 +416,9 @@ impl Net {
                 result
             };
             drop(bottoms);
+            if !keeps[i].after.is_empty() {
+                captured.carried.add(i, mem::take(&mut keeps[i].after));
+            }
             for (k, values) in updates {
                 captured.updates.push((self.uses[i][k].id, values));
             }

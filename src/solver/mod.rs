@@ -5,6 +5,8 @@
 
 pub mod bits;
 pub mod config;
+mod debug;
+mod diverged;
 mod dropout;
 mod gradual;
 pub mod lr_policy;
@@ -12,6 +14,7 @@ pub mod mask;
 mod quantize;
 pub mod rules;
 pub mod schedule;
+pub mod scores;
 pub mod shared;
 pub mod signals;
 pub mod snapshot;
@@ -26,13 +29,16 @@ pub(crate) use step::loss_note;
 
 use crate::data::batches::Batches;
 use crate::layers::Mode;
+use crate::net::carried::Carried;
+use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
+use crate::net::sizes::Sizes;
 use crate::net::weights::{LoadPlan, Stored};
 use crate::net::{self, Net, Weights};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::Metrics;
 use crate::tensor::Shape;
-use crate::{info, warn};
+use crate::{info, memory, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
@@ -105,6 +111,12 @@ pub struct Solver {
     /// Whether dropout gets weaker with the density.
     scale_dropout: bool,
     batches: Batches,
+    /// What recurrent layers carry from batch to batch.
+    carried: Carried,
+    /// The net for batches of other shapes.
+    sizes: Sizes,
+    /// For `debug_info`.
+    debug: Option<DebugNet>,
     tests: Vec<TestNet>,
     iter: u64,
     /// The losses of the last `average_loss` iterations and the iteration they count from.
@@ -145,14 +157,11 @@ impl Solver {
         });
         let graph = Graph::new(&config.train, &config.train_state)?;
         let opened = data.open(&graph, 0)?;
-        let net = Net::new(
-            graph,
-            &opened.shapes,
-            &net::Options {
-                backward: true,
-                ..Default::default()
-            },
-        )?;
+        let net_options = net::Options {
+            backward: true,
+            ..Default::default()
+        };
+        let net = Net::new(graph, &opened.shapes, &net_options)?;
         if !net
             .graph()
             .values
@@ -174,7 +183,12 @@ impl Solver {
             tests.push(TestNet::new(i, test, test_data, net.params())?);
         }
         let arrays = config.rule.histories();
-        log_memory(&net, &tests, arrays);
+        log_memory(&net, &tests, arrays)?;
+        let mut debug = None;
+        if config.param.debug_info() {
+            debug = Some(DebugNet::new(&net)?);
+            tests.iter_mut().try_for_each(TestNet::debug)?;
+        }
         let weights = net.fill(seed)?;
         let history = (0..arrays)
             .flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()]))
@@ -197,6 +211,9 @@ impl Solver {
             schedule: None,
             scale_dropout: false,
             batches: opened.batches,
+            carried: Carried::default(),
+            sizes: Sizes::new(&net_options),
+            debug,
             tests,
             iter: 0,
             losses: VecDeque::new(),
@@ -265,6 +282,12 @@ impl Solver {
     pub fn load(&mut self, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.net.load(&mut self.weights, stored)?;
         log_plan(&plan, &stored.file);
+        if let Some(bad) = self.net.first_bad(&self.weights) {
+            bail!(
+                "{}: {bad}; nothing can be trained from them: give weights from before they blew up",
+                stored.file
+            );
+        }
         Ok(plan)
     }
 
@@ -327,10 +350,9 @@ impl Solver {
     }
 }
 
-/// Says what the run will need, before any of it is allocated.
-fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
-    let params: usize = net.params().iter().map(|p| 4 * p.shape.count()).sum();
-    let fixed = params * (2 + histories);
+/// Says what the run will need, before any of it is allocated, and refuses what this machine does not have.
+fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> Result<()> {
+    let fixed = net.param_bytes() * (2 + histories as u128);
     let threads = rayon::current_num_threads();
     let work = net.workspace_bytes(threads);
     let test = tests
@@ -338,7 +360,7 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
         .map(|t| t.workspace_bytes(threads))
         .max()
         .unwrap_or(0);
-    let bytes = |n: usize| HumanBytes(n as u64);
+    let bytes = |n: u128| HumanBytes(u64::try_from(n).unwrap_or(u64::MAX));
     info!(
         "Memory required: {} (weights, gradients and history {}; training {}; testing {})",
         bytes(fixed + work + test),
@@ -346,6 +368,24 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
         bytes(work),
         bytes(test),
     );
+    let largest = tests
+        .iter()
+        .map(|t| t.net())
+        .max_by_key(|n| n.workspace_bytes(threads));
+    let advice = match largest.filter(|n| n.workspace_bytes(threads) > work) {
+        Some(test) => format!("in the test net, {}", test.memory_advice(threads)),
+        None => net.memory_advice(threads),
+    };
+    let what = || {
+        format!(
+            "{}: the run (weights, gradients and history {}; training {}; testing {})",
+            net.graph().file,
+            bytes(fixed),
+            bytes(work),
+            bytes(test)
+        )
+    };
+    memory::require(fixed + work + test, what, &advice)?;
     let (groups, rows, why) = net.cut();
     match why {
         Some(layer) if net.batch() > 1 => {
@@ -359,6 +399,7 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) {
             net.batch()
         ),
     }
+    Ok(())
 }
 
 /// Says which layers got weights, which did not, and what of the file was not used.
