@@ -88,7 +88,10 @@ fn resume_passes_over_them() {
     let args = [&TRAIN[..], &["--resume", "--max_iter", "8"]].concat();
     let log = log(run.path(), &args);
     let said = |words: &str| log.iter().any(|l| l.contains(words));
-    assert!(said("Passing over s_iter_6.caffemodel"), "{log:?}");
+    assert!(
+        said("Passing over ./s_iter_6.caffemodel: 1 of the 1 values"),
+        "{log:?}"
+    );
     assert!(said("s_iter_4.solverstate"), "{log:?}");
     // In a run folder too.
     let args = [

@@ -51,11 +51,15 @@ fn tests(log: &[String], k: usize) -> Vec<usize> {
     log.iter().filter_map(at).collect()
 }
 
-/// The values of `Test net output #k: name`, test by test.
-fn outputs(log: &[String], k: usize, name: &str) -> Vec<f32> {
-    let head = format!("    Test net output #{k}: {name} = ");
-    let value = |l: &String| l.strip_prefix(&head)?.parse().ok();
-    log.iter().filter_map(value).collect()
+/// Value `k` of the `per` that output `name` has, test by test.
+fn outputs(log: &[String], (k, per): (usize, usize), name: &str) -> Vec<f32> {
+    let middle = format!(": {name} = ");
+    let value = |l: &String| {
+        let rest = l.strip_prefix("    Test net output #")?;
+        rest.split_once(&middle)?.1.parse().ok()
+    };
+    let all: Vec<f32> = log.iter().filter_map(value).collect();
+    all.chunks(per).map(|test| test[k]).collect()
 }
 
 #[test]
@@ -73,8 +77,8 @@ fn each_test_net_has_its_own_iterations_and_all_have_the_training_weights() {
         (vec![0, 2, 4], vec![0, 2, 4])
     );
     // Batches of 2 of the labels 0, 1, 2, 0, 1 without end, each a test.
-    assert_eq!(outputs(&log, 0, "ya"), [0.0, 4.0, 2.0]);
-    assert_eq!(outputs(&log, 1, "ya"), [2.0, 0.0, 0.0]);
+    assert_eq!(outputs(&log, (0, 2), "ya"), [0.0, 4.0, 2.0]);
+    assert_eq!(outputs(&log, (1, 2), "ya"), [2.0, 0.0, 0.0]);
     // The mean over three batches of one.
     let mean = |labels: [f32; 3]| 2.0 * labels.iter().sum::<f32>() / 3.0;
     let want = [
@@ -82,7 +86,7 @@ fn each_test_net_has_its_own_iterations_and_all_have_the_training_weights() {
         mean([0.0, 1.0, 0.0]),
         mean([1.0, 2.0, 0.0]),
     ];
-    for (got, want) in outputs(&log, 0, "yb").iter().zip(want) {
+    for (got, want) in outputs(&log, (0, 1), "yb").iter().zip(want) {
         assert!((got - want).abs() < 1e-5, "{got} for {want}");
     }
 }
@@ -128,7 +132,10 @@ fn a_test_goes_on_where_the_last_one_stopped() {
     let text = net("phase: TRAIN", 1, "y") + LOSS + &net("phase: TEST", 1, "y");
     write(run.path(), "net.prototxt", &text);
     // Labels 0 1 | 2 0 | 1 0 | 1 2, twice their mean.
-    assert_eq!(outputs(&train(run.path()), 0, "y"), [1.0, 2.0, 1.0, 3.0]);
+    assert_eq!(
+        outputs(&train(run.path()), (0, 1), "y"),
+        [1.0, 2.0, 1.0, 3.0]
+    );
 }
 
 #[test]
@@ -143,8 +150,8 @@ fn stages_choose_the_layers_of_a_test_net() {
         + &net("phase: TEST stage: 'two' min_level: 1", 1, "y2");
     write(run.path(), "net.prototxt", &text);
     let log = train(run.path());
-    assert_eq!(outputs(&log, 1, "y1"), [2.0]);
-    assert_eq!(outputs(&log, 0, "y2"), [0.0]);
+    assert_eq!(outputs(&log, (1, 2), "y1"), [2.0]);
+    assert_eq!(outputs(&log, (0, 1), "y2"), [0.0]);
 }
 
 #[test]
@@ -230,7 +237,7 @@ fn the_weights_that_a_test_sees_are_the_trained_ones() {
     // The labels of the batches are 0 1 and 2 0; the gradient is w·Σlabel²/2: 2 → 1.75 → 0.875.
     let at = |w: f32| (1..3).map(|k| w * k as f32).collect::<Vec<_>>();
     assert_eq!(
-        [outputs(&log, 1, "y"), outputs(&log, 2, "y")],
+        [outputs(&log, (1, 5), "y"), outputs(&log, (2, 5), "y")],
         [
             vec![at(2.0)[0], at(1.75)[0], at(0.875)[0]],
             vec![at(2.0)[1], at(1.75)[1], at(0.875)[1]]
