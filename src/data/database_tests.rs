@@ -197,7 +197,7 @@ fn a_record_unlike_the_first_names_its_key_unless_cropped_alike() {
     let shown = dir.path().display();
     let mut source = open(&layer(dir.path(), 1, &["data"])).unwrap();
     let error = |source: &mut dyn Source, index| format!("{:#}", batch(source, index).unwrap_err());
-    let wanted = "expected 1 x 2 x 2 (channels, height, width) like the first record of its batch, found 1 x 3 x 2";
+    let wanted = "expected 1 x 2 x 2 (channels, height, width) like the first record of its batch, found 1 x 3 x 2; only batch_size 1 takes pictures of different sizes";
     // Alone it is a batch of its own shape.
     assert_eq!(
         batch(&mut *source, 1).unwrap()[0].shape,

@@ -9,6 +9,9 @@ use crate::layers::Keep;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
 
+/// States by the names of their layers.
+pub type Named = Vec<(String, Vec<Vec<f32>>)>;
+
 /// The states of a net's recurrent layers between two batches; empty before the first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Carried {
@@ -73,7 +76,7 @@ impl Net {
     }
 
     /// The states with the names of their layers, to be stored.
-    pub fn name_carried(&self, carried: &Carried) -> Vec<(String, Vec<Vec<f32>>)> {
+    pub fn name_carried(&self, carried: &Carried) -> Named {
         let named = |(i, states): &(usize, Vec<Vec<f32>>)| {
             (self.graph.nodes[*i].name().to_string(), states.clone())
         };
@@ -84,7 +87,7 @@ impl Net {
     ///
     /// # Errors
     /// A layer that the net does not have, or whose states have other sizes.
-    pub fn find_carried(&self, named: Vec<(String, Vec<Vec<f32>>)>) -> Result<Carried> {
+    pub fn find_carried(&self, named: Named) -> Result<Carried> {
         let mut carried = Carried::default();
         for (name, states) in named {
             let mut layers = (0..self.layers.len()).filter(|&i| {

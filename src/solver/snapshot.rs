@@ -7,6 +7,7 @@ mod own;
 use super::mask::Mask;
 use super::schedule::Schedule;
 use super::shared::Shared;
+use crate::net::carried::Named;
 use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
 use crate::proto::caffe::solver_parameter::SnapshotFormat;
@@ -59,7 +60,7 @@ pub struct Own {
 }
 
 /// The states of a net's recurrent layers, by layer.
-pub type OfNet = (u32, Vec<(String, Vec<Vec<f32>>)>);
+pub type OfNet = (u32, Named);
 
 /// `PREFIX_iter_N.EXT`.
 pub fn file_name(prefix: &str, iter: u64, extension: &str) -> PathBuf {

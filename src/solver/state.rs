@@ -158,11 +158,12 @@ impl Solver {
         for (net, named) in carried {
             match (net as usize).checked_sub(1) {
                 None => self.carried = self.net.find_carried(named)?,
-                Some(k) => match self.tests.get_mut(k) {
-                    Some(test) => test.carry(named)?,
-                    // Fewer test nets than before: nobody asks for its states.
-                    None => {}
-                },
+                // With fewer test nets than before nobody asks for the others' states.
+                Some(k) => {
+                    if let Some(test) = self.tests.get_mut(k) {
+                        test.carry(named)?;
+                    }
+                }
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::step::loss_note;
 use super::{OpenData, Opened};
 use crate::data::batches::Batches;
 use crate::info;
-use crate::net::carried::Carried;
+use crate::net::carried::{Carried, Named};
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
@@ -96,7 +96,7 @@ impl TestNet {
     }
 
     /// The states of recurrent layers, by their names.
-    pub fn carried(&self) -> Vec<(String, Vec<Vec<f32>>)> {
+    pub fn carried(&self) -> Named {
         self.net.name_carried(&self.carried)
     }
 
@@ -104,7 +104,7 @@ impl TestNet {
     ///
     /// # Errors
     /// They are another net's.
-    pub fn carry(&mut self, named: Vec<(String, Vec<Vec<f32>>)>) -> Result<()> {
+    pub fn carry(&mut self, named: Named) -> Result<()> {
         self.carried = self.net.find_carried(named)?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use super::super::schedule::{Ramp, Schedule};
 use super::super::shared::Shared;
 use super::{Mask, OfNet, Own, State};
 use crate::compress::codebook::Codebook;
+use crate::net::carried::Named;
 use crate::proto::caffe::{
     DsdCarried, DsdEntry, DsdFloats, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState,
 };
@@ -63,7 +64,7 @@ fn carried_messages((net, layers): &OfNet) -> Vec<DsdCarried> {
 
 /// The reverse: the nets in the order of their numbers.
 fn carried(messages: Vec<DsdCarried>) -> Vec<OfNet> {
-    let mut nets: BTreeMap<u32, Vec<(String, Vec<Vec<f32>>)>> = BTreeMap::new();
+    let mut nets: BTreeMap<u32, Named> = BTreeMap::new();
     for m in messages {
         let states = m.states.iter().map(|s| s.values.clone()).collect();
         let layer = m.layer().to_string();
