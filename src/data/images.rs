@@ -53,6 +53,11 @@ impl ImageData {
             [h, w] if h > 0 && w > 0 => Some([h as usize, w as usize]),
             [h, w] => bail!("new_height and new_width must be given together, found {h} and {w}"),
         };
+        if let Some([h, w]) = size {
+            // Also before the first picture is resized.
+            let channels = if p.is_color() { 3 } else { 1 };
+            check_batch(p.batch_size() as usize, &[channels, h, w], "pictures")?;
+        }
         let source = match &options.source {
             Some(path) => path.into(),
             None if p.source().is_empty() => {

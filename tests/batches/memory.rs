@@ -85,6 +85,10 @@ fn sizes_of_every_kind_are_refused_in_words() {
          channels: 4000 height: 4000 width: 4000 } } "
             .to_string()
             + relu,
+        "layer { name: 'in' type: 'ImageData' top: 'x' top: 't' image_data_param { source: 'l.txt' batch_size: 1 \
+         new_height: 2000000000 new_width: 2000000000 } } "
+            .to_string()
+            + relu,
         // The layers, not the data.
         input(&[1, 1 << 20]) + &ip(2_000_000_000),
         input(&[1 << 10, 1 << 10]) + &ip(2_000_000_000),
