@@ -17,6 +17,7 @@ pub mod filler;
 pub mod hdf5;
 pub mod kernels;
 pub mod layers;
+pub mod memory;
 pub mod models;
 pub mod net;
 pub mod npz;

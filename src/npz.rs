@@ -81,6 +81,9 @@ fn read_array(entry: &mut impl Read) -> Result<Option<Tensor>> {
         return Ok(None);
     };
     let expected = header.bytes(kind)?;
+    // The file's and the numbers made of them; a few bytes can unpack to any number.
+    let what = || format!("an array of shape {:?}", header.shape);
+    crate::memory::require(2 * expected as u128, what, "read a smaller array")?;
     // One byte more than expected, so that a longer array shows.
     let mut bytes = Vec::new();
     entry

@@ -156,6 +156,22 @@ impl Tensor {
         Self { shape, data }
     }
 
+    /// Gives the array another shape; its numbers are to be overwritten.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn reshape(&mut self, shape: Shape) -> anyhow::Result<()> {
+        let count = shape.count();
+        if count > self.data.capacity() {
+            self.data = Vec::new();
+            let what = || format!("an array of shape {shape}");
+            self.data = crate::memory::zeros(count, what, "lower the batch size")?;
+        }
+        self.data.resize(count, 0.0);
+        self.shape = shape;
+        Ok(())
+    }
+
     /// An array of the given numbers; `None` if their number does not fit the shape.
     pub fn new(shape: Shape, data: Vec<f32>) -> Option<Self> {
         (shape.count() == data.len()).then_some(Self { shape, data })

@@ -175,6 +175,7 @@ impl Classifier {
         )?;
         let shapes = models::input_shapes(&graph)?;
         let net = Net::new(graph, &shapes, &Options::default())?;
+        net.check_memory(rayon::current_num_threads())?;
         let weights = nets::weights(&net, &args.weights, seed)?;
         Ok(Self {
             scores: Scores::find(&net)?,

@@ -6,7 +6,9 @@ use super::nets::{self, Model};
 use crate::cli::{self, FeatureStore};
 use crate::data::writer::DatabaseWriter;
 use crate::layers::Mode;
+use crate::net::carried::Carried;
 use crate::net::graph::{Graph, ValueId};
+use crate::net::sizes::Sizes;
 use crate::net::{Net, Options, Pass};
 use crate::npz;
 use crate::proto::caffe::Datum;
@@ -46,16 +48,21 @@ pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
     let wanted = wanted(&net, &args.blobs)?;
     // Opened before the work begins: what cannot be written shows at once.
     let mut store = Store::open(args, &wanted, &net)?;
+    net.check_memory(rayon::current_num_threads())?;
     let weights = nets::weights(&net, &files, seed)?;
     info!("Extracting Features");
     let bar = progress::bar("extract", 0, args.batches as u64);
+    let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&options));
     for i in 0..args.batches {
         let batch = batches.next_batch()?;
         let pass = Pass {
             wanted: wanted.clone(),
+            carried: Some(&carried),
             ..Pass::new(seed, i as u64)
         };
-        let outputs = net.forward(&pass, &weights, &batch)?;
+        let fitting = sizes.fit(&net, &batch)?;
+        let mut outputs = fitting.forward(&pass, &weights, &batch)?;
+        carried.take(&mut outputs);
         batches.recycle(batch);
         for (k, v) in wanted.iter().enumerate() {
             let blob = outputs.values.get(v).with_context(|| {
@@ -147,6 +154,13 @@ impl Store {
     fn add(&mut self, k: usize, blob: &Tensor, name: &str) -> Result<()> {
         match self {
             Self::Npz(arrays) => {
+                let sample = |s: &Shape| s.dims().get(1..).unwrap_or_default().to_vec();
+                let (first, now) = (&arrays[k].shape, &blob.shape);
+                ensure!(
+                    first.axes() == 0 || now.axes() == 0 || sample(first) == sample(now),
+                    "the blob '{name}' has the shape {now} here and {first} before, which one array cannot hold; \
+                     write an LMDB, whose records may differ in size"
+                );
                 arrays[k].data.extend_from_slice(&blob.data);
                 let mut dims = blob.shape.dims().to_vec();
                 // A scalar becomes a row of scalars.

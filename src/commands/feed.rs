@@ -48,9 +48,12 @@ impl OpenData for Opener {
 impl Opener {
     fn part(&self, node: &Node, net_file: &str) -> Result<Box<dyn Source>> {
         if node.param.r#type() == "Input" {
-            return Ok(Box::new(Zeros {
-                shapes: models::shapes_of_input(node)?,
-            }));
+            let shapes = models::shapes_of_input(node)?;
+            for shape in &shapes {
+                let (rows, sample) = shape.dims().split_first().unwrap_or((&1, &[]));
+                data::check_batch(*rows, sample, "samples")?;
+            }
+            return Ok(Box::new(Zeros { shapes }));
         }
         let options = data::Options {
             mode: self.mode,
@@ -153,7 +156,10 @@ impl OpenData for Synthetic {
             .cloned()
             .unwrap_or_default();
         let mut shapes = Vec::new();
-        for node in graph.nodes.iter().filter(|n| n.is_source()) {
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if !node.is_source() {
+                continue;
+            }
             if node.param.r#type() == "Input" {
                 shapes.extend(models::shapes_of_input(node)?);
                 continue;
@@ -163,6 +169,8 @@ impl OpenData for Synthetic {
                 .data_param
                 .as_ref()
                 .map_or(1, |p| p.batch_size() as usize);
+            data::check_batch(batch, &picture.dims()[picture.axes().min(1)..], "pictures")
+                .with_context(|| graph.place(i))?;
             shapes.push(picture.with_rows(batch));
             shapes.extend(node.tops.iter().skip(1).map(|_| Shape::new([batch])));
         }

@@ -175,11 +175,13 @@ pub fn stored(model: Option<&Path>, weights: &Path) -> Result<(Stored, Option<Ne
             Ok(net) => net,
             Err(_) => {
                 let stored = weights_file::read_named(weights, &files::read(weights)?)?;
+                stored.warn_of_bad();
                 return Ok((stored, None));
             }
         },
     };
     let mut stored = weights_file::read(weights, &net)?;
+    stored.warn_of_bad();
     for name in net.match_weights(&stored)?.missing {
         warn!("Layer {name} is not in {}", stored.file);
     }

@@ -58,6 +58,7 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;
+    net.check_memory(rayon::current_num_threads())?;
     let weights = nets::weights(&net, &args.weights, seed)?;
     let wanted = wanted(&net, &args.blobs)?;
     let mut diffs = Vec::new();

@@ -49,6 +49,7 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     let Opened { shapes, batches } = opener.open(&graph, 0)?;
     let net = Net::new(graph, &shapes, &Options::default())?;
     let measure = Measure::of(&net)?;
+    net.check_memory(rayon::current_num_threads())?;
     let weights = nets::weights(&net, &args.weights, seed)?;
     let layers = Prunable::all(&net, &weights);
     let chosen = arguments::chosen(args, &layers, &net.graph().file)?;

@@ -5,12 +5,15 @@ use super::nets::{self, Model};
 use crate::cli;
 use crate::info;
 use crate::layers::Mode;
+use crate::net::carried::Carried;
 use crate::net::graph::Graph;
+use crate::net::sizes::Sizes;
 use crate::net::{Net, Options, Pass};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
 use crate::report::{output, progress};
+use crate::solver::scores::Scores;
 use crate::solver::{DEFAULT_SEED, OpenData, Opened, announce};
 use anyhow::Result;
 use serde_json::json;
@@ -37,49 +40,50 @@ pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
         shapes,
         mut batches,
     } = opener.open(&graph, 0)?;
-    let net = Net::new(graph, &shapes, &Options::default())?;
+    let options = Options::default();
+    let net = Net::new(graph, &shapes, &options)?;
     announce::net(&net);
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",
         HumanBytes(net.workspace_bytes(threads) as u64)
     );
+    net.check_memory(threads)?;
     let weights = nets::weights(&net, &args.weights, seed)?;
     info!("Running for {} iterations.", args.iterations);
     let bar = progress::bar("test", 0, args.iterations as u64);
     let started = Instant::now();
-    // Sums in f32, as Caffe's: the published figures come out only so.
-    let mut sums: Vec<(usize, f32)> = Vec::new();
+    let mut scores = Scores::default();
     let mut loss = 0.0f32;
+    let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&options));
     for i in 0..args.iterations {
         let batch = batches.next_batch()?;
-        let outputs = net.forward(&Pass::new(seed, i as u64), &weights, &batch)?;
+        let pass = Pass {
+            carried: Some(&carried),
+            ..Pass::new(seed, i as u64)
+        };
+        let fitting = sizes.fit(&net, &batch)?;
+        let mut outputs = fitting.forward(&pass, &weights, &batch)?;
+        carried.take(&mut outputs);
         batches.recycle(batch);
         loss += outputs.loss;
-        let mut k = 0;
         for &v in net.outputs() {
-            let Some(value) = outputs.values.get(&v) else {
-                continue;
-            };
-            for &x in &value.data {
-                if i == 0 {
-                    sums.push((v, x));
-                } else {
-                    sums[k].1 += x;
-                }
-                k += 1;
+            for &x in outputs.values.get(&v).iter().flat_map(|t| &t.data) {
                 info!("Batch {i}, {} = {}", net.graph().values[v].name, G(x));
             }
         }
+        scores.add(&net, &outputs);
         bar.inc(1);
     }
     bar.finish_and_clear();
     let n = args.iterations as f32;
     info!("Loss: {}", G(loss / n));
     let mut means: Vec<(&str, f32)> = Vec::new();
-    for (v, sum) in sums {
+    for note in scores.notes(&net) {
+        info!("{note}");
+    }
+    for (v, mean) in scores.means() {
         let name = net.graph().values[v].name.as_str();
-        let mean = sum / n;
         let weight = net.loss_weight(v);
         let note = crate::solver::loss_note(weight, mean);
         info!("{name} = {}{note}", G(mean));

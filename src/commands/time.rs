@@ -69,6 +69,7 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
         "Memory required: {}",
         HumanBytes(net.workspace_bytes(threads) as u64)
     );
+    net.check_memory(threads)?;
     let peak = Peak::measure(Isa::current());
     info!("Peak: {peak}");
     let weights = nets::weights_to_time(&net, &args.weights, seed)?;

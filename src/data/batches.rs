@@ -39,14 +39,10 @@ impl Batches {
 
     /// The next batch; give it back with [`Batches::recycle`].
     pub fn next_batch(&mut self) -> Result<Vec<Tensor>> {
-        let fresh = || {
-            self.source
-                .shapes()
-                .into_iter()
-                .map(Tensor::zeros)
-                .collect()
+        let mut batch = match self.spare.take() {
+            Some(batch) => batch,
+            None => super::arrays(&self.source.shapes())?,
         };
-        let mut batch = self.spare.take().unwrap_or_else(fresh);
         self.source.read(self.next, &mut batch)?;
         self.next += 1;
         Ok(batch)

@@ -10,11 +10,12 @@ use super::datum::picture;
 use super::records::Records;
 use super::shuffle::Shuffle;
 use super::transform::Transform;
-use super::{Options, Source, records};
+use super::{Options, Source, by_x, check_batch, records};
 use crate::proto::caffe::{Datum, LayerParameter};
 use crate::tensor::{Shape, Tensor};
 
-/// Batch `i` is the records from `i * batch_size` on, beginning again at the end of the data.
+/// Batch `i` is the records from `i * batch_size` on, beginning again at the end of the data. Its shape is that of
+/// its first picture, as in Caffe: with batch_size 1, pictures may have different sizes.
 pub struct DataLayer {
     /// `data_param.shuffle`, of Intel's and NVIDIA's forks: another order in each round.
     shuffle: Option<Shuffle>,
@@ -71,12 +72,12 @@ impl DataLayer {
             shuffle: data
                 .shuffle()
                 .then(|| Shuffle::new(options.shuffle(param.name()))),
-            records,
             transform,
             batch,
             dims: [0; 3],
             labels,
             about: about(param.name(), &source, batch, &*records)?,
+            records,
             datum: Datum::default(),
             decoded: Vec::new(),
         };
@@ -96,18 +97,13 @@ impl DataLayer {
         let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded);
         let dims = picture.and_then(|p| self.transform.output(p.dims));
         let dims = dims.with_context(|| place(&*self.records))?;
-        let count = dims.iter().try_fold(self.batch, |n, &d| n.checked_mul(d));
-        ensure!(
-            count.is_some_and(|n| n <= isize::MAX as usize / 4),
-            "a batch of {} pictures of {} is too large for this machine's memory",
-            self.batch,
-            shown(dims)
-        );
+        check_batch(self.batch, &dims, "pictures")?;
         Ok(dims)
     }
 
-    /// Reads record `number` of the run into `out`; returns its label.
-    fn read_one(&mut self, number: u64, out: &mut [f32]) -> Result<i32> {
+    /// Reads record `number` of the run into place `i` of a batch; returns its label. The first gives the batch its
+    /// shape.
+    fn read_one(&mut self, number: u64, i: usize, batch: &mut Tensor) -> Result<i32> {
         let count = self.records.count();
         let record = match &mut self.shuffle {
             Some(shuffle) => shuffle.record(number, count),
@@ -117,13 +113,20 @@ impl DataLayer {
         let mut transform = || {
             let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded)?;
             let dims = self.transform.output(picture.dims)?;
+            let [c, h, w] = dims;
+            if i == 0 {
+                batch.reshape(Shape::new([self.batch, c, h, w]))?;
+            }
             ensure!(
-                dims == self.dims,
-                "expected {} (channels, height, width) like the first record, found {}",
-                shown(self.dims),
-                shown(dims)
+                batch.shape.dims()[1..] == dims,
+                "expected {} (channels, height, width) like the first record of its batch, found {}; only \
+                 batch_size 1 takes pictures of different sizes",
+                by_x(&batch.shape.dims()[1..]),
+                by_x(&dims)
             );
-            self.transform.apply(&picture, number, out)
+            let count = c * h * w;
+            self.transform
+                .apply(&picture, number, &mut batch.data[i * count..][..count])
         };
         transform().with_context(|| place(&*self.records))?;
         Ok(self.datum.label())
@@ -153,10 +156,6 @@ fn place(records: &dyn Records) -> String {
     format!("record '{}' of {}", records.key(), records.name())
 }
 
-fn shown([c, h, w]: [usize; 3]) -> String {
-    format!("{c} x {h} x {w}")
-}
-
 impl Source for DataLayer {
     fn shapes(&self) -> Vec<Shape> {
         let [c, h, w] = self.dims;
@@ -168,8 +167,7 @@ impl Source for DataLayer {
     }
 
     fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        let count = self.dims.iter().product::<usize>();
-        let (data, labels) = match out {
+        let (data, mut labels) = match out {
             [data] if !self.labels => (data, None),
             [data, labels] if self.labels => (data, Some(labels)),
             _ => bail!(
@@ -178,18 +176,14 @@ impl Source for DataLayer {
                 out.len()
             ),
         };
-        ensure!(
-            data.data.len() == self.batch * count
-                && labels.as_ref().is_none_or(|l| l.data.len() == self.batch),
-            "the batch's arrays must have the shapes {:?}",
-            self.shapes()
-        );
+        if let Some(labels) = &mut labels {
+            labels.reshape(Shape::new([self.batch]))?;
+        }
         let first = index.wrapping_mul(self.batch as u64);
-        let mut labels = labels.map(|l| l.data.iter_mut());
-        for (i, out) in data.data.chunks_exact_mut(count).enumerate() {
-            let label = self.read_one(first.wrapping_add(i as u64), out)?;
-            if let Some(place) = labels.as_mut().and_then(Iterator::next) {
-                *place = label as f32;
+        for i in 0..self.batch {
+            let label = self.read_one(first.wrapping_add(i as u64), i, data)?;
+            if let Some(labels) = &mut labels {
+                labels.data[i] = label as f32;
             }
         }
         Ok(())

@@ -197,10 +197,15 @@ fn a_record_unlike_the_first_names_its_key_unless_cropped_alike() {
     let shown = dir.path().display();
     let mut source = open(&layer(dir.path(), 1, &["data"])).unwrap();
     let error = |source: &mut dyn Source, index| format!("{:#}", batch(source, index).unwrap_err());
-    let wanted =
-        "expected 1 x 2 x 2 (channels, height, width) like the first record, found 1 x 3 x 2";
+    let wanted = "expected 1 x 2 x 2 (channels, height, width) like the first record of its batch, found 1 x 3 x 2; only batch_size 1 takes pictures of different sizes";
+    // Alone it is a batch of its own shape.
     assert_eq!(
-        error(&mut *source, 1),
+        batch(&mut *source, 1).unwrap()[0].shape,
+        Shape::new([1, 1, 3, 2])
+    );
+    let mut pairs = open(&layer(dir.path(), 2, &["data"])).unwrap();
+    assert_eq!(
+        error(&mut *pairs, 0),
         format!("record 'b' of {shown}: {wanted}")
     );
     let wanted = "expected 4 bytes in data for 1 x 2 x 2 (channels, height, width), found 5";

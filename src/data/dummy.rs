@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Options, Source};
+use super::{Options, Source, check_batch};
 use crate::filler::fill;
 use crate::proto::caffe::{DummyDataParameter, FillerParameter, LayerParameter};
 use crate::random::Random;
@@ -78,11 +78,8 @@ fn shape(p: &DummyDataParameter, i: usize, tops: usize) -> Result<Shape> {
 
 /// A shape whose numbers fit into memory.
 fn checked(dims: Vec<usize>) -> Result<Shape> {
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    ensure!(
-        count.is_some_and(|n| n <= isize::MAX as usize / 4),
-        "an array of {dims:?} is too large for this machine's memory"
-    );
+    let (rows, sample) = dims.split_first().unwrap_or((&1, &[]));
+    check_batch(*rows, sample, "samples")?;
     Ok(Shape::new(dims))
 }
 
@@ -233,7 +230,7 @@ mod tests {
         );
         assert!(dummy("shape { dim: 1 } data_filler { type: 'x' }").contains("unknown filler"));
         let huge = "shape { dim: 4294967296 dim: 4294967296 }";
-        assert!(dummy(huge).contains("too large"));
+        assert!(dummy(huge).contains("bytes"), "{}", dummy(huge));
         assert!(error("type: 'MemoryData' top: 'x' top: 'l'").contains("at least 1; found 0"));
         assert!(error("type: 'WindowData' top: 'x' top: 'l'").contains("not supported"));
     }

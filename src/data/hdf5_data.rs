@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Options, Source};
+use super::{Options, Source, check_batch};
 use crate::files;
 use crate::hdf5::{self, File};
 use crate::proto::caffe::LayerParameter;
@@ -89,12 +89,7 @@ impl Hdf5Data {
         );
         let shapes: Vec<Shape> = shapes.iter().map(|s| s.with_rows(batch)).collect();
         for shape in &shapes {
-            let mut dims = shape.dims().iter();
-            ensure!(
-                dims.try_fold(4usize, |n, &d| n.checked_mul(d))
-                    .is_some_and(|n| isize::try_from(n).is_ok()),
-                "a batch of {batch} rows is too large for this machine's memory"
-            );
+            check_batch(batch, &shape.dims()[1..], "rows")?;
         }
         let rows = files.iter().map(|f| f.rows).sum();
         Ok(Self {

@@ -8,7 +8,7 @@ use super::datum::{Channels, Picture, Pixels, decode_picture};
 use super::list::{Entry, List};
 use super::resize::resize;
 use super::transform::Transform;
-use super::{Options, Source};
+use super::{Options, Source, by_x, check_batch};
 use crate::files;
 use crate::layers::Mode;
 use crate::proto::caffe::LayerParameter;
@@ -54,6 +54,11 @@ impl ImageData {
             [h, w] if h > 0 && w > 0 => Some([h as usize, w as usize]),
             [h, w] => bail!("new_height and new_width must be given together, found {h} and {w}"),
         };
+        if let Some([h, w]) = size {
+            // Also before the first picture is resized.
+            let channels = if p.is_color() { 3 } else { 1 };
+            check_batch(p.batch_size() as usize, &[channels, h, w], "pictures")?;
+        }
         let source = match &options.source {
             Some(path) => path.into(),
             None if p.source().is_empty() => {
@@ -121,16 +126,7 @@ impl ImageData {
             .transform
             .output(dims)
             .with_context(|| layer.place(entry))?;
-        let values = layer
-            .dims
-            .iter()
-            .try_fold(layer.batch, |n, &d| n.checked_mul(d));
-        ensure!(
-            values.is_some_and(|n| n <= isize::MAX as usize / 4),
-            "a batch of {} pictures of {} is too large for this machine's memory",
-            layer.batch,
-            shown(layer.dims)
-        );
+        check_batch(layer.batch, &layer.dims, "pictures")?;
         Ok(layer)
     }
 
@@ -163,16 +159,22 @@ impl ImageData {
         })
     }
 
-    /// Writes picture `number` of the run, transformed.
-    fn read_one(&self, entry: &Entry, number: u64, out: &mut [f32]) -> Result<()> {
+    /// Writes picture `number` of the run, transformed, which must come out as the batch's others, `wanted`.
+    fn read_one(
+        &self,
+        entry: &Entry,
+        number: u64,
+        wanted: [usize; 3],
+        out: &mut [f32],
+    ) -> Result<()> {
         let (dims, bytes) = self.decode(entry)?;
         let found = self.transform.output(dims)?;
         ensure!(
-            found == self.dims,
-            "expected {} (channels, height, width) like the first picture, found {}; new_height and \
-             new_width make all pictures alike",
-            shown(self.dims),
-            shown(found)
+            found == wanted,
+            "expected {} (channels, height, width) like the first picture of its batch, found {}; new_height and \
+             new_width make all pictures alike, and batch_size 1 takes them as they are",
+            by_x(&wanted),
+            by_x(&found)
         );
         let picture = Picture {
             dims,
@@ -181,13 +183,20 @@ impl ImageData {
         self.transform.apply(&picture, number, out)
     }
 
+    /// How the pictures of the batch that begins with `first` come out: as in Caffe, as its first.
+    fn dims_of(&self, first: &Entry) -> Result<[usize; 3]> {
+        if self.size.is_some() || self.transform.crops() {
+            return Ok(self.dims);
+        }
+        let dims = self
+            .decode(first)
+            .and_then(|(d, _)| self.transform.output(d));
+        dims.with_context(|| self.place(first))
+    }
+
     fn place(&self, entry: &Entry) -> String {
         format!("picture '{}' of {}", entry.name, self.list.place(entry))
     }
-}
-
-fn shown([c, h, w]: [usize; 3]) -> String {
-    format!("{c} x {h} x {w}")
 }
 
 /// The numbers below `n` in random order, by Fisher and Yates' method.
@@ -211,26 +220,34 @@ impl Source for ImageData {
 
     /// Pictures are decoded on several threads.
     fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        let shapes = self.shapes();
         ensure!(
-            out.len() == shapes.len() && out.iter().zip(&shapes).all(|(t, s)| t.shape == *s),
-            "the batch's arrays must have the shapes {shapes:?}"
+            out.len() == 1 + usize::from(self.labels),
+            "a batch has {} arrays, found {}",
+            1 + usize::from(self.labels),
+            out.len()
         );
         let first = index.wrapping_mul(self.batch as u64);
         let numbers = (0..self.batch as u64).map(|i| first.wrapping_add(i));
         let entries: Vec<(u64, usize)> = numbers.map(|n| (n, self.entry_of(n))).collect();
+        let wanted = match entries.first() {
+            Some((_, e)) => self.dims_of(&self.list.entries[*e])?,
+            None => self.dims,
+        };
         let (data, labels) = out.split_at_mut(1);
+        let [c, h, w] = wanted;
+        data[0].reshape(Shape::new([self.batch, c, h, w]))?;
         if let Some(labels) = labels.first_mut() {
+            labels.reshape(Shape::new([self.batch]))?;
             for (label, (_, e)) in labels.data.iter_mut().zip(&entries) {
                 *label = self.list.entries[*e].label as f32;
             }
         }
-        let count = self.dims.iter().product::<usize>().max(1);
+        let count = wanted.iter().product::<usize>().max(1);
         let work = data[0].data.par_chunks_exact_mut(count).zip(&entries);
         let results: Vec<Result<()>> = work
             .map(|(out, (number, e))| {
                 let entry = &self.list.entries[*e];
-                self.read_one(entry, *number, out)
+                self.read_one(entry, *number, wanted, out)
                     .with_context(|| self.place(entry))
             })
             .collect();

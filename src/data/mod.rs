@@ -49,11 +49,12 @@ use crate::tensor::{Shape, Tensor};
 
 /// Something that makes batches.
 pub trait Source: Send {
-    /// The shapes of the arrays of a batch, in the order of the layer's tops.
+    /// The shapes of the arrays of the first batch, in the order of the layer's tops.
     fn shapes(&self) -> Vec<Shape>;
 
     /// Batch number `index` of the run (it wraps at the end of the data, as Caffe's does).
-    /// `out` holds arrays of [`Source::shapes`], to be overwritten.
+    /// `out` holds that many arrays, to be overwritten; those of pictures come in any shape and get that of
+    /// this batch's pictures, others have that of [`Source::shapes`].
     fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()>;
 
     /// The number of different samples, where there is one.
@@ -98,6 +99,42 @@ impl Options<'_> {
         let stream = name.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
         Random::new(self.seed, purpose, stream).branch(u64::from(self.mode == Mode::Test))
     }
+}
+
+/// `3 x 32 x 32`.
+fn by_x(sizes: &[usize]) -> String {
+    let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+    sizes.join(" x ")
+}
+
+/// Fresh arrays of these shapes.
+///
+/// # Errors
+/// The memory is not there.
+pub fn arrays(shapes: &[Shape]) -> Result<Vec<Tensor>> {
+    let array = |shape: &Shape| {
+        let mut tensor = Tensor::default();
+        tensor.reshape(shape.clone()).map(|()| tensor)
+    };
+    shapes.iter().map(array).collect()
+}
+
+/// Refuses a batch of `rows` samples of `sample` values each that this machine's memory does not hold, with those
+/// that are read ahead.
+///
+/// # Errors
+/// The bytes needed and there.
+pub fn check_batch(rows: usize, sample: &[usize], what: &str) -> Result<()> {
+    let each = sample.iter().map(|&d| d as u128);
+    let values = each.fold(rows as u128, u128::saturating_mul);
+    let bytes = values.saturating_mul(4 * prefetch::LEAST as u128);
+    let text = || format!("a batch of {rows} {what} of {}", by_x(sample));
+    crate::memory::require(bytes, text, "lower batch_size")?;
+    // Also where nobody says how much memory there is.
+    if values > isize::MAX as u128 / 4 {
+        bail!("{} is too large for any memory; lower batch_size", text());
+    }
+    Ok(())
 }
 
 /// Opens the source of a layer that reads data from outside the net.

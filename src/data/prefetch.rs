@@ -6,11 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::Source;
+use super::{Source, arrays};
+use crate::memory;
 use crate::tensor::{Shape, Tensor};
 
 /// Batches made ready when nobody says how many, as in Caffe.
 pub const DEPTH: usize = 4;
+
+/// Batches in memory when as few as can be are made ready: one that is ready, one that is being made, and the
+/// caller's.
+pub const LEAST: usize = 3;
 
 type Batch = Vec<Tensor>;
 
@@ -38,7 +43,7 @@ impl Prefetch {
     /// Begins to read batches from `first_index` on, `depth` ahead (at least 1).
     pub fn new(source: Box<dyn Source>, first_index: u64, depth: usize) -> Result<Self> {
         let (shapes, samples) = (source.shapes(), source.samples());
-        let depth = depth.max(1);
+        let depth = depth_for(&shapes, depth);
         let mut prefetch = Self {
             shapes,
             samples,
@@ -94,6 +99,19 @@ impl Prefetch {
     }
 }
 
+/// So many batches ahead that those in memory take half of what is free at most; at least one, if need be.
+fn depth_for(shapes: &[Shape], wanted: usize) -> usize {
+    let bytes: u128 = shapes.iter().map(|s| memory::floats(s.count())).sum();
+    let fits = match memory::available() {
+        Some(free) if bytes > 0 => u128::from(free) / 2 / bytes,
+        _ => u128::MAX,
+    };
+    let fits = fits.saturating_sub(LEAST as u128 - 1);
+    wanted
+        .min(usize::try_from(fits).unwrap_or(usize::MAX))
+        .max(1)
+}
+
 /// Makes batches until nobody wants them or one fails.
 fn fill(
     mut source: Box<dyn Source>,
@@ -103,11 +121,10 @@ fn fill(
     used: &Receiver<Batch>,
 ) -> Box<dyn Source> {
     for index in first.. {
-        let fresh = || shapes.iter().cloned().map(Tensor::zeros).collect();
-        let mut batch = used.try_recv().unwrap_or_else(|_| fresh());
-        let result = source.read(index, &mut batch);
+        let batch = used.try_recv().map_or_else(|_| arrays(shapes), Ok);
+        let result = batch.and_then(|mut batch| source.read(index, &mut batch).map(|()| batch));
         let failed = result.is_err();
-        if ready.send(result.map(|()| batch)).is_err() || failed {
+        if ready.send(result).is_err() || failed {
             break;
         }
     }
@@ -120,12 +137,11 @@ impl Source for Prefetch {
     }
 
     fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        let fits = out.len() == self.shapes.len()
-            && out.iter().zip(&self.shapes).all(|(t, s)| t.shape == *s);
         anyhow::ensure!(
-            fits,
-            "the batch's arrays must have the shapes {:?}",
-            self.shapes
+            out.len() == self.shapes.len(),
+            "a batch has {} arrays, found {}",
+            self.shapes.len(),
+            out.len()
         );
         if self.next_index() != Some(index) {
             self.start(index)?;

@@ -96,6 +96,11 @@ impl Transform {
         self.channels
     }
 
+    /// Whether pictures are cut to one size.
+    pub fn crops(&self) -> bool {
+        self.crop[0] > 0
+    }
+
     /// Channels, height and width of what comes out for a picture of `dims`; checks that crop and mean fit.
     pub fn output(&self, dims: [usize; 3]) -> Result<[usize; 3]> {
         let dims = self.augment.output(dims);

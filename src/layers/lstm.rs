@@ -107,6 +107,10 @@ impl Layer for Lstm {
         self.recurrent.macs(s, 4 * s.output) + own as u64
     }
 
+    fn carries(&self, bottoms: &[Shape]) -> Vec<usize> {
+        self.recurrent.carries(bottoms, 2)
+    }
+
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         let s = self.recurrent.sizes(bottoms);
         4 * 10 * s.steps * s.state()
@@ -120,7 +124,8 @@ impl Layer for Lstm {
             f.bottoms[1].data,
             f.params[self.recurrent.next_param()].data,
         );
-        let [h0, c0] = [0, 1].map(|k| self.recurrent.initial(f.bottoms, k));
+        let carried = std::mem::take(&mut f.keep.before);
+        let [h0, c0] = [0, 1].map(|k| self.recurrent.initial(f.bottoms, &carried, k));
         let mut keep = std::mem::take(&mut f.keep.floats);
         keep.resize(s.steps * state * 5, 0.0);
         let (all, cells) = keep.split_at_mut(s.steps * state * 4);
@@ -159,7 +164,9 @@ impl Layer for Lstm {
         for (top, states) in exposed.iter_mut().zip([&hidden[end..], &cells[end..]]) {
             top.data.copy_from_slice(states);
         }
-        f.keep.floats = keep;
+        self.recurrent
+            .carry(f.keep, &[&hidden[end..], &cells[end..]]);
+        (f.keep.floats, f.keep.before) = (keep, carried);
         Ok(())
     }
 
@@ -180,7 +187,8 @@ impl Lstm {
         let (parallel, cont, hidden) = (b.parallel, b.bottoms[1].data, b.tops[0].data);
         let own = self.recurrent.next_param();
         let last = Mat::new(b.params[own].data, rows, s.output);
-        let [h0, c0] = [0, 1].map(|k| self.recurrent.initial(b.bottoms, k));
+        let carried = std::mem::take(&mut keep.before);
+        let [h0, c0] = [0, 1].map(|k| self.recurrent.initial(b.bottoms, &carried, k));
         keep.scratch((s.steps + 2) * state);
         let (kept, work) = keep.scratch.split_at_mut(s.steps * state);
         let (dh, dc) = work[..2 * state].split_at_mut(state);

@@ -39,6 +39,7 @@ mod labels;
 pub mod log;
 pub mod lrn;
 pub mod lstm;
+pub mod lstm_unit;
 pub mod multinomial_logistic_loss;
 pub mod mvn;
 mod neuron;
@@ -195,6 +196,11 @@ pub struct Keep {
     pub indices: Vec<u32>,
     /// Scratch whose content does not outlive a call (im2col columns …).
     pub scratch: Vec<f32>,
+    /// The states before the first step, of a layer that [`Layer::carries`] some: what the batch before has
+    /// left. Empty at the start, which is the same as zeros.
+    pub before: Vec<Vec<f32>>,
+    /// Those after the last step, for the next batch; such a layer's forward leaves them.
+    pub after: Vec<Vec<f32>>,
 }
 
 impl Keep {
@@ -426,6 +432,11 @@ pub trait Layer: Send + Sync {
         0
     }
 
+    /// The sizes of the states that the layer hands on from one batch to the next (LSTM, RNN; else none).
+    fn carries(&self, _bottoms: &[Shape]) -> Vec<usize> {
+        Vec::new()
+    }
+
     /// Computes the tops.
     fn forward(&self, f: &mut Forward) -> Result<()>;
 
@@ -466,6 +477,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Log" => Box::new(log::Log::new(param, mode)?),
         "LRN" => Box::new(lrn::Lrn::new(param, mode)?),
         "LSTM" => Box::new(lstm::Lstm::new(param, mode)?),
+        "LSTMUnit" => Box::new(lstm_unit::LstmUnit::new(param, mode)?),
         "MultinomialLogisticLoss" => Box::new(
             multinomial_logistic_loss::MultinomialLogisticLoss::new(param, mode)?,
         ),

@@ -6,11 +6,12 @@
 //! states before the first step, each [1, N, D] with D = `num_output`. Tops: the outputs [T, N, D], then
 //! with `expose_hidden` the states after the last step.
 //!
-//! Layers keep nothing from one batch to the next, so without `expose_hidden` the states before the
-//! first step are 0, also where cont says that a sequence goes on from the batch before (Caffe goes on
-//! from there). As in Caffe no gradient flows into or out of exposed states.
+//! Without `expose_hidden` the states before the first step are those that the batch before has left, as in
+//! Caffe: where cont says that a sequence goes on, it goes on from there. The layer holds none of it: they
+//! come and go with the pass (`Keep::before`, `Keep::after`), so that they can be part of a snapshot. No
+//! gradient flows from one batch into the one before, and, as in Caffe, none into or out of exposed states.
 
-use super::{Backward, Forward, ParamSpec};
+use super::{Backward, Forward, Keep, ParamSpec};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::{LayerParameter, RecurrentParameter};
 use crate::tensor::{Shape, View};
@@ -168,10 +169,34 @@ impl Recurrent {
         i == 0 || i == 2 && self.has_static
     }
 
-    /// State `k` before the first step, where it is given.
-    pub fn initial<'a>(&self, bottoms: &[View<'a>], k: usize) -> Option<&'a [f32]> {
+    /// State `k` before the first step: a bottom, else what was `carried` from the batch before; `None` for
+    /// zeros.
+    pub fn initial<'a>(
+        &self,
+        bottoms: &[View<'a>],
+        carried: &'a [Vec<f32>],
+        k: usize,
+    ) -> Option<&'a [f32]> {
         let first = 2 + usize::from(self.has_static);
-        (k < self.exposed).then(|| bottoms[first + k].data)
+        match k < self.exposed {
+            true => Some(bottoms[first + k].data),
+            false => carried.get(k).map(Vec::as_slice),
+        }
+    }
+
+    /// The sizes of `states` states that are carried on: none where they are exposed.
+    pub fn carries(&self, bottoms: &[Shape], states: usize) -> Vec<usize> {
+        match self.exposed {
+            0 => vec![self.sizes(bottoms).state(); states],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Hands the last steps of `states` on to the next batch, unless they are exposed.
+    pub fn carry(&self, keep: &mut Keep, states: &[&[f32]]) {
+        if self.exposed == 0 {
+            keep.after = states.iter().map(|s| s.to_vec()).collect();
+        }
     }
 
     /// y ← x·Wᵀ + b + static·Wₛᵀ, [T·N, rows].

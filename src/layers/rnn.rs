@@ -69,6 +69,10 @@ impl Layer for Rnn {
         self.recurrent.macs(s, s.output) + own as u64
     }
 
+    fn carries(&self, bottoms: &[Shape]) -> Vec<usize> {
+        self.recurrent.carries(bottoms, 1)
+    }
+
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         let s = self.recurrent.sizes(bottoms);
         4 * 4 * s.steps * s.state()
@@ -80,7 +84,8 @@ impl Layer for Rnn {
         let state = s.state();
         let (cont, own) = (f.bottoms[1].data, self.recurrent.next_param());
         let weights = |k: usize| Mat::new(f.params[own + k].data, s.output, s.output);
-        let h0 = self.recurrent.initial(f.bottoms, 0);
+        let carried = std::mem::take(&mut f.keep.before);
+        let h0 = self.recurrent.initial(f.bottoms, &carried, 0);
         let mut hidden = std::mem::take(&mut f.keep.floats);
         hidden.resize(s.steps * state, 0.0);
         self.recurrent.project(f, s, s.output, &mut hidden);
@@ -112,7 +117,9 @@ impl Layer for Rnn {
         for top in exposed {
             top.data.copy_from_slice(&hidden[(s.steps - 1) * state..]);
         }
-        f.keep.floats = hidden;
+        let end = (s.steps - 1) * state;
+        self.recurrent.carry(f.keep, &[&hidden[end..]]);
+        (f.keep.floats, f.keep.before) = (hidden, carried);
         Ok(())
     }
 
@@ -130,7 +137,8 @@ impl Rnn {
     fn backward_with(&self, b: &mut Backward, s: Sizes, keep: &mut Keep) {
         let (state, n, parallel) = (s.state(), s.steps * s.streams, b.parallel);
         let (cont, own) = (b.bottoms[1].data, self.recurrent.next_param());
-        let h0 = self.recurrent.initial(b.bottoms, 0);
+        let carried = std::mem::take(&mut keep.before);
+        let h0 = self.recurrent.initial(b.bottoms, &carried, 0);
         let params = b.params;
         let weights = |k: usize| Mat::new(params[own + k].data, s.output, s.output);
         keep.scratch(3 * n * s.output + state);

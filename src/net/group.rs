@@ -1,5 +1,6 @@
 //! One group of samples through the net, in a workspace of its own: the buffers, and forward.
 
+use super::carried::Carried;
 use super::pass::{Pass, Timer};
 use super::plan::{Gather, Home};
 use super::ready::Set;
@@ -7,6 +8,7 @@ use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::layers::{Coupling, Forward, Keep};
+use crate::memory;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
 use anyhow::{Context, Result, bail};
@@ -64,6 +66,8 @@ pub(crate) struct Captured {
     pub diffs: Vec<Piece>,
     /// New values of parameters that forward changes.
     pub updates: Vec<(usize, Vec<f32>)>,
+    /// What recurrent layers leave for the next batch.
+    pub carried: Carried,
 }
 
 /// `to` ← the numbers of `from`, channels last if `pixels`, else in C order.
@@ -121,16 +125,21 @@ pub(super) fn copy(from: &View, to: &mut ViewMut) {
 }
 
 impl Work {
-    pub fn new(net: &Net) -> Self {
-        Self {
-            slots: net.plan.slots.iter().copied().map(Aligned::zeros).collect(),
-            diffs: net
-                .plan
-                .diff_slots
-                .iter()
-                .copied()
-                .map(Aligned::zeros)
-                .collect(),
+    /// # Errors
+    /// The memory is not there.
+    pub fn new(net: &Net) -> Result<Self> {
+        let buffers = |sizes: &[usize]| -> Result<Vec<Aligned>> {
+            let what = || format!("a buffer of the net {}", net.graph.file);
+            let advice = "lower the batch size, or --threads";
+            let one = |&n: &usize| -> Result<Aligned> {
+                drop(memory::zeros(n, what, advice)?);
+                Ok(Aligned::zeros(n))
+            };
+            sizes.iter().map(one).collect()
+        };
+        Ok(Self {
+            slots: buffers(&net.plan.slots)?,
+            diffs: buffers(&net.plan.diff_slots)?,
             keeps: net.layers.iter().map(|_| Keep::default()).collect(),
             turned: Vec::new(),
             turned_diffs: Vec::new(),
@@ -138,7 +147,7 @@ impl Work {
             normalisers: vec![1.0; net.layers.len()],
             written: vec![false; net.shapes.len()],
             actual: vec![None; net.shapes.len()],
-        }
+        })
     }
 }
 
@@ -356,6 +365,7 @@ impl Net {
             let relu = form.chains[i]
                 .iter()
                 .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu()));
+            self.start_states(pass, i, &mut keeps[i]);
             let mut updates = Vec::new();
             let result = {
                 let mut tops: Vec<ViewMut> = node
@@ -376,7 +386,7 @@ impl Net {
                     prepared: ready[i].as_ref(),
                     relu: relu && !pass.check_finite,
                     add: node.tops.iter().any(|&t| form.onto[t].is_some()),
-                    random: pass.random.branch(i as u64),
+                    random: pass.random.branch(self.stream(i)),
                     first: rows.start,
                     parallel,
                     updates: &mut updates,
@@ -407,6 +417,9 @@ impl Net {
                 result
             };
             drop(bottoms);
+            if !keeps[i].after.is_empty() {
+                captured.carried.add(i, mem::take(&mut keeps[i].after));
+            }
             for (k, values) in updates {
                 captured.updates.push((self.uses[i][k].id, values));
             }

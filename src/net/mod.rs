@@ -4,14 +4,19 @@
 //! a net can be shared between threads.
 
 mod backward;
+pub mod carried;
+pub mod debug;
+pub mod finite;
 mod form;
 pub mod graph;
 mod group;
 mod hdf5_weights;
+mod memory;
 mod needs;
 mod pass;
 mod plan;
 mod ready;
+pub mod sizes;
 mod values;
 pub mod weights;
 pub mod zeros;
@@ -101,6 +106,9 @@ pub struct Options {
     pub gradient_targets: Vec<String>,
     /// When weights that are 0 are left out of the work.
     pub sparse: UseSparse,
+    /// For every layer its stream of random numbers; its index where none is given. A net with more layers
+    /// (debug_info's splits) draws the numbers of the net that it shows.
+    pub streams: Vec<u64>,
 }
 
 /// A net that can run.
@@ -119,6 +127,9 @@ pub struct Net {
     spare: Mutex<Vec<group::Work>>,
     spare_grads: Mutex<Vec<group::Grads>>,
     sparse: UseSparse,
+    streams: Vec<u64>,
+    /// Dropout ratios that were changed.
+    ratios: Vec<(usize, f32)>,
     ready: Ready,
 }
 
@@ -138,6 +149,9 @@ impl Net {
                     let shape = given
                         .next()
                         .with_context(|| format!("{}: no shape for its tops", graph.place(i)))?;
+                    if !shape.is_at_most(isize::MAX as usize / 4) {
+                        bail!("{}: a batch of {shape:?} is too large", graph.place(i));
+                    }
                     shapes[top] = shape.clone();
                     inputs.push(top);
                 }
@@ -256,6 +270,8 @@ impl Net {
             backward,
             force,
             sparse: options.sparse,
+            streams: options.streams.clone(),
+            ratios: Vec::new(),
             plan,
             spare: Mutex::default(),
             spare_grads: Mutex::default(),
@@ -346,7 +362,15 @@ impl Net {
     /// layer is no Dropout.
     pub fn set_dropout_ratio(&mut self, i: usize, ratio: f32) -> Option<f32> {
         let held = self.layers[i].as_mut()?.dropout_ratio()?;
-        Some(std::mem::replace(held, ratio))
+        let before = std::mem::replace(held, ratio);
+        self.ratios.retain(|(layer, _)| *layer != i);
+        self.ratios.push((i, ratio));
+        Some(before)
+    }
+
+    /// The stream of random numbers of layer `i`.
+    fn stream(&self, i: usize) -> u64 {
+        self.streams.get(i).copied().unwrap_or(i as u64)
     }
 
     /// Multiply-accumulates of layer `i` for one sample.
@@ -391,44 +415,6 @@ impl Net {
         self.force || self.params[id].lr_mult != 0.0
     }
 
-    /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial
-    /// gradients, and the batch itself.
-    pub fn workspace_bytes(&self, threads: usize) -> usize {
-        let at_once = threads.clamp(1, self.plan.groups.len().max(1));
-        let rows = self.plan.groups.iter().map(|g| g.len()).max().unwrap_or(0);
-        let keep: usize = (0..self.layers.len())
-            .filter_map(|i| {
-                let layer = self.layers[i].as_ref()?;
-                let whole = self.plan.whole.is_some();
-                let bottoms: Vec<Shape> = self.graph.nodes[i]
-                    .bottoms
-                    .iter()
-                    .map(|&v| {
-                        if whole {
-                            self.shapes[v].clone()
-                        } else {
-                            self.shapes[v].with_rows(rows)
-                        }
-                    })
-                    .collect();
-                Some(layer.keep_bytes(&bottoms))
-            })
-            .sum();
-        let floats: usize = self.plan.slots.iter().chain(&self.plan.diff_slots).sum();
-        let gradients: usize = if self.backward {
-            4 * self.params.iter().map(|p| p.shape.count()).sum::<usize>()
-        } else {
-            0
-        };
-        let pending = self.plan.groups.len().max(1).ilog2() as usize + 1;
-        let feed: usize = self
-            .inputs
-            .iter()
-            .map(|&v| 4 * self.shapes[v].count())
-            .sum();
-        at_once * (4 * floats + keep + gradients * pending.min(self.plan.groups.len())) + feed
-    }
-
     /// How the batch is cut: the number of groups and the rows of the largest; and the layer that
     /// keeps it whole, if one does.
     pub fn cut(&self) -> (usize, usize, Option<&str>) {
@@ -438,7 +424,11 @@ impl Net {
     }
 
     /// Fresh weights by the fillers.
+    ///
+    /// # Errors
+    /// A filler that cannot be, or parameters that this machine's memory does not hold.
     pub fn fill(&self, seed: u64) -> Result<Weights> {
+        self.check_weights_fit()?;
         let fill = |(id, p): (usize, &Param)| {
             let random = Random::new(seed, Purpose::Filler, id as u64);
             let data = filler::fill(&p.filler, &p.shape, random).with_context(|| {

@@ -1,5 +1,6 @@
 //! A pass of a batch through a net: groups in parallel, their results put together in a fixed order.
 
+use super::carried::Carried;
 use super::graph::ValueId;
 use super::group::{Captured, Grads, Piece, Work, zero_grads};
 use super::needs::no_backward;
@@ -30,6 +31,8 @@ pub struct Pass<'a> {
     pub check_finite: bool,
     /// Where to note each layer's time.
     pub timer: Option<&'a Timer>,
+    /// What the batch before has left of recurrent layers' states.
+    pub carried: Option<&'a Carried>,
 }
 
 impl Pass<'_> {
@@ -42,6 +45,7 @@ impl Pass<'_> {
             top_diffs: &[],
             check_finite: false,
             timer: None,
+            carried: None,
         }
     }
 }
@@ -83,6 +87,8 @@ pub struct Outputs {
     pub diffs: BTreeMap<ValueId, Tensor>,
     /// New values of parameters that forward itself changes (BatchNorm's running statistics).
     pub updates: Vec<(usize, Vec<f32>)>,
+    /// What recurrent layers leave for the next batch.
+    pub carried: Carried,
     /// The loss: every value times its loss weight, summed.
     pub loss: f32,
 }
@@ -193,6 +199,7 @@ impl Net {
             .collect();
         for part in &mut parts {
             outputs.updates.append(&mut part.updates);
+            outputs.carried.append(&mut part.carried);
         }
         for &v in &pass.wanted {
             let tensor = self.gather(v, feed, parts.iter().map(|p| &p.values));
@@ -345,7 +352,10 @@ impl Run<'_> {
             return Ok(None);
         };
         let spare = net.spare.lock().unwrap_or_else(|e| e.into_inner()).pop();
-        let mut work = spare.unwrap_or_else(|| Work::new(net));
+        let mut work = match spare {
+            Some(work) => work,
+            None => Work::new(net)?,
+        };
         let mut captured = Captured::default();
         net.set_normalisers(self.feed, &mut work);
         net.forward_group(

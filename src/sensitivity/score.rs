@@ -6,6 +6,8 @@
 use super::layers::Prunable;
 use crate::data::batches::Batches;
 use crate::layers::Mode;
+use crate::net::carried::Carried;
+use crate::net::sizes::Sizes;
 use crate::net::{Net, Options, Pass, Weights};
 use crate::solver::{Ending, OpenData};
 use crate::tensor::{Shape, Tensor};
@@ -255,20 +257,28 @@ impl<'a> Bench<'a> {
         if let Some(batches) = &mut batches {
             batches.seek(0);
         }
+        let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&Options::default()));
         for i in 0..self.iterations {
             if (watch.stop)() {
                 return Ok(None);
             }
-            let pass = Pass::new(self.seed, i as u64);
-            let outputs = match &mut batches {
-                None => net.forward(&pass, weights, &self.kept[i])?,
+            let pass = Pass {
+                carried: Some(&carried),
+                ..Pass::new(self.seed, i as u64)
+            };
+            let mut outputs = match &mut batches {
+                None => {
+                    let batch = &self.kept[i];
+                    sizes.fit(net, batch)?.forward(&pass, weights, batch)?
+                }
                 Some(batches) => {
                     let batch = batches.next_batch()?;
-                    let outputs = net.forward(&pass, weights, &batch)?;
+                    let outputs = sizes.fit(net, &batch)?.forward(&pass, weights, &batch)?;
                     batches.recycle(batch);
                     outputs
                 }
             };
+            carried.take(&mut outputs);
             score.loss += outputs.loss;
             let values = net
                 .outputs()

@@ -7,6 +7,8 @@ pub(crate) mod announce;
 pub mod bits;
 pub mod config;
 mod data_checks;
+mod debug;
+mod diverged;
 mod dropout;
 mod gradual;
 pub mod lr_policy;
@@ -15,6 +17,7 @@ mod patterns;
 mod quantize;
 pub mod rules;
 pub mod schedule;
+pub mod scores;
 pub mod shared;
 pub mod signals;
 pub mod snapshot;
@@ -32,13 +35,16 @@ pub use trial::Need;
 
 use crate::data::batches::Batches;
 use crate::layers::Mode;
+use crate::net::carried::Carried;
+use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
+use crate::net::sizes::Sizes;
 use crate::net::weights::{LoadPlan, Stored};
 use crate::net::{self, Net, Weights};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::{Densities, Metrics};
 use crate::tensor::Shape;
-use crate::{info, warn};
+use crate::{info, memory, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
@@ -116,6 +122,12 @@ pub struct Solver {
     /// Whether dropout gets weaker with the density.
     scale_dropout: bool,
     batches: Batches,
+    /// What recurrent layers carry from batch to batch.
+    carried: Carried,
+    /// The net for batches of other shapes.
+    sizes: Sizes,
+    /// For `debug_info`.
+    debug: Option<DebugNet>,
     tests: Vec<TestNet>,
     iter: u64,
     /// The losses of the last `average_loss` iterations and the iteration they count from.
@@ -160,14 +172,11 @@ impl Solver {
         announce::solver(&config.param);
         let graph = Graph::new(&config.train, &config.train_state)?;
         let opened = data.open(&graph, 0)?;
-        let net = Net::new(
-            graph,
-            &opened.shapes,
-            &net::Options {
-                backward: true,
-                ..Default::default()
-            },
-        )?;
+        let net_options = net::Options {
+            backward: true,
+            ..Default::default()
+        };
+        let net = Net::new(graph, &opened.shapes, &net_options)?;
         if !net
             .graph()
             .values
@@ -192,7 +201,12 @@ impl Solver {
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
-        let memory = log_memory(&net, &tests, arrays);
+        let memory = log_memory(&net, &tests, arrays)?;
+        let mut debug = None;
+        if config.param.debug_info() {
+            debug = Some(DebugNet::new(&net)?);
+            tests.iter_mut().try_for_each(TestNet::debug)?;
+        }
         let weights = net.fill(seed)?;
         let history = (0..arrays)
             .flat_map(|_| weights.iter().map(|w| vec![0.0; w.data.len()]))
@@ -216,6 +230,9 @@ impl Solver {
             schedule: None,
             scale_dropout: false,
             batches: opened.batches,
+            carried: Carried::default(),
+            sizes: Sizes::new(&net_options),
+            debug,
             tests,
             iter: 0,
             losses: VecDeque::new(),
@@ -306,6 +323,12 @@ impl Solver {
     pub fn load(&mut self, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.net.load(&mut self.weights, stored)?;
         log_plan(&plan, &stored.file);
+        if let Some(bad) = self.net.first_bad(&self.weights) {
+            bail!(
+                "{}: {bad}; nothing can be trained from them: give weights from before they blew up",
+                stored.file
+            );
+        }
         Ok(plan)
     }
 
@@ -410,10 +433,9 @@ fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]
     }
 }
 
-/// Says what the run will need, before any of it is allocated.
-fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> usize {
-    let params: usize = net.params().iter().map(|p| 4 * p.shape.count()).sum();
-    let fixed = params * (2 + histories);
+/// Says what the run will need, before any of it is allocated, and refuses what this machine does not have.
+fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> Result<usize> {
+    let fixed = net.param_bytes() * (2 + histories as u128);
     let threads = rayon::current_num_threads();
     let work = net.workspace_bytes(threads);
     let test = tests
@@ -421,7 +443,7 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> usize {
         .map(|t| t.workspace_bytes(threads))
         .max()
         .unwrap_or(0);
-    let bytes = |n: usize| HumanBytes(n as u64);
+    let bytes = |n: u128| HumanBytes(u64::try_from(n).unwrap_or(u64::MAX));
     info!(
         "Memory required: {} (weights, gradients and history {}; training {}; testing {})",
         bytes(fixed + work + test),
@@ -429,6 +451,24 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> usize {
         bytes(work),
         bytes(test),
     );
+    let largest = tests
+        .iter()
+        .map(|t| t.net())
+        .max_by_key(|n| n.workspace_bytes(threads));
+    let advice = match largest.filter(|n| n.workspace_bytes(threads) > work) {
+        Some(test) => format!("in the test net, {}", test.memory_advice(threads)),
+        None => net.memory_advice(threads),
+    };
+    let what = || {
+        format!(
+            "{}: the run (weights, gradients and history {}; training {}; testing {})",
+            net.graph().file,
+            bytes(fixed),
+            bytes(work),
+            bytes(test)
+        )
+    };
+    memory::require(fixed + work + test, what, &advice)?;
     let (groups, rows, why) = net.cut();
     match why {
         Some(layer) if net.batch() > 1 => {
@@ -442,7 +482,7 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> usize {
             net.batch()
         ),
     }
-    fixed + work + test
+    Ok(usize::try_from(fixed + work + test).unwrap_or(usize::MAX))
 }
 
 /// Says which layers got weights, which did not, and what of the file was not used.

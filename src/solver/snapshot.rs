@@ -7,12 +7,13 @@ mod own;
 use super::mask::Mask;
 use super::schedule::Schedule;
 use super::shared::Shared;
+use crate::net::carried::Named;
 use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
 use crate::proto::caffe::solver_parameter::SnapshotFormat;
 use crate::proto::{SolverParameter, binary};
 use crate::tensor::Tensor;
-use crate::{files, hdf5, weights_file};
+use crate::{files, hdf5, warn, weights_file};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -52,9 +53,14 @@ pub struct Own {
     pub smoothed: f32,
     /// The iteration from which `losses` counts.
     pub start: u64,
+    /// What recurrent layers carry from batch to batch: 0 the training net's, k test net number k - 1's.
+    pub carried: Vec<OfNet>,
     /// Names and values for callers.
     pub notes: Vec<(String, String)>,
 }
+
+/// The states of a net's recurrent layers, by layer.
+pub type OfNet = (u32, Named);
 
 /// `PREFIX_iter_N.EXT`.
 pub fn file_name(prefix: &str, iter: u64, extension: &str) -> PathBuf {
@@ -179,26 +185,44 @@ pub fn weights_beside(state: &Path) -> Option<PathBuf> {
 }
 
 /// The newest solver state of `prefix` (`PREFIX_iter_N.solverstate` or `….solverstate.h5` with the
-/// largest N) whose weights are there too.
+/// largest N) whose weights are there too. One whose weights are NaN or infinite is passed over, with a warning:
+/// nothing can go on from it.
 pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
+    let mut all = states(prefix);
+    all.sort_by_key(|(iter, _)| *iter);
+    while let Some((iter, path)) = all.pop() {
+        // What cannot be read is for the caller to find out, and say.
+        let bad = weights_beside(&path).and_then(|w| {
+            let stored = weights_file::read_named(&w, &files::read(&w).ok()?).ok()?;
+            stored.bad().into_iter().next().map(|bad| (w, bad))
+        });
+        let Some((weights, bad)) = bad else {
+            return Some((iter, path));
+        };
+        warn!("Passing over {}: {bad}", weights.display());
+    }
+    None
+}
+
+/// The solver states of `prefix` whose weights are there too, in any order.
+fn states(prefix: &str) -> Vec<(u64, PathBuf)> {
     let prefix_path = Path::new(prefix);
     let folder = match prefix_path.parent() {
         Some(p) if p != Path::new("") => p.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let head = format!("{}_iter_", prefix_path.file_name()?.to_str()?);
-    let mut best: Option<(u64, PathBuf)> = None;
-    for entry in std::fs::read_dir(folder).ok()?.flatten() {
-        let name = entry.file_name().into_string().unwrap_or_default();
-        let Some((iter, _)) = parse_name(&name, &head) else {
-            continue;
-        };
+    let Some(name) = prefix_path.file_name().and_then(|n| n.to_str()) else {
+        return Vec::new();
+    };
+    let head = format!("{name}_iter_");
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let state = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        let (iter, _) = parse_name(&name, &head)?;
         let whole = weights_beside(&entry.path()).is_some_and(|w| w.is_file());
-        if whole && best.as_ref().is_none_or(|(b, _)| iter > *b) {
-            best = Some((iter, entry.path()));
-        }
-    }
-    best
+        whole.then(|| (iter, entry.path()))
+    };
+    entries.filter_map(state).collect()
 }
 
 /// Checks that snapshots can be written under `prefix`, making its folder if need be.

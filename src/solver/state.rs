@@ -2,12 +2,12 @@
 
 use super::mask::Mask;
 use super::shared::Shared;
-use super::snapshot::{self, Format, Own};
+use super::snapshot::{self, Format, OfNet, Own};
 use super::test::TestNet;
 use super::{Solver, log_plan};
 use crate::tensor::Tensor;
 use crate::{info, warn};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -150,10 +150,35 @@ impl Solver {
             );
             self.scale_dropout = scaled;
         }
+        self.restore_carried(own.carried)
+            .with_context(|| path.display().to_string())?;
         self.losses = own.losses.into();
         self.smoothed = own.smoothed;
         // A damaged file may say more.
         self.start = own.start.min(self.iter);
+        Ok(())
+    }
+
+    /// What the recurrent layers of all nets carry on: 0 the training net's, k test net number k - 1's.
+    fn all_carried(&self) -> Vec<OfNet> {
+        let own = self.net.name_carried(&self.carried);
+        let tests = self.tests.iter().map(TestNet::carried);
+        let all = std::iter::once(own).chain(tests);
+        (0..).zip(all).filter(|(_, c)| !c.is_empty()).collect()
+    }
+
+    fn restore_carried(&mut self, carried: Vec<OfNet>) -> Result<()> {
+        for (net, named) in carried {
+            match (net as usize).checked_sub(1) {
+                None => self.carried = self.net.find_carried(named)?,
+                // With fewer test nets than before nobody asks for the others' states.
+                Some(k) => {
+                    if let Some(test) = self.tests.get_mut(k) {
+                        test.carry(named)?;
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -258,6 +283,7 @@ impl Solver {
             codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),
             schedule: self.schedule.clone(),
             test_batches: self.tests.iter().map(TestNet::batches_done).collect(),
+            carried: self.all_carried(),
             losses: self.losses.iter().copied().collect(),
             smoothed: self.smoothed,
             start: self.start,

@@ -6,7 +6,7 @@ use crate::report::metrics::TrainPoint;
 use crate::report::number::G;
 use crate::tensor::Tensor;
 use crate::{info, warn};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
 
 impl Solver {
@@ -75,15 +75,26 @@ impl Solver {
         self.gradients.iter_mut().for_each(|g| g.fill(0.0));
         let mut loss = 0.0;
         let mut outputs = Outputs::default();
+        // As Caffe, where the solver displays; in every iteration where it never does.
+        let every = self.config.param.display();
+        let debug = self.debug.is_some() && (every == 0 || self.due(every));
         for k in 0..iter_size {
             let batch = self.next_batch()?;
             let pass = Pass::new(self.seed, self.iter * iter_size + k);
-            outputs =
-                self.net
-                    .forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
-            if !outputs.loss.is_finite() {
-                return Err(self.diverged(outputs.loss, &pass, &batch));
+            let pass = Pass {
+                carried: Some(&self.carried),
+                ..pass
+            };
+            let net = self.sizes.fit(&self.net, &batch)?;
+            outputs = net.forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
+            if debug && let Some(debug) = &mut self.debug {
+                debug.train(&self.net, &pass, &self.weights, &batch, &self.gradients)?;
             }
+            if !outputs.loss.is_finite() {
+                let pass = pass.clone();
+                return Err(self.diverged(outputs.loss, pass.random, &batch));
+            }
+            self.carried.take(&mut outputs);
             loss += outputs.loss;
             self.apply_updates(&mut outputs);
             self.recycle(batch);
@@ -102,8 +113,13 @@ impl Solver {
         if display {
             info!("Iteration {}, lr = {}", self.iter, G(rate));
         }
+        let before = debug.then(|| self.magnitudes());
         self.update(rate);
+        if let Some(before) = before {
+            self.show_update(&before);
+        }
         self.iter += 1;
+        self.check_weights(rate)?;
         if let Some(bar) = &reports.bar {
             bar.set_position(self.iter);
             bar.set_message(format!("loss {:.4}", self.smoothed));
@@ -209,11 +225,13 @@ impl Solver {
     fn forward_only(&mut self) -> Result<f32> {
         let batch = self.next_batch()?;
         let iter_size = self.config.param.iter_size().max(1) as u64;
-        let mut outputs = self.net.forward(
-            &Pass::new(self.seed, self.iter * iter_size),
-            &self.weights,
-            &batch,
-        )?;
+        let pass = Pass {
+            carried: Some(&self.carried),
+            ..Pass::new(self.seed, self.iter * iter_size)
+        };
+        let net = self.sizes.fit(&self.net, &batch)?;
+        let mut outputs = net.forward(&pass, &self.weights, &batch)?;
+        self.carried.take(&mut outputs);
         self.apply_updates(&mut outputs);
         self.recycle(batch);
         Ok(outputs.loss)
@@ -224,25 +242,6 @@ impl Solver {
         for (id, values) in outputs.updates.drain(..) {
             self.weights[id].data.copy_from_slice(&values);
         }
-    }
-
-    /// Why the loss is not finite: the first layer whose output is not.
-    fn diverged(&self, loss: f32, pass: &Pass, batch: &[Tensor]) -> anyhow::Error {
-        let pass = Pass {
-            check_finite: true,
-            ..pass.clone()
-        };
-        let found = match self.net.forward(&pass, &self.weights, batch) {
-            Err(e) => format!("{e:#}"),
-            Ok(_) => "every layer's output is finite, only their sum is not".to_string(),
-        };
-        anyhow!(
-            "iteration {}: the loss is {}; {found} (the learning rate was {}; a smaller base_lr or \
-             clip_gradients may help)",
-            self.iter,
-            G(loss),
-            G(self.policy.rate(self.iter))
-        )
     }
 
     /// Tests on every test net.

@@ -1,13 +1,17 @@
 //! Test nets: they read the training net's weights and go on through their data from test to test.
 
 use super::config::TestConfig;
+use super::scores::Scores;
 use super::signals::{Request, Signals};
 use super::step::loss_note;
 use super::{OpenData, Opened, announce};
 use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
+use crate::net::carried::{Carried, Named};
+use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
+use crate::net::sizes::Sizes;
 use crate::net::{self, Net, Param, Pass, Weights};
 use crate::report::number::G;
 use crate::report::progress;
@@ -22,6 +26,11 @@ pub struct TestNet {
     done: u64,
     /// For every parameter of this net, the training net's.
     from: Vec<usize>,
+    /// What its recurrent layers carry on, also from test to test.
+    carried: Carried,
+    sizes: Sizes,
+    /// For `debug_info`.
+    debug: Option<DebugNet>,
 }
 
 impl TestNet {
@@ -34,7 +43,8 @@ impl TestNet {
     ) -> Result<Self> {
         let graph = Graph::new(&config.net, &config.state)?;
         let Opened { shapes, batches } = data.open(&graph, 0)?;
-        let net = Net::new(graph, &shapes, &net::Options::default())?;
+        let options = net::Options::default();
+        let net = Net::new(graph, &shapes, &options)?;
         announce::net(&net);
         let mut from = Vec::new();
         for p in net.params() {
@@ -63,6 +73,9 @@ impl TestNet {
             iterations: config.iterations,
             done: 0,
             from,
+            carried: Carried::default(),
+            sizes: Sizes::new(&options),
+            debug: None,
         })
     }
 
@@ -92,8 +105,31 @@ impl TestNet {
         self.batches.seek(batches);
     }
 
+    /// Prints debug_info's lines at every batch.
+    ///
+    /// # Errors
+    /// The net that shows every blob cannot be built.
+    pub fn debug(&mut self) -> Result<()> {
+        self.debug = Some(DebugNet::new(&self.net)?);
+        Ok(())
+    }
+
+    /// The states of recurrent layers, by their names.
+    pub fn carried(&self) -> Named {
+        self.net.name_carried(&self.carried)
+    }
+
+    /// Goes on with such states.
+    ///
+    /// # Errors
+    /// They are another net's.
+    pub fn carry(&mut self, named: Named) -> Result<()> {
+        self.carried = self.net.find_carried(named)?;
+        Ok(())
+    }
+
     /// Bytes that a test needs.
-    pub fn workspace_bytes(&self, threads: usize) -> usize {
+    pub fn workspace_bytes(&self, threads: usize) -> u128 {
         self.net.workspace_bytes(threads)
     }
 
@@ -132,42 +168,39 @@ impl TestNet {
             own = self.from.iter().map(|&id| trained[id].clone()).collect();
             &own
         };
-        let mut sums: Vec<(usize, f32)> = Vec::new();
+        let mut scores = Scores::default();
         let mut loss = 0.0;
         let bar = progress::bar("testing", 0, self.iterations);
-        for i in 0..self.iterations {
+        for _ in 0..self.iterations {
             if signals.peek() == Request::Stop {
                 signals.take();
                 return Ok(None);
             }
             let batch = self.batches.next_batch()?;
-            let outputs = self
-                .net
-                .forward(&Pass::new(seed, self.done), weights, &batch)?;
+            let pass = Pass {
+                carried: Some(&self.carried),
+                ..Pass::new(seed, self.done)
+            };
+            if let Some(debug) = &mut self.debug {
+                debug.forward(&self.net, &pass, weights, &batch)?;
+            }
+            let net = self.sizes.fit(&self.net, &batch)?;
+            let mut outputs = net.forward(&pass, weights, &batch)?;
+            self.carried.take(&mut outputs);
             self.batches.recycle(batch);
             self.done += 1;
             bar.inc(1);
             loss += outputs.loss;
-            let values = self
-                .net
-                .outputs()
-                .iter()
-                .filter_map(|v| Some((*v, outputs.values.get(v)?)));
-            let flat = values.flat_map(|(v, t)| t.data.iter().map(move |&x| (v, x)));
-            if i == 0 {
-                sums = flat.collect();
-            } else {
-                sums.iter_mut()
-                    .zip(flat)
-                    .for_each(|(sum, (_, x))| sum.1 += x);
-            }
+            scores.add(&self.net, &outputs);
         }
         if compute_loss {
             info!("Test loss: {}", G(loss / self.iterations as f32));
         }
         let mut means = Vec::new();
-        for (k, (v, sum)) in sums.into_iter().enumerate() {
-            let mean = sum / self.iterations as f32;
+        for note in scores.notes(&self.net) {
+            info!("{note}");
+        }
+        for (k, (v, mean)) in scores.means().into_iter().enumerate() {
             let name = self.net.graph().values[v].name.clone();
             let note = loss_note(self.net.loss_weight(v), mean);
             info!("    Test net output #{k}: {name} = {}{note}", G(mean));

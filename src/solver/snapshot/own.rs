@@ -2,10 +2,14 @@
 
 use super::super::schedule::{Ramp, Schedule};
 use super::super::shared::Shared;
-use super::{Mask, Own, State};
+use super::{Mask, OfNet, Own, State};
 use crate::compress::codebook::Codebook;
-use crate::proto::caffe::{DsdEntry, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState};
+use crate::net::carried::Named;
+use crate::proto::caffe::{
+    DsdCarried, DsdEntry, DsdFloats, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState,
+};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 
 /// What only `dsd` stores, as a message.
 pub(super) fn own_message(state: &State) -> DsdState {
@@ -39,8 +43,34 @@ pub(super) fn own_message(state: &State) -> DsdState {
         smoothed_loss: Some(own.smoothed),
         phase_start: Some(own.start),
         extra: own.notes.into_iter().map(note).collect(),
+        carried: own.carried.iter().flat_map(carried_messages).collect(),
         ..Default::default()
     }
+}
+
+fn carried_messages((net, layers): &OfNet) -> Vec<DsdCarried> {
+    let one = |(layer, states): &(String, Vec<Vec<f32>>)| DsdCarried {
+        net: Some(*net),
+        layer: Some(layer.clone()),
+        states: states
+            .iter()
+            .map(|values| DsdFloats {
+                values: values.clone(),
+            })
+            .collect(),
+    };
+    layers.iter().map(one).collect()
+}
+
+/// The reverse: the nets in the order of their numbers.
+fn carried(messages: Vec<DsdCarried>) -> Vec<OfNet> {
+    let mut nets: BTreeMap<u32, Named> = BTreeMap::new();
+    for m in messages {
+        let states = m.states.iter().map(|s| s.values.clone()).collect();
+        let layer = m.layer().to_string();
+        nets.entry(m.net()).or_default().push((layer, states));
+    }
+    nets.into_iter().collect()
 }
 
 fn schedule_message(schedule: &Schedule) -> DsdSchedule {
@@ -99,6 +129,7 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
             .iter()
             .map(|e| (e.key().to_string(), e.value().to_string()))
             .collect(),
+        carried: carried(d.carried),
         test_batches: d.test_batches,
     })
 }

@@ -1,0 +1,98 @@
+//! Numbers that are none: weights that are NaN or infinite, said where they come in and where they arise.
+
+use super::weights::Stored;
+use super::{Net, Weights};
+
+/// How many of some values are NaN or infinite.
+pub fn count_bad(values: &[f32]) -> usize {
+    // Exponent bits all set. No early end: a whole pass of this is as fast as memory.
+    const EXPONENT: u32 = 0x7f80_0000;
+    let bad = |v: &f32| usize::from(v.to_bits() & EXPONENT == EXPONENT);
+    values.iter().map(bad).sum()
+}
+
+/// An array with numbers that are none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bad {
+    /// The layer.
+    pub layer: String,
+    /// Which of its blobs.
+    pub blob: usize,
+    /// How many values are NaN or infinite.
+    pub bad: usize,
+    /// How many there are.
+    pub all: usize,
+}
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} of the {} values of layer '{}', blob {}, are NaN or infinite",
+            self.bad, self.all, self.layer, self.blob
+        )
+    }
+}
+
+impl Stored {
+    /// Its arrays with NaN or infinity, in order.
+    pub fn bad(&self) -> Vec<Bad> {
+        let mut found = Vec::new();
+        for layer in &self.layers {
+            for (blob, t) in layer.blobs.iter().enumerate() {
+                let bad = count_bad(&t.data);
+                if bad > 0 {
+                    found.push(Bad {
+                        layer: layer.name.clone(),
+                        blob,
+                        bad,
+                        all: t.data.len(),
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// Warns of every such array.
+    pub fn warn_of_bad(&self) {
+        for bad in self.bad() {
+            crate::warn!("{}: {bad}", self.file);
+        }
+    }
+}
+
+impl Net {
+    /// The first parameter of `weights` with NaN or infinity.
+    pub fn first_bad(&self, weights: &Weights) -> Option<Bad> {
+        let mut all = self.params.iter().zip(weights.iter());
+        all.find_map(|(p, w)| {
+            let bad = count_bad(&w.data);
+            (bad > 0).then(|| Bad {
+                layer: p.layer.clone(),
+                blob: p.index,
+                bad,
+                all: w.data.len(),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_values_are_counted() {
+        let values = [
+            1.0,
+            f32::NAN,
+            f32::MAX,
+            f32::INFINITY,
+            -f32::INFINITY,
+            1e-45,
+        ];
+        assert_eq!(count_bad(&values), 3);
+        assert_eq!(count_bad(&[]), 0);
+    }
+}
