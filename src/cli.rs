@@ -411,7 +411,9 @@ pub fn try_parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Erro
     if normal.full_help {
         definition = with_all_flags(definition);
     }
-    let matches = definition.clone().try_get_matches_from(normal.words)?;
+    // Help and errors name the program that has all commands, however it was called.
+    let words = std::iter::once("dsd".into()).chain(normal.words.into_iter().skip(1));
+    let matches = definition.clone().try_get_matches_from(words)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut definition))?;
     notes.extend(normal.notes);
     (cli.program, cli.notes) = (program, notes);

@@ -64,7 +64,7 @@ impl Reader<'_> {
     ) -> Result<(), String> {
         let shown = value.to_string_lossy().to_string();
         if name != "flagfile" {
-            return self.from_environment(name, &shown, out);
+            return self.environment(name, &shown, out);
         }
         if depth == DEPTH {
             return Err(format!("--flagfile={shown}: the file names itself"));
@@ -79,7 +79,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn from_environment(
+    fn environment(
         &mut self,
         flag: &str,
         names: &str,

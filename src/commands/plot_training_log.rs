@@ -50,9 +50,17 @@ pub fn run(args: &cli::PlotTrainingLog) -> Result<()> {
         let label = label(path);
         for (name, points) in found {
             let at = |p: &Point| (if seconds { p.seconds } else { p.iteration }, p.value);
+            let mut line: Vec<(f64, f64)> = Vec::new();
+            for point in points.iter().map(at) {
+                // A phase or a restart begins again: no line leads back there.
+                if line.last().is_some_and(|last| point.0 < last.0) {
+                    line.push((f64::NAN, f64::NAN));
+                }
+                line.push(point);
+            }
             curves.push(Curve {
                 name: [&label[..], &name].join(if name.is_empty() { "" } else { " " }),
-                points: points.iter().map(at).collect(),
+                points: line,
             });
         }
     }
