@@ -2,6 +2,7 @@
 //! Caffe's tools (1.0, commit 9b89154).
 
 use assert_cmd::Command;
+use dsd::data::leveldb::Leveldb;
 use dsd::data::lmdb::Lmdb;
 use dsd::data::records::Records;
 use dsd::npz;
@@ -129,6 +130,15 @@ fn features_are_the_blobs_of_the_net_in_both_forms() {
             }
         }
     }
+    extract(&goldens, dir, &["ip", "ip_leveldb", "3", "leveldb"]).success();
+    let mut leveldb = Leveldb::open(&dir.join("ip_leveldb")).unwrap();
+    assert_eq!(leveldb.count(), 24);
+    for (number, row) in (0..).zip(arrays["ip"].data.chunks_exact(10)) {
+        let mut datum = Datum::default();
+        leveldb.read(number, &mut datum).unwrap();
+        assert_eq!(leveldb.key(), format!("{number:010}"));
+        assert_eq!(datum.float_data, row);
+    }
     // `dsd run` gives the same numbers for the first batch.
     dsd()
         .current_dir(dir)
@@ -153,9 +163,6 @@ fn wrong_names_and_numbers_are_told_and_leave_nothing() {
     extract(&goldens, dir, &["ip,pool", "a", "1", "lmdb"])
         .code(2)
         .stderr(contains("expected as many outputs as blobs"));
-    extract(&goldens, dir, &["ip", "a", "1", "leveldb"])
-        .code(2)
-        .stderr(contains("use lmdb or npz"));
     extract(&goldens, dir, &["ip", "a", "0", "lmdb"]).code(2);
     extract(&goldens, dir, &["ip", "none/a", "1", "lmdb"])
         .code(1)
