@@ -42,7 +42,8 @@ impl Layer for MultinomialLogisticLoss {
     }
 
     fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("MultinomialLogisticLoss Layer cannot backpropagate to label inputs")
+        (bottom == 1)
+            .then_some("MultinomialLogisticLoss Layer cannot backpropagate to label inputs")
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -73,7 +73,8 @@ impl Layer for SigmoidCrossEntropyLoss {
     }
 
     fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs")
+        (bottom == 1)
+            .then_some("SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs")
     }
 
     /// Each term is max(x, 0) − x·t + ln(1 + exp(−|x|)), which never overflows.

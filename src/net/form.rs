@@ -134,7 +134,8 @@ fn absorb(
         ) else {
             return;
         };
-        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, form, j, backward) {
+        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, form, j, backward)
+        {
             return;
         }
         let affine = !backward && layer.is_affine(std::slice::from_ref(&shapes[last]));

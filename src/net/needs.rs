@@ -55,8 +55,8 @@ impl Question<'_> {
                 given.copied().unwrap_or(value_learns[v] || self.force) && layer.propagates(k)
             };
             let bottoms: Vec<bool> = node.bottoms.iter().enumerate().map(wants).collect();
-            needs.layers[i] = layer.has_backward()
-                && (self.learns[i] || bottoms.contains(&true) || self.force);
+            needs.layers[i] =
+                layer.has_backward() && (self.learns[i] || bottoms.contains(&true) || self.force);
             for &t in &node.tops {
                 value_learns[t] = needs.layers[i];
             }

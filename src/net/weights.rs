@@ -1,7 +1,7 @@
 //! Weights from files into a net: matched by layer name, as Caffe does, and said aloud.
 
-use super::hdf5_weights::filled;
 use super::graph::Node;
+use super::hdf5_weights::filled;
 use super::{Net, ParamUse, Weights};
 use crate::compress::codebook::Codebook;
 use crate::proto::{BlobProto, NetParameter, blob};
@@ -192,8 +192,7 @@ impl Net {
         for (i, pair) in pairs.iter_mut().enumerate() {
             let (twin, name) = (self.twin(i), self.graph.nodes[i].name());
             let with_weights = |(n, u): (&Node, &Vec<ParamUse>)| n.name() == name && !u.is_empty();
-            if self.uses[i].is_empty()
-                && self.graph.nodes.iter().zip(&self.uses).any(with_weights)
+            if self.uses[i].is_empty() && self.graph.nodes.iter().zip(&self.uses).any(with_weights)
             {
                 continue;
             }

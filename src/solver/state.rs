@@ -1,10 +1,10 @@
 //! A run's snapshots: written, and gone on from.
 
-use super::{Solver, log_plan};
 use super::mask::Mask;
 use super::shared::Shared;
 use super::snapshot::{self, Format, Own};
 use super::test::TestNet;
+use super::{Solver, log_plan};
 use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Result, bail};
