@@ -42,6 +42,27 @@ impl Dropout {
     }
 }
 
+/// The places in C order of the elements from number `start` on of pictures that lie channels last, of so many
+/// channels and pixels.
+fn places(start: usize, [channels, pixels]: [usize; 2]) -> impl Iterator<Item = u64> {
+    let (mut sample, mut pixel, mut channel) = (
+        start / channels / pixels,
+        start / channels % pixels,
+        start % channels,
+    );
+    std::iter::from_fn(move || {
+        let at = (sample * channels + channel) * pixels + pixel;
+        channel += 1;
+        if channel == channels {
+            (channel, pixel) = (0, pixel + 1);
+        }
+        if pixel == pixels {
+            (pixel, sample) = (0, sample + 1);
+        }
+        Some(at as u64)
+    })
+}
+
 impl Layer for Dropout {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [x] = take(bottoms)?;
@@ -69,10 +90,15 @@ impl Layer for Dropout {
     }
 
     /// Leaves one bit an element: whether it was kept. The random number of an element is that of its
-    /// place in the whole batch, as it lies in memory.
+    /// place in the whole batch in C order, however it lies in memory.
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (parallel, random) = (f.parallel, f.random);
-        let first = (f.first * f.tops[0].shape.count_from(1)) as u64;
+        let top = &f.tops[0];
+        let first = (f.first * top.shape.count_from(1)) as u64;
+        let order = match top.layout.is_pixels() {
+            true => [top.shape.dim(1), top.shape.count_from(2)],
+            false => [1, 1],
+        };
         let count = f.carry().len();
         if !self.drops() {
             return Ok(());
@@ -81,9 +107,12 @@ impl Layer for Dropout {
         kept.resize(count.div_ceil(32), 0);
         each_chunk(parallel, CHUNK / 32, kept, |start, part| {
             for (i, word) in part.iter_mut().enumerate() {
-                let at = first + 32 * (start + i) as u64;
-                let keep = |bit: u32| random.unit(at + u64::from(bit)) >= self.ratio;
-                *word = (0..32).map(|bit| u32::from(keep(bit)) << bit).sum();
+                let places = places(32 * (start + i), order);
+                let keep = |at: u64| random.unit(first + at) >= self.ratio;
+                *word = (0..32)
+                    .zip(places)
+                    .map(|(bit, at)| u32::from(keep(at)) << bit)
+                    .sum();
             }
         });
         self.apply(parallel, kept, f.tops[0].data);

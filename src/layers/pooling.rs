@@ -93,24 +93,14 @@ impl Pooling {
             };
             let stride = stride.unwrap_or_else(|| p.stride()) as usize;
             let pad = pad.unwrap_or_else(|| p.pad()) as usize;
-            let room = (input + 2 * pad).checked_sub(kernel);
-            let (Some(room), true) = (room, input > 0 && kernel > 0 && stride > 0 && pad < kernel)
-            else {
+            let padded = p.pad() > 0 || p.pad_h() > 0 || p.pad_w() > 0;
+            let sizes = [input, kernel, stride, pad].map(|v| v as i64);
+            let Some(output) = windows(sizes, p.round_mode(), padded) else {
                 bail!(
                     "no window fits the {name}: size {input}, kernel {kernel}, stride {stride}, pad {pad} (bottom 0 has \
                      shape {x}; the pad must be smaller than the kernel)"
                 );
             };
-            let mut output = match p.round_mode() {
-                RoundMode::Ceil => room.div_ceil(stride) + 1,
-                RoundMode::Floor => room / stride + 1,
-            };
-            // With padding the last window must start before the padding behind the input.
-            if (p.pad() > 0 || p.pad_h() > 0 || p.pad_w() > 0)
-                && (output - 1) * stride >= input + pad
-            {
-                output -= 1;
-            }
             Ok(Axis {
                 input,
                 kernel,
@@ -212,6 +202,30 @@ impl Pooling {
         }
         Ok(())
     }
+}
+
+/// The number of windows along an axis, by Caffe's formula: a window larger than the input and its padding
+/// counts as one (of Caffe's two ways of rounding, up) as long as less than a stride is missing, and ends
+/// where the padding ends. `None` where there is no window, or Caffe refuses the sizes. `padded`: whether
+/// this axis or another has padding.
+fn windows(
+    [input, kernel, stride, pad]: [i64; 4],
+    round: RoundMode,
+    padded: bool,
+) -> Option<usize> {
+    if input < 1 || kernel < 1 || stride < 1 || pad >= kernel {
+        return None;
+    }
+    let room = input + 2 * pad - kernel;
+    let mut output = 1 + match round {
+        RoundMode::Ceil => -(-room).div_euclid(stride),
+        RoundMode::Floor => room.div_euclid(stride),
+    };
+    // With padding the last window must start before the padding behind the input.
+    if padded && (output - 1) * stride >= input + pad {
+        output -= 1;
+    }
+    usize::try_from(output).ok().filter(|n| *n > 0)
 }
 
 impl Layer for Pooling {

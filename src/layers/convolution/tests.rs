@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::layers::check::{Check, layer, layer_in};
+use crate::tensor::Tensor;
 
 fn conv(text: &str) -> Box<dyn Layer> {
     layer(&format!(
@@ -47,6 +48,51 @@ fn gradients() {
         &*conv("num_output: 2 kernel_size: 2 axis: 0"),
         &[&[2, 3, 4]],
     );
+}
+
+#[test]
+fn several_bottoms_go_through_one_kernel() {
+    for pixels in [false, true] {
+        let check = Check {
+            step: 0.1,
+            pixels,
+            ..Check::default()
+        };
+        let shape: &[usize] = &[2, 3, 6, 5];
+        let conv = conv("num_output: 8 kernel_size: 3 pad: 1");
+        check.run(&*conv, &[shape, shape, shape]);
+        // The bottoms are of different numbers, or one result would be right for all.
+        let bottom = |i: u64| Tensor {
+            shape: Shape::from(shape),
+            data: crate::kernels::noise(i, 180),
+        };
+        let tops = check.forward(&*conv, (1..4).map(bottom).collect()).unwrap();
+        for (i, top) in (1..).zip(&tops) {
+            let alone = check.forward(&*conv, vec![bottom(i)]).unwrap();
+            assert_eq!(alone[0], *top, "bottom {i}");
+            assert!(i == 1 || tops[0] != *top);
+        }
+    }
+}
+
+#[test]
+fn without_spatial_axes_it_is_a_product() {
+    let check = Check {
+        step: 0.1,
+        ..Check::default()
+    };
+    for text in [
+        "num_output: 4",
+        "num_output: 4 kernel_size: 3",
+        "num_output: 4 group: 2",
+    ] {
+        check.run(&*conv(text), &[&[2, 6]]);
+    }
+    check.run(&*conv("num_output: 4 axis: -1"), &[&[2, 3, 6]]);
+    let shapes = conv("num_output: 4").params(&[Shape::new([2, 6])]);
+    assert_eq!(shapes[0].shape.dims(), [4, 6]);
+    let e = conv("num_output: 4").shapes(&[Shape::new([2, 6, 3])]);
+    assert!(e.unwrap_err().to_string().contains("needs kernel_size"));
 }
 
 #[test]

@@ -88,12 +88,123 @@ fn output_sizes_are_caffes() {
     assert_eq!(size("kernel_size: 2 stride: 2 pad: 1", 3), Ok(2));
     assert_eq!(size("kernel_size: 2 stride: 3 pad: 1", 4), Ok(2));
     assert_eq!(size("global_pooling: true", 13), Ok(1));
+    // A window larger than the picture.
+    assert_eq!(size("kernel_size: 2 stride: 2", 1), Ok(1));
+    assert_eq!(size("kernel_size: 5 stride: 3", 3), Ok(1));
+    assert!(size("kernel_size: 2 stride: 2 round_mode: FLOOR", 1).is_err());
     assert!(size("kernel_size: 9", 7).unwrap_err().contains("1 1 7 7"));
     assert!(
         size("kernel_size: 2 pad: 2", 7)
             .unwrap_err()
             .contains("pad 2")
     );
+}
+
+/// Caffe's loops, one output after the other: sizes, results and gradients of a channel of `input`.
+struct Plain {
+    sizes: [usize; 2],
+    y: Vec<f32>,
+    dx: Vec<f32>,
+}
+
+/// `None` where Caffe's sizes are not above 0, or where a window lies wholly outside the picture: there
+/// Caffe divides by 0 or leaves −`f32::MAX`.
+fn plain(
+    x: &[f32],
+    input: [usize; 2],
+    [k, s, p]: [usize; 3],
+    max: bool,
+    ceil: bool,
+) -> Option<Plain> {
+    let (kernel, stride, pad) = (k as i64, s as i64, p as i64);
+    let size = |n: usize| {
+        let exact = (n as f32 + 2.0 * p as f32 - k as f32) / s as f32;
+        let mut out = (if ceil { exact.ceil() } else { exact.floor() }) as i64 + 1;
+        if p > 0 && (out - 1) * stride >= n as i64 + pad {
+            out -= 1;
+        }
+        (out > 0).then_some(out as usize)
+    };
+    let sizes = [size(input[0])?, size(input[1])?];
+    let (mut y, mut dx) = (Vec::new(), vec![0.0; x.len()]);
+    for oy in 0..sizes[0] {
+        for ox in 0..sizes[1] {
+            let span = |o: usize, n: usize| {
+                let start = o as i64 * stride - pad;
+                let end = (start + kernel).min(n as i64 + pad);
+                let padded = end - start;
+                (start.max(0) as usize, end.min(n as i64) as usize, padded)
+            };
+            let (y0, y1, height) = span(oy, input[0]);
+            let (x0, x1, width) = span(ox, input[1]);
+            if y0 >= y1 || x0 >= x1 {
+                return None;
+            }
+            let inside = (y0..y1).flat_map(|i| (x0..x1).map(move |j| i * input[1] + j));
+            // The gradient of output number n is n + 1.
+            let dy = (y.len() + 1) as f32;
+            if max {
+                let best = inside.fold(None, |best: Option<usize>, i| match best {
+                    Some(b) if x[b] >= x[i] => Some(b),
+                    _ => Some(i),
+                })?;
+                y.push(x[best]);
+                dx[best] += dy;
+            } else {
+                let n = (height * width) as f32;
+                y.push(inside.clone().map(|i| x[i]).sum::<f32>() / n);
+                inside.for_each(|i| dx[i] += dy / n);
+            }
+        }
+    }
+    Some(Plain { sizes, y, dx })
+}
+
+#[test]
+fn windows_of_any_size_clip_as_caffes() {
+    let mut checked = 0;
+    for input in [[1, 1], [1, 3], [2, 5], [4, 4], [5, 3], [6, 7]] {
+        for (k, s, p) in
+            (1..=7).flat_map(|k| (1..=4).flat_map(move |s| (0..k.min(3)).map(move |p| (k, s, p))))
+        {
+            for (max, ceil) in [(true, true), (true, false), (false, true), (false, false)] {
+                let [h, w] = input;
+                let x = crate::kernels::noise(5, h * w);
+                let text = text(&format!(
+                    "pool: {} round_mode: {} kernel_size: {k} stride: {s} pad: {p}",
+                    if max { "MAX" } else { "AVE" },
+                    if ceil { "CEIL" } else { "FLOOR" }
+                ));
+                let shape = Shape::new([1, 1, h, w]);
+                let about = format!("{text} on {shape}");
+                let Some(want) = plain(&x, input, [k, s, p], max, ceil) else {
+                    continue;
+                };
+                for (mode, pixels) in [(Mode::Train, false), (Mode::Test, true)] {
+                    let layer = layer_in(&text, mode).unwrap();
+                    let tops = layer.shapes(std::slice::from_ref(&shape)).unwrap();
+                    assert_eq!(tops[0].dims()[2..], want.sizes, "{about}");
+                    let check = Check {
+                        pixels,
+                        ..Check::default()
+                    };
+                    let dy = (1..=want.y.len()).map(|n| n as f32).collect();
+                    let dy = Tensor::new(tops[0].clone(), dy).unwrap();
+                    let x = Tensor::new(shape.clone(), x.clone()).unwrap();
+                    let (y, dx) = check.both(&*layer, vec![x], &[dy]).unwrap();
+                    let near = |a: &[f32], b: &[f32]| {
+                        a.iter()
+                            .zip(b)
+                            .all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0))
+                    };
+                    assert!(near(&y[0].data, &want.y), "{about}");
+                    assert!(near(&dx[0].as_ref().unwrap().data, &want.dx), "{about}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 2000, "{checked} checked");
 }
 
 #[test]
