@@ -1,3 +1,4 @@
+use std::path::Path;
 use super::*;
 use crate::layers::Mode;
 use crate::proto::{NetParameter, parse};
