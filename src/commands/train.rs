@@ -222,7 +222,10 @@ impl Runner<'_> {
             return Ok(RunFolder::new(root));
         }
         let Some(past) = RunRecord::read(&root)? else {
-            if out.is_some() && !root.is_dir() && flow::names_no_path(given) && given.phase.is_none()
+            if out.is_some()
+                && !root.is_dir()
+                && flow::names_no_path(given)
+                && given.phase.is_none()
             {
                 bail!(
                     "{}: there is no run to go on with; give --solver or --phase to start one",
@@ -237,7 +240,10 @@ impl Runner<'_> {
             if past.folder.is_dir() {
                 root = std::fs::canonicalize(&root).unwrap_or(root);
                 std::env::set_current_dir(&past.folder)?;
-                info!("Paths count from {}, where the run was started", past.folder.display());
+                info!(
+                    "Paths count from {}, where the run was started",
+                    past.folder.display()
+                );
             } else {
                 flow::warn_of_folder(&past.folder);
             }

@@ -46,7 +46,10 @@ fn whole(value: &Value, kind: &Kind) -> String {
         Value::Message(inner) => {
             let mut text = String::new();
             print_fields(inner, 0, &mut text);
-            format!("{{ {} }}", text.split_whitespace().collect::<Vec<_>>().join(" "))
+            format!(
+                "{{ {} }}",
+                text.split_whitespace().collect::<Vec<_>>().join(" ")
+            )
         }
         value => scalar(value, kind),
     }

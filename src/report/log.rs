@@ -6,9 +6,9 @@
 //! while it is printed.
 
 use std::fmt;
-use std::io::Write;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 

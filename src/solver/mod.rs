@@ -385,11 +385,21 @@ pub fn never_decides(pattern: &str, earlier: &str) -> String {
 fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]) {
     let text = sparsity.text();
     if !idle.is_empty() {
-        warn!("--sparsity {text}: skipped, for the net has no such layers: {}", idle.join(", "));
+        warn!(
+            "--sparsity {text}: skipped, for the net has no such layers: {}",
+            idle.join(", ")
+        );
     }
-    let whole: Vec<&str> = layers.iter().copied().filter(|l| sparsity.of(l).is_none()).collect();
+    let whole: Vec<&str> = layers
+        .iter()
+        .copied()
+        .filter(|l| sparsity.of(l).is_none())
+        .collect();
     if !whole.is_empty() {
-        warn!("--sparsity {text}: no rule for {}; all their weights stay", whole.join(", "));
+        warn!(
+            "--sparsity {text}: no rule for {}; all their weights stay",
+            whole.join(", ")
+        );
     }
 }
 

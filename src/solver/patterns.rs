@@ -65,7 +65,13 @@ mod tests {
         assert_eq!(of("conv1,conv2,conv*,*"), Some(("conv*", "conv1")));
         assert_eq!(of("conv1,conv1"), Some(("conv1", "conv1")));
         assert_eq!(of("*,*"), Some(("*", "*")));
-        for well in ["*", "conv1,*", "conv1,conv*,*", "conv1,conv2,fc6,*", "none,conv1"] {
+        for well in [
+            "*",
+            "conv1,*",
+            "conv1,conv*,*",
+            "conv1,conv2,fc6,*",
+            "none,conv1",
+        ] {
             assert_eq!(of(well), None, "{well}");
         }
     }

@@ -33,7 +33,11 @@ impl Solver {
             );
         }
         if let Some((pattern, earlier)) = bits.shadowed(&layers) {
-            bail!("--bits {}: {}", bits.text(), super::never_decides(pattern, earlier));
+            bail!(
+                "--bits {}: {}",
+                bits.text(),
+                super::never_decides(pattern, earlier)
+            );
         }
         for (id, p) in params.iter().enumerate().filter(|(_, p)| p.prunable) {
             let weights = &mut self.weights[id].data;

@@ -113,7 +113,8 @@ impl Sparsity {
             Some(PROFILE) => (profile(SQUEEZENET_3X)?, Origin::Profile),
             Some(name) => match paper(name) {
                 Some(fraction) => {
-                    let rule = Rule::Fraction(fraction.with_context(|| format!("sparsity '{text}'"))?);
+                    let rule =
+                        Rule::Fraction(fraction.with_context(|| format!("sparsity '{text}'"))?);
                     (vec![("*".to_string(), rule)], Origin::Paper)
                 }
                 None => (of_file(name)?, Origin::User),
@@ -215,7 +216,9 @@ impl Sparsity {
 /// folder, else from `folder`.
 pub fn located(text: &str, folder: &Path) -> String {
     match text.trim().strip_prefix('@') {
-        Some(name) if name != PROFILE && paper(name).is_none() => format!("@{}", files::resolve(name, folder).display()),
+        Some(name) if name != PROFILE && paper(name).is_none() => {
+            format!("@{}", files::resolve(name, folder).display())
+        }
         _ => text.to_string(),
     }
 }
@@ -229,7 +232,9 @@ fn paper(name: &str) -> Option<Result<f64>> {
     let fraction = rest.strip_prefix(':')?;
     Some(match Rule::parse(fraction) {
         Ok(Rule::Fraction(fraction)) => Ok(fraction),
-        Ok(Rule::Quality(_)) => Err(anyhow!("expected a fraction such as @{PAPER}:0.5, found '{fraction}'")),
+        Ok(Rule::Quality(_)) => Err(anyhow!(
+            "expected a fraction such as @{PAPER}:0.5, found '{fraction}'"
+        )),
         Err(e) => Err(e),
     })
 }

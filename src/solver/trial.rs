@@ -91,7 +91,10 @@ impl Solver {
         match every {
             // The newest one by the clock stays beside the last.
             0 => 2,
-            _ => max_iter / every - iter.min(max_iter) / every + u64::from(!max_iter.is_multiple_of(every)),
+            _ => {
+                max_iter / every - iter.min(max_iter) / every
+                    + u64::from(!max_iter.is_multiple_of(every))
+            }
         }
     }
 }

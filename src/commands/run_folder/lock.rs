@@ -101,7 +101,10 @@ mod tests {
             panic!("locked twice");
         };
         let number = format!("(process {})", std::process::id());
-        assert!(error.is::<Usage>() && error.to_string().contains(&number), "{error}");
+        assert!(
+            error.is::<Usage>() && error.to_string().contains(&number),
+            "{error}"
+        );
         drop(lock);
         let lock = Lock::take(&root).unwrap();
         lock.undo(&[]);

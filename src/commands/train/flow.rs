@@ -48,7 +48,7 @@ impl Runner<'_> {
             return Ok(Ending::Done);
         }
         let (args, past) = (self.args.clone(), self.past.take());
-        folder.sitting(&args, self.seed, past, || {
+        folder.sitting(&args, self.seed, past, self.given.flow.as_deref(), || {
             self.phases(&flow, plans, &folder, weights)
         })
     }
@@ -61,7 +61,10 @@ impl Runner<'_> {
                     let own = args.flow.as_deref().and_then(Path::parent);
                     Flow::read_from(&copy, own.unwrap_or(Path::new("")))?
                 }
-                None => bail!("{}: its copy of the flow is gone; give --flow", folder.root().display()),
+                None => bail!(
+                    "{}: its copy of the flow is gone; give --flow",
+                    folder.root().display()
+                ),
             },
             (Some(path), _) => Flow::read(path)?,
             (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
@@ -402,7 +405,10 @@ impl Runner<'_> {
         );
         if let Some(old) = old.filter(|_| plan.newest.is_some()) {
             if old.base_lr != rate.value {
-                info!("base_lr was {} so far and is {} from here on", old.base_lr, rate.value);
+                info!(
+                    "base_lr was {} so far and is {} from here on",
+                    old.base_lr, rate.value
+                );
             }
             if let Some(was) = old.max_iter.filter(|n| *n != max_iter) {
                 info!("max_iter was {was} so far and is {max_iter} now");
@@ -481,7 +487,12 @@ fn rules_for(step: &Step, config: &Config) -> Result<Sparsity> {
 fn is_stale(plan: &Plan, weights: &[PathBuf]) -> bool {
     let from = plan.record.iter().flat_map(|r| &r.from);
     let names = from.map(|p| p.file_name()).collect::<Vec<_>>();
-    !names.is_empty() && !names.iter().eq(weights.iter().map(|p| p.file_name()).collect::<Vec<_>>().iter())
+    !names.is_empty()
+        && !names.iter().eq(weights
+            .iter()
+            .map(|p| p.file_name())
+            .collect::<Vec<_>>()
+            .iter())
 }
 
 /// Where the snapshots of a phase go: its folder, and the name that the solver gives them.

@@ -68,7 +68,10 @@ mod tests {
         assert_eq!(of(Sparse, Some(Redense)), Rate::said(0.1));
         assert_eq!(of(Quantize, Some(Dense)).value, 0.001);
         assert_eq!(of(Quantize, Some(Redense)).value, 0.001);
-        assert_eq!(of(Redense, Some(Dense)).note, " (a hundredth of the solver's 0.1)");
+        assert_eq!(
+            of(Redense, Some(Dense)).note,
+            " (a hundredth of the solver's 0.1)"
+        );
         assert_eq!(Rate::of(Redense, 0.05, Some(Dense)).value, 0.0005);
     }
 }
