@@ -125,3 +125,97 @@ fn the_effects_of_signals_can_be_chosen() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn sigterm_and_sigusr1_save_and_stop_with_their_own_codes() {
+    for (name, code) in [("TERM", 143), ("USR1", 128 + signal_hook::consts::SIGUSR1)] {
+        for more in [&[][..], &["--phase", "dsd", "--out", "run"]] {
+            let folder = quiet_folder();
+            let (mut child, mut log) = long_run(folder.path(), more);
+            signal(&child, name);
+            assert!(wait_for(&mut log, "Optimization stopped early.", 1));
+            assert_eq!(child.wait().unwrap().code(), Some(code), "{name}");
+            let home = match more.is_empty() {
+                true => folder.path().to_path_buf(),
+                false => folder.path().join("run/dense"),
+            };
+            assert_eq!(states(&home).len(), 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_pipe_saves_and_stops() {
+    let folder = quiet_folder();
+    let (mut child, log) = long_run(folder.path(), &["--phase", "dense", "--out", "run"]);
+    drop(log);
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    let [iteration] = states(&folder.path().join("run/dense"))[..] else {
+        panic!("{:?}", names_in(&folder.path().join("run/dense")));
+    };
+    let text = std::fs::read_to_string(folder.path().join("run/log.txt")).unwrap();
+    assert!(text.contains("Optimization stopped early."), "{text}");
+    let length = (iteration + 2).to_string();
+    let more = ["--out", "run", "--resume", "--max_iter", &length];
+    run(folder.path(), &[&["train"][..], &more].concat());
+}
+
+#[test]
+fn the_clock_saves_a_run_that_says_nothing_and_keeps_the_newest() {
+    let folder = quiet_folder();
+    let minutes = ["--snapshot_minutes", "0.001"];
+    let (mut child, mut log) = long_run(folder.path(), &minutes);
+    assert!(wait_for(&mut log, STATE, 3));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = states(folder.path());
+    assert!((1..=2).contains(&left.len()), "{left:?}");
+    let newest = *left.iter().max().unwrap();
+    // It goes on from there, and its last snapshot is the run's own.
+    let length = (newest + 50).to_string();
+    let args = [
+        "train",
+        "--solver",
+        "solver.prototxt",
+        "--resume",
+        "--max_iter",
+        &length,
+    ];
+    run(folder.path(), &[&args[..], &minutes].concat());
+    let left = states(folder.path());
+    assert!(left.contains(&(newest + 50)) && left.len() <= 3, "{left:?}");
+    let whole = quiet_folder();
+    let args = [
+        "train",
+        "--solver",
+        "solver.prototxt",
+        "--max_iter",
+        &length,
+    ];
+    run(whole.path(), &args);
+    assert_eq!(states(whole.path()), [newest + 50]);
+    let name = format!("small_iter_{length}.solverstate");
+    assert_same(folder.path(), whole.path(), &name, "saved by the clock");
+}
+
+#[test]
+fn a_snapshot_that_the_user_asked_for_is_never_removed() {
+    let folder = quiet_folder();
+    let solver = common::digits_solver(10, "snapshot: 50").replace("display: 1", "display: 10");
+    let solver = solver.replace("test_iter: 2 test_interval: 4", "");
+    write(folder.path(), "solver.prototxt", &solver);
+    let args = ["train", "--solver", "solver.prototxt", "--max_iter", "400"];
+    run(
+        folder.path(),
+        &[&args[..], &["--snapshot_minutes", "0.0001"]].concat(),
+    );
+    let left = states(folder.path());
+    for own in [50, 100, 150, 200, 250, 300, 350, 400] {
+        assert!(left.contains(&own), "{left:?}");
+    }
+    assert!(left.len() <= 9, "{left:?}");
+    let quiet = quiet_folder();
+    write(quiet.path(), "solver.prototxt", &solver);
+    run(quiet.path(), &args);
+    assert_eq!(states(quiet.path()).len(), 8);
+}

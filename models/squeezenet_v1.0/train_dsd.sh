@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains SqueezeNet dense -> sparse -> re-dense on ImageNet and tests the result: the run behind the
-# published 61.76% top-1. Started again, it goes on where it stopped.
+# published 61.76% top-1. Started again, it goes on where it stopped. It first tries each phase that is left and prints
+# what it will need here: time, disk, memory.
 #
 #   TRAIN_LMDB=… VAL_LMDB=… ./train_dsd.sh
 #   SMOKE=1 TRAIN_LMDB=… ./train_dsd.sh     the same path in a few minutes: 3 updates a phase
@@ -106,6 +107,22 @@ weights_of() {
   [[ -n $file ]] || die "the $1 phase left no *_iter_N.caffemodel in $out/$1"
   printf '%s' "$file"
 }
+
+# needs PHASE [FLAG…]: what is left of a phase needs, on stdout.
+needs() {
+  local phase=$1 done_file
+  done_file=$out/$phase/$(setting snapshot_prefix "$phase")_iter_$(setting max_iter "$phase").caffemodel
+  if [[ -e $done_file ]]; then return; fi
+  local -a start=("${@:2}")
+  if [[ -n $(newest "$phase" solverstate) ]]; then start+=(--resume); fi
+  "$dsd" train --dry_run --phase "$phase" --solver "$config/solver_$phase.prototxt" --out "$out" \
+    ${start[@]+"${start[@]}"} ${threads[@]+"${threads[@]}"} 2>>"$config/dry_run.log" ||
+    die "the $phase phase cannot run: $(tail -n 1 "$config/dry_run.log")"
+}
+echo "what each phase will need here (its passes are tried for some seconds):"
+needs dense
+needs sparse --sparsity "${SPARSITY:-@squeezenet_3x}"
+needs redense
 
 run_phase dense
 weights=$(weights_of dense)

@@ -159,8 +159,8 @@ impl RunFolder {
         Some(self.root.join(FLOW)).filter(|p| p.is_file())
     }
 
-    /// Does `work` as the only process in this folder, with the run's record and log there. What was made for a run that
-    /// could not start is taken back.
+    /// Does `work` as the only process in this folder, with the run's record and log there; `past` is the record that it
+    /// goes on from, `flow` the flow's file if it was given. What was made for a run that could not start is taken back.
     ///
     /// # Errors
     /// Another process is at work here, the folder cannot be written, or the work fails.
@@ -169,10 +169,11 @@ impl RunFolder {
         args: &Train,
         seed: Option<u64>,
         past: Option<RunRecord>,
+        flow: Option<&Path>,
         work: impl FnOnce() -> Result<Ending>,
     ) -> Result<Ending> {
         let lock = Lock::take(&self.root)?;
-        let result = self.begin(args, seed, past).and_then(|()| work());
+        let result = self.begin(args, seed, past, flow).and_then(|()| work());
         if let Err(error) = &result {
             log::note(&format!("error: {error:#}\n"));
         }
@@ -183,17 +184,28 @@ impl RunFolder {
         result
     }
 
-    fn begin(&self, args: &Train, seed: Option<u64>, past: Option<RunRecord>) -> Result<()> {
-        let past = past.map_or_else(Vec::new, |p| p.sittings);
+    fn begin(
+        &self,
+        args: &Train,
+        seed: Option<u64>,
+        past: Option<RunRecord>,
+        flow: Option<&Path>,
+    ) -> Result<()> {
+        let goes_on = past.is_some();
+        // The phases of a run may have a command each; a damaged record is another's.
+        let earlier = || RunRecord::read(&self.root).ok().flatten();
+        let past = past.or_else(earlier).map_or_else(Vec::new, |p| p.sittings);
         let mut record = RunRecord::of(args, seed);
         record.sittings = past;
         record.sittings.push(Sitting::now());
         record.write(&self.root)?;
         let copy = self.root.join(FLOW);
-        match args.flow.as_deref().map(files::read) {
-            Some(Ok(flow)) => files::write_atomic(&copy, |w| Ok(w.write_all(&flow)?))?,
-            // A run that goes on may have only the copy left.
-            Some(Err(_)) => {}
+        match flow {
+            Some(flow) => {
+                let text = files::read(flow)?;
+                files::write_atomic(&copy, |w| Ok(w.write_all(&text)?))?;
+            }
+            None if goes_on => {}
             None => drop(fs::remove_file(&copy)),
         }
         let path = self.root.join(LOG);
@@ -267,8 +279,12 @@ impl RunFolder {
     /// run's.
     pub fn make_room(&self, phase: &str) -> Result<()> {
         let home = self.path(phase);
-        let used = fs::read_dir(&home).is_ok_and(|mut entries| entries.next().is_some());
-        if !used {
+        // A run that was killed before its first snapshot leaves only what the next one writes anew.
+        let anew = |name: &str| {
+            name == "phase.json" || name.ends_with(".prototxt") || files::is_temporary(name)
+        };
+        let mut entries = fs::read_dir(&home).into_iter().flatten().flatten();
+        if entries.all(|e| anew(&e.file_name().to_string_lossy())) {
             return Ok(());
         }
         let aside = (1..)

@@ -1,9 +1,9 @@
-use std::path::Path;
 use super::*;
 use crate::layers::Mode;
 use crate::proto::{NetParameter, parse};
 use image::{DynamicImage, GrayImage, RgbImage};
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 
 fn open_in(folder: &Path, seed: u64, text: &str) -> Result<Box<dyn Source>> {

@@ -48,7 +48,7 @@ impl Runner<'_> {
             return Ok(Ending::Done);
         }
         let (args, past) = (self.args.clone(), self.past.take());
-        folder.sitting(&args, self.seed, past, || {
+        folder.sitting(&args, self.seed, past, self.given.flow.as_deref(), || {
             self.phases(&flow, plans, &folder, weights)
         })
     }

@@ -96,7 +96,8 @@ impl Said<'_> {
         if !stage.is_empty() && *stage != record.stage {
             differs("stage", Some(record.stage.join(",")), stage.join(","));
         }
-        if self.first && !self.args.weights.is_empty() && !record.from.is_empty() {
+        // Older records do not tell what a phase started from.
+        if self.first && !self.args.weights.is_empty() && !record.version.is_empty() {
             let (was, now) = (&record.from, &self.args.weights);
             if was.len() != now.len() || was.iter().zip(now).any(|(a, b)| !same_file(a, b)) {
                 differs("weights", Some(list(was)), list(now));
@@ -155,6 +156,9 @@ fn same<T>(
 }
 
 fn list(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "none".to_string();
+    }
     let texts = paths.iter().map(|p| p.display().to_string());
     texts.collect::<Vec<_>>().join(",")
 }
