@@ -275,7 +275,7 @@ mod tests {
             (
                 "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }",
                 &[],
-                "found 0: truncated",
+                "needs 14.6 TiB",
             ),
         ] {
             archive(&path, header, data);

@@ -136,6 +136,7 @@ fn filled(net: &Net, files: &[PathBuf], seed: u64) -> Result<(Weights, BTreeSet<
     let mut given = BTreeSet::new();
     for path in files {
         let stored = weights_file::read(path, net)?;
+        stored.warn_of_bad();
         let plan = net.load(&mut weights, &stored)?;
         log_plan(&plan, &stored.file);
         given.extend(plan.loaded);

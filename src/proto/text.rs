@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use miette::Diagnostic;
 use prost::{Message, Name};
 use prost_reflect::DynamicMessage;
@@ -14,7 +14,7 @@ use super::caffe::{NetParameter, SolverParameter};
 use super::forks;
 use super::strings;
 use super::suggest::Walk;
-use super::token::{place, tokens};
+use super::token::{Token, place, tokens};
 use crate::files;
 
 /// A message read from text, and where its parts stand.
@@ -165,7 +165,13 @@ where
     let dynamic = DynamicMessage::parse_text_format(root, text).map_err(|e| {
         let span = e.labels().and_then(|mut labels| labels.next());
         let (offset, message) = walk.explain(span.map(|s| s.offset()), &e.to_string());
-        error(offset, message)
+        match open_block(text, &tokens, offset) {
+            Some(brace) => error(
+                brace,
+                "the block that begins here is not closed: expected a }".to_owned(),
+            ),
+            None => error(offset, message),
+        }
     })?;
     walk.finish().map_err(|(token, message)| {
         error(tokens.get(token).map_or(0, |t| t.span.start), message)
@@ -183,6 +189,23 @@ where
     })
 }
 
+/// The brace of the block that belongs to the name at `offset`, if nothing closes it: what is wrong with such a
+/// name is not told before the block is whole.
+fn open_block(text: &str, tokens: &[Token], offset: usize) -> Option<usize> {
+    let mut open = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        match &text[token.span.clone()] {
+            "{" | "<" => open.push(i),
+            "}" | ">" => drop(open.pop()),
+            _ => {}
+        }
+    }
+    let brace = *open.last()?;
+    let mut before = tokens[..brace].iter().rev();
+    let name = before.find(|t| &text[t.span.clone()] != ":")?;
+    (name.span.start == offset).then(|| tokens[brace].span.start)
+}
+
 /// Reads a net's text as it stands, in whatever generation.
 pub fn read_net(path: &Path) -> Result<Parsed<NetParameter>> {
     read(path, "a net (prototxt)")
@@ -194,21 +217,17 @@ pub fn read_solver(path: &Path) -> Result<Parsed<SolverParameter>> {
 }
 
 fn read<M: Message + Name + Default>(path: &Path, expected: &str) -> Result<Parsed<M>> {
-    if let Some(found) = files::read(path).ok().and_then(|b| strings::no_text(&b)) {
-        bail!("{}: expected {expected}, found {found}", path.display());
-    }
-    Ok(parse(
-        &files::read_text(path)?,
-        &path.display().to_string(),
-    )?)
+    let bytes = files::read(path)?;
+    let text = files::read_text(path).map_err(|e| match strings::no_text(&bytes) {
+        Some(found) => anyhow!("{e}: expected {expected}, found {found}"),
+        None => e,
+    });
+    Ok(parse(&text?, &path.display().to_string())?)
 }
 
 /// What a file is that holds a net or a solver as text; none if it is no prototxt.
 pub fn prototxt(bytes: &[u8]) -> Option<&'static str> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    if strings::no_text(bytes).is_some() {
-        return None;
-    }
+    let text = &files::encoding::text(bytes.to_vec()).ok()?[..];
     let has =
         |fields: Vec<String>, names: &[&str]| fields.iter().any(|f| names.contains(&f.as_str()));
     if has(

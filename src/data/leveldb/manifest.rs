@@ -73,7 +73,10 @@ pub(super) fn read(folder: &Path) -> Result<Version> {
     }
     logs.sort_unstable();
     ensure!(
-        logs.contains(&edits.log) || !edits.tables.is_empty(),
+        logs.contains(&edits.log)
+            || !edits.tables.is_empty()
+            // Another writer than LevelDB itself leaves the number out until its first table.
+            || edits.log == 0 && !logs.is_empty(),
         "{}: the log {:06}.log is missing, which holds its records",
         folder.display(),
         edits.log

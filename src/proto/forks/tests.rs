@@ -71,7 +71,8 @@ fn a_misspelt_block_of_a_known_layer_is_an_error() {
         error("layer { type: 'Convolution' convolution_parm { } }"),
         "n:1:29: LayerParameter has no field `convolution_parm`; did you mean `convolution_param`?"
     );
-    assert!(error("layer { type: 'BN' bn_param { ").contains("closed"));
+    let open = error("layer { type: 'BN' bn_param { ");
+    assert!(open.contains("closed"), "{open}");
     assert!(
         error("layer { type: 'Convolution' convolution_param { engine: CUDN } }")
             .ends_with("did you mean `CUDNN`?")

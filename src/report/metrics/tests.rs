@@ -60,7 +60,7 @@ fn lines_hold_what_the_contract_says() {
     assert_eq!(both("global_iteration"), ["1220", "1220"]);
     assert_eq!(both("phase"), ["\"redense-2\"", "\"redense-2\""]);
     assert_eq!(both("densities"), ["{\"conv\":1.0,\"ip\":0.5}"; 2]);
-    assert_eq!(both("lr"), ["0.10000000149011612", "null"]);
+    assert_eq!(both("lr"), ["0.1", "null"]);
     assert_eq!(both("loss"), ["2.5", "null"]);
     assert_eq!(both("images_per_s"), ["100.0", "null"]);
     assert_eq!(both("density"), ["0.75", "null"]);
