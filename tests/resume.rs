@@ -6,7 +6,7 @@
 mod common;
 
 use common::process::{assert_same, run, start, wait_for};
-use common::{between, names_in, small_run};
+use common::{between, folders_in, small_run};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -269,7 +269,7 @@ fn resuming_a_run_that_is_done_changes_nothing_and_prints_its_table() {
     );
     assert_eq!(fs::read(folder.path().join("m.jsonl")).unwrap(), metrics);
     assert_eq!(
-        names_in(&folder.path().join("run")),
+        folders_in(&folder.path().join("run")),
         ["dense", "redense", "sparse"]
     );
 }

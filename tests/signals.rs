@@ -1,11 +1,11 @@
-//! What SIGINT and SIGHUP do to a training run.
+//! What signals, a closed pipe and the clock do to a training run.
 
 #![cfg(unix)]
 
 mod common;
 
 use common::process::{assert_same, run, signal, start, wait_for};
-use common::{names_in, small_run, write};
+use common::{folders_in, names_in, small_run, write};
 use std::io::BufReader;
 use std::path::Path;
 use std::process::{Child, ChildStderr};
@@ -86,7 +86,7 @@ fn sigint_in_a_phase_says_how_to_go_on() {
     ));
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(states(&folder.path().join("run/dense")).len(), 1);
-    assert_eq!(names_in(&folder.path().join("run")), ["dense"]);
+    assert_eq!(folders_in(&folder.path().join("run")), ["dense"]);
 }
 
 #[test]

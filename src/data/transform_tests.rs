@@ -145,7 +145,8 @@ fn impossible_parameters_are_told() {
     };
     let error = format!("{:#}", transform(&absent, Mode::Test).unwrap_err());
     assert!(
-        error.starts_with("mean_file is missing; `dsd compute_image_mean") && error.contains("/no/mean"),
+        error.starts_with("mean_file is missing; `dsd compute_image_mean")
+            && error.contains("/no/mean"),
         "{error}"
     );
 }

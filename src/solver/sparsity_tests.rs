@@ -30,10 +30,53 @@ fn the_published_profile_knows_both_families() {
 }
 
 #[test]
+fn the_papers_rule_is_for_all_layers_but_the_first_convolution() {
+    for (text, fraction) in [("@dsd", 0.3), (" @dsd:0.5 ", 0.5), ("@dsd:0", 0.0)] {
+        let s = Sparsity::parse(text).unwrap();
+        assert_eq!(
+            (s.of("conv1"), s.recorded().as_str()),
+            (Some(Fraction(fraction)), text.trim())
+        );
+        let on = s.on(Some("conv1"));
+        assert_eq!(on.of("conv1"), Some(Fraction(0.0)));
+        assert_eq!(on.of("fc6"), Some(Fraction(fraction)));
+        assert_eq!(on.shadowed(&["conv1", "fc6"]), None);
+    }
+    // Other rules know their layers by name.
+    let uniform = Sparsity::parse("0.3").unwrap().on(Some("conv1"));
+    assert_eq!(uniform.of("conv1"), Some(Fraction(0.3)));
+    assert_eq!(located("@dsd:0.5", std::path::Path::new("x")), "@dsd:0.5");
+    let agrees = |a: &str, b: &str| {
+        Sparsity::parse(a)
+            .unwrap()
+            .agrees(&Sparsity::parse(b).unwrap())
+    };
+    assert!(agrees("0.3", "*=0.30") && agrees("@dsd", "@dsd:0.3"));
+    assert!(!agrees("0.3", "@dsd") && !agrees("0.3", "0.4"));
+}
+
+#[test]
 fn nonsense_is_refused() {
     for bad in [
-        "1.0", "-0.1", "abc", "conv1=", "@other", "conv1=2", "", "nan", "std:", "std:-1",
-        "std:inf", "std:x", "std:nan", "@", "0.1,,0.2",
+        "1.0",
+        "-0.1",
+        "abc",
+        "conv1=",
+        "@other",
+        "conv1=2",
+        "",
+        "nan",
+        "std:",
+        "std:-1",
+        "std:inf",
+        "std:x",
+        "@dsd:",
+        "@dsd:1",
+        "@dsd:x",
+        "@dsd:std:1",
+        "std:nan",
+        "@",
+        "0.1,,0.2",
     ] {
         assert!(Sparsity::parse(bad).is_err(), "{bad}");
     }

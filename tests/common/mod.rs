@@ -156,6 +156,12 @@ pub fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The names of the folders in a folder, hidden ones too, sorted.
+pub fn folders_in(folder: &Path) -> Vec<String> {
+    let mut names = names_in(folder);
+    names.retain(|n| folder.join(n).is_dir());
+    names
+}
 
 /// A small net on the embedded digits that uses every source of randomness: crop, mirror, dropout.
 /// `more` goes in before the loss, which reads `ip`.

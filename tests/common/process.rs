@@ -55,20 +55,24 @@ pub fn run(folder: &Path, args: &[&str]) -> Output {
     output
 }
 
-/// A file's content without what tells of time.
+/// A file's content without what tells of time, and of how often the run was resumed.
 fn content(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
-    let without = |line: &str, key: &str| {
+    let without = |line: &str, keys: [&str; 2]| {
         let mut value: Value = serde_json::from_str(line).unwrap();
-        value.as_object_mut().unwrap().remove(key);
+        for key in keys {
+            value.as_object_mut().unwrap().remove(key);
+        }
         value.to_string()
     };
     let text = || String::from_utf8(bytes.clone()).unwrap();
     match path.extension().unwrap().to_str().unwrap() {
-        "json" => without(&text(), "seconds").into_bytes(),
+        "json" => without(&text(), ["seconds", "command"]).into_bytes(),
         "jsonl" => {
             let lines = text();
-            let lines = lines.lines().map(|l| without(l, "images_per_s") + "\n");
+            let lines = lines
+                .lines()
+                .map(|l| without(l, ["images_per_s", "time"]) + "\n");
             lines.collect::<String>().into_bytes()
         }
         _ => bytes,

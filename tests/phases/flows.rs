@@ -2,7 +2,7 @@
 
 use super::common::process::{assert_same, run, start, wait_for};
 use super::common::{
-    assert_says, digits_net, dsd, error_of, log_texts, names_in, small_run, write,
+    assert_says, digits_net, dsd, error_of, folders_in, log_texts, small_run, write,
 };
 use std::fs;
 
@@ -247,7 +247,7 @@ fn a_killed_run_does_not_take_an_earlier_runs_phases_for_its_own() {
         assert_same(folder.path(), fresh.path(), part, "after an earlier run");
     }
     assert!(!folder.path().join("r/dense/.dsd-half.tmp").exists());
-    let names = names_in(&folder.path().join("r"));
+    let names = folders_in(&folder.path().join("r"));
     assert_eq!(
         names,
         [
@@ -268,7 +268,10 @@ fn a_phase_can_start_from_its_own_earlier_result() {
     run(folder.path(), &args);
     let weights = ["--weights", "r/dense/small_iter_3.caffemodel"];
     run(folder.path(), &[&args[..], &weights].concat());
-    assert_eq!(names_in(&folder.path().join("r")), ["dense", "dense.old1"]);
+    assert_eq!(
+        folders_in(&folder.path().join("r")),
+        ["dense", "dense.old1"]
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What the redense phase starts from; learning rates; what is missing without the phase before.
 
-use super::common::{self, assert_says, names_in, small_run, state_of, weights_of, write};
+use super::common::{
+    self, assert_says, folders_in, names_in, small_run, state_of, weights_of, write,
+};
 use super::{fails, run};
 
 #[test]
@@ -37,7 +39,7 @@ fn rates(lines: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn redense_takes_a_tenth_of_the_rate_unless_its_solver_is_its_own() {
+fn phases_with_one_solver_have_the_papers_rates_and_a_solver_of_ones_own_its_own() {
     let folder = small_run(20, 2, "");
     let own = common::digits_solver(2, "").replace("base_lr: 0.05", "base_lr: 0.02");
     write(folder.path(), "own.prototxt", &own);
@@ -46,9 +48,23 @@ fn redense_takes_a_tenth_of_the_rate_unless_its_solver_is_its_own() {
         folder.path(),
         &[&["train", "--phase", "dsd"], &args[..]].concat(),
     );
-    assert_eq!(rates(&lines), ["0.05", "0.05", "0.005"]);
+    assert_eq!(rates(&lines), ["0.05", "0.005", "0.0005"]);
     let lines = run(folder.path(), &[&["redense"], &args[..]].concat());
+    assert_eq!(rates(&lines), ["0.0005"]);
+    let said = "base_lr 0.0005 (a hundredth of the solver's 0.05), in r/redense";
+    assert!(lines.iter().any(|l| l.contains(said)), "{lines:?}");
+    // Phase by phase, too; with a sparse solver of its own and weights from elsewhere, the rates are that solver's.
+    let weights = ["--weights", "r/dense/small_iter_2.caffemodel"];
+    let lines = run(folder.path(), &[&["prune"], &args[..]].concat());
     assert_eq!(rates(&lines), ["0.005"]);
+    let elsewhere = ["--solver", "own.prototxt", "--out", "e"];
+    let lines = run(
+        folder.path(),
+        &[&["prune"], &elsewhere[..], &weights].concat(),
+    );
+    assert_eq!(rates(&lines), ["0.02"]);
+    let lines = run(folder.path(), &[&["redense"], &elsewhere[..]].concat());
+    assert_eq!(rates(&lines), ["0.002"]);
     let lines = run(
         folder.path(),
         &["redense", "--solver", "own.prototxt", "--out", "r"],
@@ -61,8 +77,8 @@ fn redense_takes_a_tenth_of_the_rate_unless_its_solver_is_its_own() {
         folder.path(),
         &["train", "--flow", "flow.toml", "--out", "f"],
     );
-    assert_eq!(rates(&lines), ["0.05", "0.03", "0.005", "0.05", "0.02"]);
-    let names = names_in(&folder.path().join("f"));
+    assert_eq!(rates(&lines), ["0.05", "0.03", "0.0005", "0.005", "0.02"]);
+    let names = folders_in(&folder.path().join("f"));
     assert_eq!(
         names,
         ["dense", "redense", "redense-2", "sparse", "sparse-2"]

@@ -329,3 +329,129 @@ fn a_quality_prunes_what_is_below_its_share_of_the_layers_deviation() {
     says("@bad", 1, &["bad:3", "ip=std:-1", "0 or more"]);
     says("@none", 2, &["@none", "no file 'none'", "@squeezenet_3x"]);
 }
+
+#[test]
+fn the_papers_sparsity_leaves_the_first_convolution_whole() {
+    let folder = small_run(20, 4, "");
+    let args = ["train", "--phase", "dsd", "--solver", "solver.prototxt"];
+    for (k, (given, said, fraction)) in [
+        (&[][..], "@dsd", 0.3),
+        (&["--sparsity", "@dsd"], "@dsd", 0.3),
+        (&["--sparsity", "@dsd:0.55"], "@dsd:0.55", 0.55),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let out = format!("r{k}");
+        let lines = run(
+            folder.path(),
+            &[&args[..], &["--out", &out], given].concat(),
+        );
+        let phase = format!(
+            "Phase sparse: 4 iterations, base_lr 0.005 (a tenth of the solver's 0.05), sparsity {said}, "
+        );
+        assert!(lines.iter().any(|l| l.starts_with(&phase)), "{lines:?}");
+        let layer = "Pruning conv: 72 of 72 weights stay, density 1.0000";
+        assert!(lines.iter().any(|l| l == layer), "{lines:?}");
+        let weights = weights_of(
+            &folder
+                .path()
+                .join(out)
+                .join("sparse/small_iter_4.caffemodel"),
+        );
+        assert_pruned("conv", &weights["conv/0"], 0.0);
+        assert_pruned("ip", &weights["ip/0"], fraction);
+    }
+    for (text, words) in [
+        ("@dsd:1.5", "[0, 1)"),
+        ("@dsd:half", "not a number"),
+        ("@dsd:std:1", "@dsd:0.5"),
+        ("@dsdd", "known: @dsd, @squeezenet_3x"),
+    ] {
+        let error = fails(
+            folder.path(),
+            &[&args[..], &["--sparsity", text]].concat(),
+            2,
+        );
+        assert_says(&error, &["--sparsity", words]);
+    }
+}
+
+#[test]
+fn a_rule_that_never_decides_is_said_before_anything_runs() {
+    let folder = small_run(20, 2, "");
+    let args = [
+        "train",
+        "--phase",
+        "dsd",
+        "--solver",
+        "solver.prototxt",
+        "--out",
+        "r",
+    ];
+    for (text, words) in [
+        (
+            "*=0.3,conv=0",
+            ["'conv' never decides", "'*' comes before it"],
+        ),
+        (
+            "conv=0,ip=0.5,c*v=0.2",
+            ["'c*v' never decides", "'conv' comes before it"],
+        ),
+        (
+            "conv=0,conv=0.5",
+            ["'conv' never decides", "'conv' comes before it"],
+        ),
+    ] {
+        let error = fails(
+            folder.path(),
+            &[&args[..], &["--sparsity", text]].concat(),
+            1,
+        );
+        assert_says(&error, &words);
+        assert!(!folder.path().join("r").exists());
+    }
+    let bits = [
+        "quantize",
+        "--solver",
+        "solver.prototxt",
+        "--out",
+        "r",
+        "--bits",
+        "*=4,ip=3",
+    ];
+    assert_says(&fails(folder.path(), &bits, 1), &["'ip' never decides"]);
+    // The rest may be nothing.
+    run(
+        folder.path(),
+        &[&args[..], &["--sparsity", "conv=0,ip=0.5,*=0.3"]].concat(),
+    );
+}
+
+#[test]
+fn a_profile_skips_layers_that_a_net_has_not_and_says_so() {
+    let folder = small_run(20, 2, "");
+    let args = [
+        "train",
+        "--phase",
+        "dsd",
+        "--solver",
+        "solver.prototxt",
+        "--out",
+    ];
+    let profile = ["--sparsity", "@squeezenet_3x"];
+    let error = fails(folder.path(), &[&args[..], &["r"], &profile].concat(), 1);
+    assert_says(&error, &["net.prototxt has none of its layers"]);
+    let net = common::digits_net(20, "").replace("\"conv\"", "\"conv1\"");
+    write(folder.path(), "net.prototxt", &net);
+    let lines = run(folder.path(), &[&args[..], &["r"], &profile].concat());
+    let skipped = lines
+        .iter()
+        .find(|l| l.contains("the net has no such layers"));
+    assert_says(skipped.unwrap(), &["fire2/conv1x1_1", "conv_final"]);
+    let whole = lines.iter().find(|l| l.contains("no rule for"));
+    assert_says(whole.unwrap(), &["no rule for ip; all their weights stay"]);
+    let weights = weights_of(&folder.path().join("r/sparse/small_iter_2.caffemodel"));
+    assert!(weights["conv1/0"].iter().any(|w| *w == 0.0));
+    assert!(weights["ip/0"].iter().all(|w| *w != 0.0));
+}

@@ -152,6 +152,9 @@ impl RunRecord {
         if a.weights.is_empty() && a.snapshot.is_none() {
             a.weights = own.weights.clone();
         }
+        if a.solver.is_none() && args.flow == self.flow {
+            fill(&mut a.max_iter, &own.max_iter);
+        }
         fill(&mut a.solver, &own.solver);
         fill(&mut a.sparsity, &own.sparsity);
         if a.schedule.is_none() {
@@ -163,7 +166,6 @@ impl RunRecord {
         fill(&mut a.bits, &own.bits);
         a.scale_dropout |= own.scale_dropout;
         fill(&mut a.source, &own.source);
-        fill(&mut a.max_iter, &own.max_iter);
         fill(&mut a.metrics, &own.metrics);
         fill(&mut a.snapshot_minutes, &own.snapshot_minutes);
         if a.state.level == 0 {
