@@ -88,9 +88,20 @@ pub fn all() -> Vec<&'static str> {
     ELEMENTS.iter().chain(&MORE).copied().collect()
 }
 
-/// The text of an element named `name`.
+/// Whether an element is for numbers above 0 alone: it divides by them.
+pub fn wants_positive(element: &str) -> bool {
+    element.contains("STOCHASTIC") || element.contains("MultinomialLogisticLoss")
+}
+
+/// The text of an element named `name`. In front of one that [`wants_positive`] numbers comes what makes them.
 pub fn layer(element: &str, name: &str, bottom: &str, top: &str) -> String {
     let own = element.replace("\"second\"", &format!("\"{name}_second\""));
+    let mut text = String::new();
+    if wants_positive(element) {
+        text += &format!(
+            "layer {{ name: \"{name}_positive\" type: \"Sigmoid\" bottom: \"{bottom}\" top: \"{bottom}\" }}\n"
+        );
+    }
     // Further bottoms and tops come behind the first.
-    format!("layer {{ name: \"{name}\" bottom: \"{bottom}\" top: \"{top}\" {own} }}\n")
+    text + &format!("layer {{ name: \"{name}\" bottom: \"{bottom}\" top: \"{top}\" {own} }}\n")
 }

@@ -1,6 +1,6 @@
 //! Random nets: layers of any type on any blobs there are, in place or not.
 
-use crate::elements::{INPUTS, all};
+use crate::elements::{INPUTS, all, wants_positive};
 use crate::twins::{Written, build, compare};
 use dsd::layers::Mode;
 use dsd::random::{Purpose, Random};
@@ -69,9 +69,8 @@ impl Growing {
 fn random_nets_equal_their_plain_twins() {
     let nets = std::env::var("DSD_RANDOM_NETS").ok();
     let nets = nets.and_then(|n| n.parse().ok()).unwrap_or(NETS);
-    // The mean of stochastic pooling has sums for divisors that may come near 0.
     let mut elements = all();
-    elements.retain(|e| !e.contains("STOCHASTIC"));
+    elements.retain(|e| !wants_positive(e));
     let (mut layers, mut compared, mut failures) = (0, 0, Vec::new());
     for seed in 0..nets {
         let random = Random::new(seed, Purpose::Transform, 77);
