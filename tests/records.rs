@@ -215,7 +215,7 @@ fn bits_and_a_gradual_schedule_cannot_change_either() {
         "--prune_until",
         "7",
     ];
-    kill_at(folder.path(), &[&gradual[..], &out].concat(), STATE, 1);
+    kill_at(folder.path(), &[&gradual[..], &out].concat(), STATE, 2);
     let fails = |args: &[&str], words: &[&str]| {
         let args = [args, &["--out", "run", "--resume"]].concat();
         let output = dsd()
@@ -242,7 +242,7 @@ fn bits_and_a_gradual_schedule_cannot_change_either() {
         folder.path(),
         &[&["quantize", "--bits", "4"], &out[..]].concat(),
         STATE,
-        1,
+        2,
     );
     fails(&["quantize", "--bits", "3"], &["bits: 4 in the run, 3 now"]);
     run(folder.path(), &["train", "--out", "run", "--resume"]);
@@ -523,7 +523,8 @@ fn a_dry_run_says_what_each_phase_needs_and_writes_nothing() {
     );
     let rest = String::from_utf8(rest.stdout).unwrap();
     let dense: Vec<&str> = rest.lines().nth(2).unwrap().split_whitespace().collect();
-    assert!(dense[1].parse::<u64>().unwrap() <= 8, "{rest}");
+    // The line of the third state comes before the state itself, which the kill may prevent.
+    assert!(dense[1].parse::<u64>().unwrap() <= 12, "{rest}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::ready::Set;
 use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::layout::{to_nchw, to_nhwc};
-use crate::layers::{Coupling, Forward, Keep};
+use crate::layers::{Coupling, Forward, Keep, Layer};
 use crate::memory;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
@@ -306,6 +306,30 @@ impl Net {
             .collect()
     }
 
+    /// Gives the tops of layer `i`, which another one computes, the shapes that follow from its bottoms' where
+    /// only the data decide these.
+    fn follow_shapes(
+        &self,
+        i: usize,
+        layer: &dyn Layer,
+        rows: usize,
+        actual: &mut [Option<Shape>],
+    ) -> Result<()> {
+        let node = &self.graph.nodes[i];
+        if node.bottoms.iter().all(|&v| actual[v].is_none()) {
+            return Ok(());
+        }
+        let bottoms = node.bottoms.iter();
+        let shapes: Vec<Shape> = bottoms
+            .map(|&v| self.group_shape(v, rows, actual))
+            .collect();
+        let tops = layer.shapes(&shapes).with_context(|| self.graph.place(i))?;
+        for (&t, shape) in node.tops.iter().zip(tops) {
+            actual[t] = Some(shape);
+        }
+        Ok(())
+    }
+
     /// Forward of the samples `rows` of `feed`.
     pub(crate) fn forward_group(
         &self,
@@ -329,6 +353,7 @@ impl Net {
                 continue;
             };
             if form.absorbed[i].is_some() || form.free[i] {
+                self.follow_shapes(i, layer.as_ref(), rows.len(), &mut work.actual)?;
                 for &v in node.tops.iter().filter(|v| pass.wanted.contains(v)) {
                     let view = self.locate(v, &rows, feed, &work.slots, &work.actual);
                     captured.values.push(Piece::new(v, view));

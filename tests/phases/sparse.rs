@@ -144,8 +144,9 @@ fn pruned_weights_stay_zero_under_each_of_the_six_rules() {
         let last = weights_of(&folder.path().join("r/redense/small_iter_7.caffemodel"));
         let alive = last["ip/0"].iter().filter(|w| **w != 0.0).count();
         assert!(
-            alive > last["ip/0"].len() / 2,
-            "{rule}: the mask is not lifted"
+            alive > last["ip/0"].len() / 3,
+            "{rule}: the mask is not lifted: {alive} of {}",
+            last["ip/0"].len()
         );
     }
 }

@@ -161,8 +161,11 @@ impl RunRecord {
             let schedule = own.schedule.as_deref().map(value::<ScheduleName>);
             a.schedule = schedule.transpose()?;
         }
-        fill(&mut a.prune_every, &own.prune_every);
-        fill(&mut a.prune_until, &own.prune_until);
+        // Of another schedule they say nothing; that it is another is for the phase's own check to say.
+        if a.schedule == Some(ScheduleName::Cubic) {
+            fill(&mut a.prune_every, &own.prune_every);
+            fill(&mut a.prune_until, &own.prune_until);
+        }
         fill(&mut a.bits, &own.bits);
         a.scale_dropout |= own.scale_dropout;
         fill(&mut a.source, &own.source);

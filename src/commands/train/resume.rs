@@ -21,8 +21,10 @@ pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>
             over(&mut step.sparsity, args.sparsity.clone(), own.sparsity);
             let cubic = own.schedule.map(|_| Schedule::Cubic);
             over(&mut step.schedule, schedule, cubic);
-            over(&mut step.prune_every, args.prune_every, own.prune_every);
-            over(&mut step.prune_until, args.prune_until, own.prune_until);
+            if step.schedule == Some(Schedule::Cubic) {
+                over(&mut step.prune_every, args.prune_every, own.prune_every);
+                over(&mut step.prune_until, args.prune_until, own.prune_until);
+            }
         }
         Phase::Quantize => over(&mut step.bits, args.bits.clone(), own.bits),
         Phase::Dense | Phase::Redense => {}
