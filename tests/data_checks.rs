@@ -238,7 +238,7 @@ fn pictures_are_resized_and_cropped_into_the_same_tree() {
             2,
             "would be overwritten",
         ),
-        (&["--output_folder=o3"], 2, "give --input_folder"),
+        (&["--output_folder=o3"], 2, "--input_folder"),
         (
             &["--input_folder=none", "--output_folder=o3"],
             1,
