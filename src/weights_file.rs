@@ -73,7 +73,7 @@ fn plain(layers: &Coded) -> Vec<NetLayer> {
 
 fn is_named(layer: &LayerParameter) -> bool {
     let named = |part: &&str| layer.name().contains(*part);
-    ["conv", "fc", "ip"].iter().any(|part| named(&part))
+    ["conv", "fc", "ip"].iter().any(named)
 }
 
 fn is_typed(layer: &LayerParameter) -> bool {

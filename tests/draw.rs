@@ -95,7 +95,7 @@ fn colours_are_six_digits_and_labels_stand_between_boxes() {
         let colours: Vec<&str> = colours.collect();
         assert!(colours.len() > 10);
         let is_plain = |c: &&str| c.len() == 7 && c[1..].chars().all(|d| d.is_ascii_hexdigit());
-        assert!(colours.iter().all(|c| is_plain(c)), "{colours:?}");
+        assert!(colours.iter().all(is_plain), "{colours:?}");
         let number = |line: &str, key: &str| -> f64 {
             let rest = line.split_once(&format!(" {key}=\"")).unwrap().1;
             rest.split('"').next().unwrap().parse().unwrap()

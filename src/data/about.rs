@@ -56,7 +56,7 @@ pub fn wraps(about: &About, iterations: u64) -> Option<String> {
         return None;
     }
     let fits = about.samples / about.batch as u64;
-    let even = about.samples % about.batch as u64 == 0;
+    let even = about.samples.is_multiple_of(about.batch as u64);
     Some(format!(
         "A test takes {tested} samples ({iterations} batches of {}), but {} has {}: it begins again at the start, and \
          some count twice; {}",

@@ -113,7 +113,7 @@ fn parse<const N: usize>(mut file: impl Read, magic: u32) -> Result<([usize; N],
     };
     let found = number()?;
     if found != magic {
-        let swapped = kind(found) != "";
+        let swapped = !kind(found).is_empty();
         bail!(
             "expected MNIST's magic number {magic}{}, found {found}{}{}",
             kind(magic),

@@ -41,8 +41,8 @@ fn check_outputs(net: &Net, data: &[About]) -> Result<()> {
             .filter(|n| n.bottoms.get(1) == Some(&label))
         {
             let axis = match node.param.r#type() {
-                "SoftmaxWithLoss" => node.param.softmax_param.clone().unwrap_or_default().axis(),
-                "Accuracy" => node.param.accuracy_param.clone().unwrap_or_default().axis(),
+                "SoftmaxWithLoss" => node.param.softmax_param.unwrap_or_default().axis(),
+                "Accuracy" => node.param.accuracy_param.unwrap_or_default().axis(),
                 "HingeLoss" | "MultinomialLogisticLoss" | "InfogainLoss" => 1,
                 _ => continue,
             };

@@ -149,9 +149,8 @@ impl LrPolicy {
                 "unknown lr_policy \"{other}\"; Caffe has fixed, step, exp, inv, multistep, poly and sigmoid"
             ),
         };
-        if !matches!(kind, Kind::MultiFixed { .. })
-            && !(solver.stagelr.is_empty() && solver.stageiter.is_empty())
-        {
+        let stages = !solver.stagelr.is_empty() || !solver.stageiter.is_empty();
+        if stages && !matches!(kind, Kind::MultiFixed { .. }) {
             bail!("stagelr and stageiter belong to lr_policy \"multifixed\", not to \"{name}\"");
         }
         Ok(Self {
