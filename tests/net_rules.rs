@@ -388,8 +388,16 @@ layer { name: "s" type: "Split" bottom: "x" TOPS }
     }
 }
 
+type File = (
+    &'static str,
+    &'static str,
+    &'static [usize],
+    &'static str,
+    &'static [usize],
+);
+
 /// Files of ../shared/cases/files that run, with the shape of their input and of an output.
-const FILES: [(&str, &str, &[usize], &str, &[usize]); 4] = [
+const FILES: [File; 4] = [
     (
         "conv_prelu_inplace",
         "data",
