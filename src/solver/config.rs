@@ -208,6 +208,7 @@ fn merge(state: &mut State, net: &NetParameter, solver: Option<&proto::caffe::Ne
 /// default, 0: so do Caffe's commands.
 pub(crate) fn set_level(state: &mut State, level: i32, file: &str) {
     if state.level != level && state.level != 0 {
+        let file = if file.is_empty() { "the net" } else { file };
         crate::warn!(
             "{file}: its level {} is replaced by the command line's, {level}, as in Caffe; give --level={} to keep it",
             state.level,
