@@ -287,6 +287,7 @@ const ROWS: &[Row] = &[
     plain("TransformationParameter", "allow_upscale", NVIDIA),
     changing("PoolingParameter", "avg_include_pad", INTEL, "true"),
     changing("ResizeParameter", "center_object", SSD, "false"),
+    changing("ResizeParameter", "max_angle", SSD, "0"),
     changing("ResizeParameter", "fill_bg", SSD, "false"),
     changing("ResizeParameter", "multiscale", YOLO, "false"),
     changing("DropoutParameter", "scale_train", PSP, "true"),
