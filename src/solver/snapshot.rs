@@ -14,7 +14,7 @@ use crate::proto::caffe::solver_parameter::SnapshotFormat;
 use crate::proto::{SolverParameter, binary};
 use crate::tensor::Tensor;
 use crate::{files, hdf5, warn, weights_file};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 
 /// What a snapshot holds beside the weights.
@@ -137,12 +137,27 @@ pub fn write(path: &Path, format: Format, state: &State) -> Result<()> {
 /// # Errors
 /// A file that is not one; weights are recognised and the right flag named.
 pub fn read(path: &Path) -> Result<State> {
-    let bytes = files::read(path)?;
+    let bytes = files::read(path).map_err(|e| match twin(path) {
+        Some(twin) => anyhow!("{e}, but {} is there; give that", twin.display()),
+        None => e,
+    })?;
     let file = path.display().to_string();
     if hdf5::looks_like(&bytes) {
         return hdf5_state::read(&hdf5::File::from_bytes(&bytes, &file)?);
     }
     binary_state::read(&bytes, &file)
+}
+
+/// The state of the same iteration in the other format, for a `path` where there is none: snapshot_format names
+/// files with or without `.h5`.
+fn twin(path: &Path) -> Option<PathBuf> {
+    let name = path.as_os_str().to_str()?;
+    let twin = match name.strip_suffix(".h5") {
+        Some(binary) => binary.to_string(),
+        None => format!("{name}.h5"),
+    };
+    let twin = PathBuf::from(twin);
+    (!path.exists() && twin.is_file()).then_some(twin)
 }
 
 /// The weights that belong to `state`: where it says, else beside the state's own file.
