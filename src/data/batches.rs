@@ -92,6 +92,11 @@ impl Batches {
         self.one_class.look(&self.about, batch)
     }
 
+    /// As [`Batches::one_class`], of a batch of [`Batches::take`].
+    pub fn one_class_in(&mut self, batch: &Batch) -> Option<String> {
+        self.one_class.look_in(&self.about, |at| batch.floats(at))
+    }
+
     /// Takes back a batch that is done with.
     pub fn recycle(&mut self, batch: Vec<Tensor>) {
         self.spare = Some(batch);
@@ -108,3 +113,7 @@ impl Batches {
         all.saturating_sub(std::mem::replace(&mut self.told, all))
     }
 }
+
+#[cfg(test)]
+#[path = "batches_tests.rs"]
+mod tests;
