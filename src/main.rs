@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use dsd::cli::{self, Cli};
 use dsd::commands;
 use dsd::files;
-use dsd::kernels::team;
+use dsd::kernels::crew;
 use dsd::report::output;
 
 fn main() -> ExitCode {
@@ -28,7 +28,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     if threads == all {
         // Fewer may share the machine with another process, and must be free to go where it is not.
-        pool = pool.start_handler(team::pin);
+        pool = pool.start_handler(crew::pin);
     }
     pool.build_global()
         .context("cannot start the threads; try a smaller --threads")?;
