@@ -2,9 +2,7 @@
 //! once so that the plan does all of it, and once so that it can do nothing (every layer has blobs of
 //! its own, and a second reader), and both must agree.
 
-mod common;
-
-use common::assert_near;
+use crate::common::assert_near;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Outputs, Pass};

@@ -1,9 +1,7 @@
 //! The published SqueezeNet on real photographs, against the numbers of BVLC Caffe 1.0 in
 //! `../shared/goldens`: `caffe_test_250.log` and `squeezenet` (see the README there).
 
-mod common;
-
-use common::{assert_close, assert_near, dsd, log_texts, repository, shared};
+use crate::common::{assert_close, assert_near, dsd, log_texts, repository, shared};
 use dsd::data;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};

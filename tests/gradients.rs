@@ -1,9 +1,7 @@
 //! Whole nets: gradients against differences of the loss, and a batch cut into groups against its
 //! samples one by one.
 
-mod common;
-
-use common::{assert_close, assert_near};
+use crate::common::{assert_close, assert_near};
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass, Weights};

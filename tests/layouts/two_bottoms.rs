@@ -1,6 +1,6 @@
 //! A Convolution of two bottoms that lie differently, against sums in f64.
 
-use crate::twins::noise;
+use crate::layouts::twins::noise;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass};

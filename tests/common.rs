@@ -1,8 +1,5 @@
 //! What the integration tests share: running `dsd`, reading what it wrote, and comparing numbers.
 
-// Every test program uses only some of these.
-#![allow(dead_code)]
-
 #[cfg(unix)]
 pub mod process;
 
