@@ -6,6 +6,7 @@
 //! [`solver`]: batch, forward, backward, normalise, regularise, update, mask; tests and snapshots in
 //! between. `dsd test` is the front of the same road: net, weights, then forward batch by batch.
 
+pub mod cgroup;
 pub mod classify;
 pub mod cli;
 pub mod commands;
