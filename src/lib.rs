@@ -30,4 +30,5 @@ pub mod sensitivity;
 pub mod solver;
 pub mod squeezenet;
 pub mod tensor;
+pub mod threads;
 pub mod weights_file;

@@ -75,6 +75,7 @@ fn net(mode: Mode, fused: bool) -> Net {
         gradient_targets: vec!["mean".into(), "ip".into()],
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &[Shape::new([3, 3, 25, 21])], &options).unwrap()
 }
 

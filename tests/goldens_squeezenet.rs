@@ -34,6 +34,7 @@ fn build(
         backward: mode == Mode::Train,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     let net = Net::new(graph, shapes, &options).unwrap();
     let mut values = net.fill(1).unwrap();
     let stored = weights_file::read(weights, &net).unwrap();

@@ -52,6 +52,7 @@ fn net(batch: usize, whole: &str) -> Net {
         force_backward: true,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &shapes, &options).unwrap()
 }
 
@@ -247,6 +248,7 @@ fn a_parameter_that_does_not_learn_gets_no_gradient() {
         backward: true,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     let net = Net::new(graph, &shapes, &options).unwrap();
     let frozen = net
         .params()

@@ -43,6 +43,7 @@ fn net(batch: usize, mode: Mode, sparse: UseSparse) -> Net {
         sparse,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &[Shape::new([batch, 3, 31, 29])], &options).unwrap()
 }
 
