@@ -44,6 +44,7 @@ impl DebugNet {
             force_backward: net.force,
             every_blob: true,
             streams: streams.collect(),
+            sparse: net.sparse,
             ..Options::default()
         };
         let shapes: Vec<Shape> = net.inputs.iter().map(|&v| net.shapes[v].clone()).collect();
