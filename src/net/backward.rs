@@ -154,7 +154,7 @@ impl Net {
                     .iter_mut()
                     .map(|g| (!g.is_empty()).then_some(&mut g[..]))
                     .collect();
-                layer.backward(&mut Backward {
+                let mut b = Backward {
                     params: &params,
                     bottoms: &bottoms,
                     tops: &tops,
@@ -162,10 +162,13 @@ impl Net {
                     bottom_diffs: &mut bottom_diffs,
                     param_diffs: &mut param_diffs,
                     keep: &mut keeps[i],
-                    prepared: ready[i].as_ref(),
                     normaliser: normalisers[i],
                     crew,
-                })
+                };
+                match &ready[i] {
+                    Some(kernel) => kernel.backward(&mut b),
+                    None => layer.backward(&mut b),
+                }
             };
             for target in targets {
                 let v = node.bottoms[target.bottom];

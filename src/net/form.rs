@@ -3,7 +3,7 @@
 
 use super::graph::{Graph, ValueId};
 use super::plan::shares;
-use crate::layers::{Layer, Layouts};
+use crate::layers::{Facts, Layouts, Role};
 use crate::tensor::{Layout, Shape};
 
 /// What is decided about every layer and value.
@@ -47,7 +47,7 @@ fn is_trivial(shape: &Shape) -> bool {
 /// could ask for by its name; with `plain` all values lie in C order and every layer does its own work.
 pub(crate) fn form(
     graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
+    facts: &[Facts],
     shapes: &[Shape],
     backward: bool,
     every_blob: bool,
@@ -67,11 +67,7 @@ pub(crate) fn form(
         free: vec![false; nodes],
     };
     for (i, node) in graph.nodes.iter().enumerate() {
-        let Some(layer) = &layers[i] else {
-            continue;
-        };
-        let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
-        let pixels = match layer.layouts(&bottoms) {
+        let pixels = match facts[i].layouts {
             _ if plain => false,
             Layouts::Planes => false,
             Layouts::Pixels => true,
@@ -88,7 +84,7 @@ pub(crate) fn form(
         let others: Vec<bool> = node.bottoms.iter().map(other).collect();
         // A layer sees all its bottoms in one layout: they go through one kernel.
         let in_planes = node.bottoms.iter().all(|&v| !form.layouts[v].is_pixels());
-        let takes = pixels && layer.takes_planes() && in_planes;
+        let takes = pixels && facts[i].role == Role::Convolution && in_planes;
         form.reads_planes[i] = takes;
         form.turns[i] = others.iter().map(|other| *other && !takes).collect();
         form.turns_diff[i] = others;
@@ -97,49 +93,37 @@ pub(crate) fn form(
         return form;
     }
     for i in 0..nodes {
-        absorb(graph, layers, shapes, backward, i, &mut form);
+        absorb(graph, facts, backward, i, &mut form);
         if !backward && !every_blob {
-            add_onto(graph, layers, i, &mut form);
+            add_onto(graph, facts, i, &mut form);
         }
     }
     for i in 0..nodes {
-        slice(graph, layers, shapes, i, &mut form);
+        slice(graph, facts, shapes, i, &mut form);
     }
     form
 }
 
 /// Lets layer `i` do the work of the in-place layers behind it, as far as it can.
-fn absorb(
-    graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
-    shapes: &[Shape],
-    backward: bool,
-    i: usize,
-    form: &mut Form,
-) {
+fn absorb(graph: &Graph, facts: &[Facts], backward: bool, i: usize, form: &mut Form) {
     let node = &graph.nodes[i];
-    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+    let [top] = node.tops.as_slice() else {
         return;
     };
-    if !form.pixels[i] || !layer.fuses() || node.bottoms.len() != 1 {
+    if !form.pixels[i] || facts[i].role != Role::Convolution || node.bottoms.len() != 1 {
         return;
     }
     let mut last = *top;
     while let [(next, 0)] = graph.values[last].uses.as_slice() {
         let (j, reader) = (*next, &graph.nodes[*next]);
-        let (Some(layer), [_], [top]) = (
-            &layers[j],
-            reader.bottoms.as_slice(),
-            reader.tops.as_slice(),
-        ) else {
+        let ([_], [top]) = (reader.bottoms.as_slice(), reader.tops.as_slice()) else {
             return;
         };
-        if graph.values[*top].overwrites != Some(last) || !shares(graph, layers, form, j, backward)
-        {
+        if graph.values[*top].overwrites != Some(last) || !shares(graph, facts, form, j, backward) {
             return;
         }
-        let affine = !backward && layer.is_affine(std::slice::from_ref(&shapes[last]));
-        if !affine && !layer.is_relu() {
+        let affine = !backward && facts[j].role == Role::Affine;
+        if !affine && facts[j].role != Role::Relu {
             return;
         }
         form.absorbed[j] = Some(i);
@@ -153,29 +137,24 @@ fn absorb(
 
 /// Lets layer `i` add its results onto the other bottom of a sum that nobody else will read any more: the
 /// end of a residual block, in testing. A ReLU in place behind the sum goes with it.
-fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &mut Form) {
+fn add_onto(graph: &Graph, facts: &[Facts], i: usize, form: &mut Form) {
     let node = &graph.nodes[i];
-    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+    let [top] = node.tops.as_slice() else {
         return;
     };
-    if !form.pixels[i] || !layer.fuses() || node.bottoms.len() != 1 {
+    if !form.pixels[i] || facts[i].role != Role::Convolution || node.bottoms.len() != 1 {
         return;
     }
     let own: Vec<ValueId> = std::iter::once(*top)
         .chain(form.chains[i].iter().map(|&j| graph.nodes[j].tops[0]))
         .collect();
-    let rectified = form.chains[i]
-        .iter()
-        .any(|&j| layers[j].as_ref().is_some_and(|l| l.is_relu()));
+    let rectified = form.chains[i].iter().any(|&j| facts[j].role == Role::Relu);
     let last = own[own.len() - 1];
     let [(j, k)] = graph.values[last].uses.as_slice() else {
         return;
     };
     let (j, sum) = (*j, &graph.nodes[*j]);
-    let is_sum = layers[j]
-        .as_ref()
-        .is_some_and(|l| l.is_sum(sum.bottoms.len()));
-    if rectified || !is_sum {
+    if rectified || facts[j].role != Role::Sum {
         return;
     }
     let other = sum.bottoms[1 - k];
@@ -183,7 +162,7 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
     let readers = &graph.values[other].uses;
     let earlier = |&(n, _): &(usize, usize)| n == j || n < i;
     let fits = producer < i
-        && layers[producer].is_some()
+        && !graph.nodes[producer].is_source()
         && form.layouts[other] == form.layouts[last]
         && form.slices[other].is_none()
         && readers.iter().filter(|(n, _)| *n == j).count() == 1
@@ -198,9 +177,9 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
     }
     if let [(r, 0)] = graph.values[sum.tops[0]].uses.as_slice()
         && let [top] = graph.nodes[*r].tops.as_slice()
-        && layers[*r].as_ref().is_some_and(|l| l.is_relu())
+        && facts[*r].role == Role::Relu
         && graph.values[*top].overwrites == Some(sum.tops[0])
-        && shares(graph, layers, form, *r, false)
+        && shares(graph, facts, form, *r, false)
     {
         form.absorbed[*r] = Some(i);
         form.chains[i].push(*r);
@@ -208,26 +187,19 @@ fn add_onto(graph: &Graph, layers: &[Option<Box<dyn Layer>>], i: usize, form: &m
 }
 
 /// Makes the bottoms of a Concat slices of its top, where their layers can write them so.
-fn slice(
-    graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
-    shapes: &[Shape],
-    i: usize,
-    form: &mut Form,
-) {
+fn slice(graph: &Graph, facts: &[Facts], shapes: &[Shape], i: usize, form: &mut Form) {
     let node = &graph.nodes[i];
-    let (Some(layer), [top]) = (&layers[i], node.tops.as_slice()) else {
+    let [top] = node.tops.as_slice() else {
         return;
     };
-    let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
-    if !form.pixels[i] || !layer.joins_channels(&bottoms) {
+    if !form.pixels[i] || facts[i].role != Role::Join {
         return;
     }
     let pitch = shapes[*top].dim(1);
     let mut first = 0;
     form.free[i] = true;
     for &v in &node.bottoms {
-        let values = writer(graph, layers, form, v);
+        let values = writer(graph, facts, form, v);
         form.free[i] &= values.is_some();
         for v in values.unwrap_or_default() {
             form.slices[v] = Some((*top, first));
@@ -239,17 +211,14 @@ fn slice(
 
 /// The values in the buffer of `v`, itself included, if one layer writes them and can write a slice, and
 /// nobody but a Concat reads `v`.
-fn writer(
-    graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
-    form: &Form,
-    v: ValueId,
-) -> Option<Vec<ValueId>> {
+fn writer(graph: &Graph, facts: &[Facts], form: &Form, v: ValueId) -> Option<Vec<ValueId>> {
     let producer = graph.values[v].producer;
     let base = form.absorbed[producer].unwrap_or(producer);
-    let layer = layers[base].as_ref()?;
     let one = graph.values[v].uses.len() == 1 && graph.nodes[base].tops.len() == 1;
-    let fits = one && form.slices[v].is_none() && form.pixels[base] && layer.takes_slices();
+    let fits = one
+        && form.slices[v].is_none()
+        && form.pixels[base]
+        && facts[base].role == Role::Convolution;
     let chain = form.chains[base].iter().map(|&j| graph.nodes[j].tops[0]);
     let values: Vec<ValueId> = std::iter::once(graph.nodes[base].tops[0])
         .chain(chain)

@@ -8,7 +8,7 @@ use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::Crew;
 use crate::kernels::layout::{to_nchw, to_nhwc};
-use crate::layers::{Coupling, Forward, Keep, Layer};
+use crate::layers::{Coupling, Forward, Keep, Layer, Role};
 use crate::memory;
 use crate::net::graph::ValueId;
 use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
@@ -387,12 +387,12 @@ impl Net {
                     actual[t] = Some(shape);
                 }
             }
-            if whole && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
+            if whole && let Coupling::Mean { .. } = self.facts[i].coupling {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
             let relu = form.chains[i]
                 .iter()
-                .any(|&j| self.layers[j].as_ref().is_some_and(|l| l.is_relu()));
+                .any(|&j| self.facts[j].role == Role::Relu);
             self.start_states(pass, i, &mut keeps[i]);
             let mut updates = Vec::new();
             let result = {
@@ -411,7 +411,6 @@ impl Net {
                     bottoms: &bottoms,
                     tops: &mut tops,
                     keep: &mut keeps[i],
-                    prepared: ready[i].as_ref(),
                     relu: relu && !pass.check_finite,
                     add: node.tops.iter().any(|&t| form.onto[t].is_some()),
                     random: pass.random.branch(self.stream(i)),
@@ -419,7 +418,10 @@ impl Net {
                     crew,
                     updates: &mut updates,
                 };
-                let result = layer.forward(&mut f);
+                let result = match &ready[i] {
+                    Some(kernel) => kernel.forward(&mut f),
+                    None => layer.forward(&mut f),
+                };
                 for (&t, top) in node.tops.iter().zip(&tops) {
                     if top.layout.extent(&top.shape) != top.data.len() {
                         actual[t] = Some(top.shape.clone());
@@ -507,11 +509,6 @@ impl Net {
             .as_ref()
             .map_or(1.0, |l| l.normaliser(&self.batch_bottoms(i, feed)))
     }
-}
-
-fn coupling_of(layer: &dyn crate::layers::Layer, bottoms: &[View]) -> Coupling {
-    let shapes: Vec<Shape> = bottoms.iter().map(|b| b.shape.clone()).collect();
-    layer.coupling(&shapes)
 }
 
 pub(super) fn add(sum: &mut [f32], more: &[f32]) {

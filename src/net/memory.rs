@@ -25,7 +25,7 @@ impl Net {
                 false => self.shapes[v].with_rows(rows),
             };
             let bottoms: Vec<Shape> = self.graph.nodes[i].bottoms.iter().map(bottom).collect();
-            Some(layer.keep_bytes(&bottoms) as u128)
+            Some(layer.facts(&bottoms).scratch_bytes as u128)
         };
         let keep: u128 = (0..self.layers.len()).filter_map(kept).sum();
         let slots = self.plan.slots.iter().chain(&self.plan.diff_slots);

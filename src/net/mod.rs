@@ -24,7 +24,7 @@ pub mod zeros;
 
 use crate::filler;
 use crate::kernels::choice::UseSparse;
-use crate::layers::{self, Layer, Mode};
+use crate::layers::{self, Facts, Layer, Mode};
 use crate::proto::caffe::{FillerParameter, ParamSpec as ProtoParamSpec, param_spec::DimCheckMode};
 use crate::random::{Purpose, Random};
 use crate::tensor::{Layout, Shape, Tensor};
@@ -116,6 +116,8 @@ pub struct Options {
 pub struct Net {
     graph: Graph,
     layers: Vec<Option<Box<dyn Layer>>>,
+    /// What the layers say of themselves; the default for sources.
+    facts: Vec<Facts>,
     shapes: Vec<Shape>,
     loss_weights: Vec<f32>,
     params: Vec<Param>,
@@ -139,6 +141,7 @@ impl Net {
     /// Builds the net of `graph`. `input_shapes` are those of the source layers' tops, in order.
     pub fn new(graph: Graph, input_shapes: &[Shape], options: &Options) -> Result<Self> {
         let mut layers: Vec<Option<Box<dyn Layer>>> = Vec::new();
+        let mut facts: Vec<Facts> = Vec::new();
         let mut shapes = vec![Shape::default(); graph.values.len()];
         let mut loss_weights = vec![0.0; graph.values.len()];
         let mut registry = Registry::default();
@@ -158,6 +161,7 @@ impl Net {
                     inputs.push(top);
                 }
                 layers.push(None);
+                facts.push(Facts::default());
                 uses.push(Vec::new());
                 continue;
             }
@@ -183,6 +187,7 @@ impl Net {
                 );
             }
             let params = layer.params(&bottoms);
+            let known = layer.facts(&bottoms);
             // Caffe's limit, but of a batch for one sample alone.
             let samples = tops.iter().map(|t| t.with_rows(1));
             let mut arrays = params.iter().map(|p| p.shape.clone()).chain(samples);
@@ -198,11 +203,12 @@ impl Net {
                     .loss_weight
                     .get(k)
                     .copied()
-                    .unwrap_or_else(|| layer.default_loss_weight(k));
+                    .unwrap_or_else(|| known.loss_weight(k));
                 shapes[v] = shape;
             }
             uses.push(registry.add(&graph, i, params)?);
             layers.push(Some(layer));
+            facts.push(known);
         }
         let force = options.force_backward || graph.force_backward;
         let learns: Vec<bool> = uses
@@ -219,7 +225,7 @@ impl Net {
             false => Needs::none(layers.len()),
             true => Question {
                 graph: &graph,
-                layers: &layers,
+                facts: &facts,
                 learns: &learns,
                 loss_weights: &loss_weights,
                 force,
@@ -227,13 +233,13 @@ impl Net {
             }
             .answer(),
         };
-        let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
+        let (whole, gather) = plan::coupling(&graph, &facts, &shapes);
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
         let values = registry.params.iter().map(|p| p.shape.count()).sum();
         let groups = plan::groups(rows, values, whole.is_some());
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
         let (every, plain) = (options.every_blob, options.plain);
-        let form = form::form(&graph, &layers, &shapes, backward, every, plain);
+        let form = form::form(&graph, &facts, &shapes, backward, every, plain);
         let counts: Vec<usize> = (0..shapes.len())
             .map(|v| {
                 if whole.is_some() || gather[v] == plan::Gather::Mean {
@@ -243,9 +249,9 @@ impl Net {
                 }
             })
             .collect();
-        let (homes, slots) = plan::buffers(&graph, &layers, &counts, backward, &form);
+        let (homes, slots) = plan::buffers(&graph, &facts, &counts, backward, &form);
         let (diff_homes, diff_slots) = if backward {
-            plan::diff_buffers(&graph, &layers, &counts, &homes, &needs, &form)
+            plan::diff_buffers(&graph, &facts, &counts, &homes, &needs, &form)
         } else {
             (vec![None; counts.len()], Vec::new())
         };
@@ -264,6 +270,7 @@ impl Net {
         Ok(Self {
             graph,
             layers,
+            facts,
             shapes,
             loss_weights,
             params,
@@ -309,8 +316,8 @@ impl Net {
     /// Whether value `v` lies behind a layer that only the data tell how many rows it gives (Filter).
     pub fn data_decide_rows(&self, v: ValueId) -> bool {
         let mut varies = vec![false; self.graph.values.len()];
-        for (node, layer) in self.graph.nodes.iter().zip(&self.layers) {
-            let decided = layer.as_ref().is_some_and(|l| l.data_decide_rows());
+        for (node, facts) in self.graph.nodes.iter().zip(&self.facts) {
+            let decided = facts.data_decide_rows;
             let below = node.bottoms.iter().any(|&b| varies[b]);
             node.tops.iter().for_each(|&t| varies[t] = decided || below);
         }
@@ -360,11 +367,21 @@ impl Net {
         self.uses[i].iter().map(|u| u.id)
     }
 
-    /// Makes layer `i` drop with probability `ratio` (at least 0, below 1); gives its ratio before, `None` if the
-    /// layer is no Dropout.
+    /// Makes layer `i` drop with probability `ratio`; gives its ratio before. `None`, and nothing is changed, if
+    /// the layer is no Dropout, or `ratio` is not at least 0 and below 1.
     pub fn set_dropout_ratio(&mut self, i: usize, ratio: f32) -> Option<f32> {
-        let held = self.layers[i].as_mut()?.dropout_ratio()?;
-        let before = std::mem::replace(held, ratio);
+        let node = &self.graph.nodes[i];
+        if node.param.r#type() != "Dropout" {
+            return None;
+        }
+        let mut param = node.param.clone();
+        let said = param.dropout_param.get_or_insert_default();
+        let changed = self.ratios.iter().find(|(layer, _)| *layer == i);
+        let before = changed.map_or(said.dropout_ratio(), |(_, ratio)| *ratio);
+        said.dropout_ratio = Some(ratio);
+        let layer = layers::create(&param, node.mode(self.graph.mode)).ok()?;
+        self.facts[i] = layer.facts(&self.seen(i).0);
+        self.layers[i] = Some(layer);
         self.ratios.retain(|(layer, _)| *layer != i);
         self.ratios.push((i, ratio));
         Some(before)
@@ -378,14 +395,7 @@ impl Net {
     /// Multiply-accumulates of layer `i` for one sample.
     pub fn macs(&self, i: usize) -> u64 {
         let rows = self.batch().max(1) as u64;
-        let bottoms: Vec<Shape> = self.graph.nodes[i]
-            .bottoms
-            .iter()
-            .map(|&v| self.shapes[v].clone())
-            .collect();
-        self.layers[i]
-            .as_ref()
-            .map_or(0, |l| l.macs(&bottoms) / rows)
+        self.facts[i].macs / rows
     }
 
     /// What computes layer `i`; "in NAME" where another layer does its work, "-" where there is none.

@@ -177,7 +177,7 @@ impl Net {
         let mut gone = asked_for.filter(|v| {
             let sum = self.graph.values[**v].producer;
             let form = &self.plan.form;
-            form.onto[**v].is_some() && !self.layers[sum].as_ref().is_some_and(|l| l.is_sum(2))
+            form.onto[**v].is_some() && self.facts[sum].role != crate::layers::Role::Sum
         });
         if let Some(&v) = gone.next() {
             bail!(

@@ -4,7 +4,7 @@
 use super::form::Form;
 use super::graph::{Graph, ValueId};
 use super::needs::Needs;
-use crate::layers::{Coupling, Layer};
+use crate::layers::{Coupling, Facts};
 use crate::tensor::Shape;
 use std::ops::Range;
 
@@ -76,7 +76,7 @@ pub(crate) fn groups(rows: usize, params: usize, whole: bool) -> Vec<Range<usize
 /// The first layer for which the batch must stay whole, if any; and how each value is gathered.
 pub(crate) fn coupling(
     graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
+    facts: &[Facts],
     shapes: &[Shape],
 ) -> (Option<usize>, Vec<Gather>) {
     let mut gather = vec![Gather::Rows; graph.values.len()];
@@ -91,9 +91,8 @@ pub(crate) fn coupling(
     let rows = sources.first().map_or(1, |&v| shapes[v].dim(0));
     for (i, node) in graph.nodes.iter().enumerate() {
         let mut whole = false;
-        if let Some(layer) = &layers[i] {
-            let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
-            match layer.coupling(&bottoms) {
+        if !node.is_source() {
+            match facts[i].coupling {
                 Coupling::Whole => whole = true,
                 Coupling::Free => whole |= node.bottoms.is_empty(),
                 Coupling::Mean { labels } => {
@@ -167,7 +166,7 @@ impl Pool {
 /// is a slice, shares a buffer; else a buffer is free for others after its last reader.
 pub(crate) fn buffers(
     graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
+    facts: &[Facts],
     counts: &[usize],
     keep_all: bool,
     form: &Form,
@@ -177,7 +176,7 @@ pub(crate) fn buffers(
     let mut pool = Pool::default();
     let mut feeds = 0;
     for (i, node) in graph.nodes.iter().enumerate() {
-        if layers[i].is_none() {
+        if node.is_source() {
             for &top in &node.tops {
                 homes[top] = Home::Feed(feeds);
                 feeds += 1;
@@ -189,7 +188,7 @@ pub(crate) fn buffers(
         for (k, &top) in node.tops.iter().enumerate() {
             let reads = |v: ValueId| graph.values[v].uses.len();
             let in_place = k == 0
-                && shares(graph, layers, form, i, keep_all)
+                && shares(graph, facts, form, i, keep_all)
                 && matches!(homes[node.bottoms[0]], Home::Slot(_));
             if let Some(other) = form.onto[top] {
                 homes[top] = homes[other];
@@ -232,7 +231,7 @@ pub(crate) fn buffers(
 /// producer.
 pub(crate) fn diff_buffers(
     graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
+    facts: &[Facts],
     counts: &[usize],
     homes: &[Home],
     needs: &Needs,
@@ -257,7 +256,7 @@ pub(crate) fn diff_buffers(
             }
             let top = node.tops.first();
             let in_place = k == 0
-                && shares(graph, layers, form, i, true)
+                && shares(graph, facts, form, i, true)
                 && top.is_some_and(|&t| homes[v] == homes[t]);
             let slice = form.slices[v].is_some_and(|(wide, _)| top == Some(&wide));
             let shared = top.filter(|_| in_place || slice);
@@ -280,24 +279,22 @@ pub(crate) fn diff_buffers(
 /// needs what is lost.
 pub(crate) fn shares(
     graph: &Graph,
-    layers: &[Option<Box<dyn Layer>>],
+    facts: &[Facts],
     form: &Form,
     i: usize,
     backward: bool,
 ) -> bool {
     let node = &graph.nodes[i];
-    let (Some(&top), Some(layer)) = (node.tops.first(), &layers[i]) else {
+    let Some(&top) = node.tops.first() else {
         return false;
     };
     let Some(below) = graph.values[top].overwrites else {
         return false;
     };
-    let reread = layers[graph.values[below].producer]
-        .as_ref()
-        .is_some_and(|l| l.backward_reads_tops());
+    let reread = facts[graph.values[below].producer].reads_tops;
     let turned = form.turns_diff[i].first() == Some(&true);
-    layer.in_place()
+    facts[i].in_place
         && !turned
         && graph.values[below].uses.len() == 1
-        && !(backward && (reread || layer.backward_reads_bottom()))
+        && !(backward && (reread || facts[i].reads_bottom))
 }
