@@ -172,7 +172,7 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "General options", rename_all = "snake_case")]
 pub struct Global {
-    /// Threads to work with [default: all cores]; results are the same for any number
+    /// Threads to work with [default: one a core that this process may use]; results are the same for any number
     #[arg(long, global = true, value_name = "N", value_parser = count(1024))]
     pub threads: Option<usize>,
     /// Seed of all randomness; overrides the solver's random_seed

@@ -6,6 +6,7 @@
 //! [`solver`]: batch, forward, backward, normalise, regularise, update, mask; tests and snapshots in
 //! between. `dsd test` is the front of the same road: net, weights, then forward batch by batch.
 
+pub mod cgroup;
 pub mod classify;
 pub mod cli;
 pub mod commands;
@@ -29,4 +30,5 @@ pub mod sensitivity;
 pub mod solver;
 pub mod squeezenet;
 pub mod tensor;
+pub mod threads;
 pub mod weights_file;

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use dsd::cli::{self, Cli};
-use dsd::commands;
+use dsd::commands::{self, Settings};
 use dsd::files;
-use dsd::kernels::team;
-use dsd::report::output;
+use dsd::report::{log, output};
 
 fn main() -> ExitCode {
     match run(cli::parse(std::env::args_os())) {
@@ -23,14 +22,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     files::outlive_size_limit()?;
-    let all = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cli.global.threads.filter(|n| *n > 0).unwrap_or(all);
-    let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    if threads == all {
-        // Fewer may share the machine with another process, and must be free to go where it is not.
-        pool = pool.start_handler(team::pin);
-    }
-    pool.build_global()
-        .context("cannot start the threads; try a smaller --threads")?;
-    commands::run(cli)
+    let variable = |name: &str| std::env::var_os(name);
+    // Held to the end: only when this process has gone may another one pin its threads.
+    let settings = Settings::read(&cli.global, &variable)?;
+    settings.apply()?;
+    log::configure(cli.global.glog.settings(&cli.program, &variable));
+    commands::run(cli, &settings)
 }

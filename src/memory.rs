@@ -4,9 +4,11 @@
 //! signal, and one that the system promises and cannot give gets it killed later; so whatever a file can make
 //! large asks here first.
 
+use crate::cgroup;
 use crate::report::human::HumanBytes;
 use anyhow::{Result, anyhow, bail};
 use std::fs;
+use std::path::Path;
 
 /// Arrays of fewer bytes are not worth asking the system for each.
 const SMALL: u128 = 32 << 20;
@@ -139,32 +141,15 @@ fn own_limit() -> Option<u64> {
     Some(limit.saturating_sub(kilobytes(&status, "VmSize")?))
 }
 
-/// What the control groups leave that this process is in, of either version.
+/// What the control groups leave that this process is in.
 fn groups() -> Option<u64> {
-    let mine = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mut least: Option<u64> = None;
-    for line in mine.lines() {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
-            continue;
-        };
-        let (root, names) = match controllers {
-            "" => ("/sys/fs/cgroup", Names::TWO),
-            c if c.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", Names::ONE),
-            _ => continue,
-        };
-        // Every group above holds too; inside a container the path may not be visible, its root is.
-        let mut path = path.trim_matches('/');
-        loop {
-            let left = left_in(&format!("{root}/{path}"), &names);
-            least = [least, left].into_iter().flatten().min();
-            if path.is_empty() {
-                break;
-            }
-            path = path.rsplit_once('/').map_or("", |(above, _)| above);
-        }
-    }
-    least
+    let groups = cgroup::folders(Path::new("/"), "memory").into_iter();
+    groups
+        .filter_map(|(version, folder)| match version {
+            cgroup::Version::One => left_in(&folder, &Names::ONE),
+            cgroup::Version::Two => left_in(&folder, &Names::TWO),
+        })
+        .min()
 }
 
 /// The files of a control group.
@@ -187,13 +172,13 @@ impl Names {
     };
 }
 
-fn left_in(folder: &str, names: &Names) -> Option<u64> {
+fn left_in(folder: &Path, names: &Names) -> Option<u64> {
     let number = |name: &str| -> Option<u64> {
-        let text = fs::read_to_string(format!("{folder}/{name}")).ok()?;
+        let text = fs::read_to_string(folder.join(name)).ok()?;
         text.trim().parse().ok()
     };
     let (limit, used) = (number(names.limit)?, number(names.used)?);
-    let stat = fs::read_to_string(format!("{folder}/memory.stat")).unwrap_or_default();
+    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let droppable = stat.lines().find_map(|l| l.strip_prefix(names.droppable));
     let droppable: u64 = droppable.and_then(|n| n.trim().parse().ok()).unwrap_or(0);
     Some(limit.saturating_sub(used.saturating_sub(droppable)))

@@ -29,6 +29,7 @@ fn net(layers: &str) -> Result<Net> {
         gradient_targets: Vec::new(),
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &[shape()], &options)
 }
 

@@ -1,9 +1,7 @@
 //! Caffe's scripts with only the program's name changed: flags, variables of the environment, log files,
 //! links named as its tools, and the lines that the readers of its logs look for.
 
-mod common;
-
-use common::{
+use crate::common::{
     assert_says, digits_net, digits_solver, dsd, error_of, log_texts, names_in, shared, small_run,
     write,
 };

@@ -86,6 +86,31 @@ fn caffes_device_query_describes_the_processor() {
 }
 
 #[test]
+fn device_query_says_how_many_threads_and_why() {
+    let says = |variables: &[(&str, &str)], more: &[&str], line: &str| {
+        let mut command = dsd();
+        command.arg("device_query").args(more);
+        command.envs(variables.iter().copied());
+        command.assert().success().stdout(is_match(line).unwrap());
+    };
+    says(
+        &[],
+        &[],
+        r"(?m)^Threads used: +\d+ \([^()]+; (each|not) pinned[^()]*\)$",
+    );
+    says(
+        &[],
+        &["--threads", "3"],
+        r"(?m)^Threads used: +3 \(--threads; ",
+    );
+    says(
+        &[("PMI_SIZE", "2")],
+        &[],
+        r"(?m)^Threads used: .*; not pinned: .*\)$",
+    );
+}
+
+#[test]
 fn dsd_isa_chooses_the_kernels_or_is_refused_before_any_work() {
     let out = dsd()
         .env("DSD_ISA", "portable")

@@ -1,8 +1,6 @@
 //! `dsd compress` and `dsd decompress`: the published file, every kind of built-in net, and damaged files.
 
-mod common;
-
-use common::{assert_says, dsd, error_of, log_texts, repository, shared};
+use crate::common::{assert_says, dsd, error_of, log_texts, repository, shared};
 use dsd::compress::codebook::Codebook;
 use dsd::compress::container;
 use dsd::models::{self, Family};

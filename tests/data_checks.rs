@@ -1,9 +1,7 @@
 //! What would be silently wrong with data is said: classes that differ, data in the order of their classes, tests
 //! that count twice; and `dsd resize_and_crop_images`.
 
-mod common;
-
-use common::{assert_says, dsd, error_of, names_in, write};
+use crate::common::{assert_says, dsd, error_of, names_in, write};
 use dsd::data::datum::{Channels, decode_picture};
 use std::fs;
 use std::path::Path;

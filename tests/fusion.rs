@@ -2,9 +2,7 @@
 //! once so that the plan does all of it, and once so that it can do nothing (every layer has blobs of
 //! its own, and a second reader), and both must agree.
 
-mod common;
-
-use common::assert_near;
+use crate::common::assert_near;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Outputs, Pass};
@@ -77,6 +75,7 @@ fn net(mode: Mode, fused: bool) -> Net {
         gradient_targets: vec!["mean".into(), "ip".into()],
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &[Shape::new([3, 3, 25, 21])], &options).unwrap()
 }
 
@@ -147,6 +146,8 @@ fn a_fused_test_net_computes_what_a_plain_one_does() {
 #[test]
 fn fusion_happens() {
     let net = net(Mode::Test, true);
+    // A pass makes the kernels.
+    run(&net, &[]);
     let kernel = |name: &str| {
         let i = net.graph().nodes.iter().position(|n| n.name() == name);
         net.kernel(i.unwrap())

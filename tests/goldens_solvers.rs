@@ -2,9 +2,7 @@
 //! iterations by Caffe 1.0. What is printed, the weights after every iteration, snapshots and resuming
 //! must be Caffe's.
 
-mod common;
-
-use common::{
+use crate::common::{
     Blobs, assert_close, assert_near, between, dsd, error_of, log_texts, shared, state_of,
     weights_of, write,
 };
@@ -112,7 +110,7 @@ fn compare_states(case: &str, got: &Path, want: &Path) {
 /// The names of the cases that have numbers and need no HDF5.
 fn cases(goldens: &Path) -> Vec<String> {
     let solver = |n: &String| goldens.join(format!("{n}_solver.prototxt")).exists();
-    let names = common::names_in(goldens).into_iter();
+    let names = crate::common::names_in(goldens).into_iter();
     let names = names.filter_map(|n| Some(n.strip_suffix(".npz")?.to_string()));
     names.filter(solver).collect()
 }
@@ -214,7 +212,7 @@ fn a_state_for_another_rule_is_refused() {
         .output()
         .unwrap();
     let error = error_of(&output, 1);
-    common::assert_says(
+    crate::common::assert_says(
         &error,
         &["sgd_l2_iter_10.solverstate", "4 history blobs", "Adam"],
     );

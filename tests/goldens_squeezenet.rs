@@ -1,9 +1,7 @@
 //! The published SqueezeNet on real photographs, against the numbers of BVLC Caffe 1.0 in
 //! `../shared/goldens`: `caffe_test_250.log` and `squeezenet` (see the README there).
 
-mod common;
-
-use common::{assert_close, assert_near, dsd, log_texts, repository, shared};
+use crate::common::{assert_close, assert_near, dsd, log_texts, repository, shared};
 use dsd::data;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
@@ -36,6 +34,7 @@ fn build(
         backward: mode == Mode::Train,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     let net = Net::new(graph, shapes, &options).unwrap();
     let mut values = net.fill(1).unwrap();
     let stored = weights_file::read(weights, &net).unwrap();

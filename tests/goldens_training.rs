@@ -1,9 +1,7 @@
 //! The published SqueezeNet trained six iterations on real photographs, against the numbers of BVLC
 //! Caffe 1.0 in `../shared/goldens/sqtrain` (see the README there).
 
-mod common;
-
-use common::{
+use crate::common::{
     Blobs, assert_close, assert_near, between, distance, dsd, log_texts, repository, shared,
     weights_of, write,
 };

@@ -1,9 +1,7 @@
 //! Whole nets: gradients against differences of the loss, and a batch cut into groups against its
 //! samples one by one.
 
-mod common;
-
-use common::{assert_close, assert_near};
+use crate::common::{assert_close, assert_near};
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass, Weights};
@@ -54,6 +52,7 @@ fn net(batch: usize, whole: &str) -> Net {
         force_backward: true,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &shapes, &options).unwrap()
 }
 
@@ -249,6 +248,7 @@ fn a_parameter_that_does_not_learn_gets_no_gradient() {
         backward: true,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     let net = Net::new(graph, &shapes, &options).unwrap();
     let frozen = net
         .params()

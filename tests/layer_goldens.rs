@@ -117,6 +117,7 @@ fn check(prototxt: &Path, train: bool) -> Result<Vec<f64>> {
         gradient_targets: part("topdiff/").map(|(k, _)| k).collect(),
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     let net = Net::new(graph, &shapes, &options)?;
     let mut weights = net.fill(1)?;
     for (param, weight) in net.params().iter().zip(&mut weights) {

@@ -3,4 +3,4 @@
 #   tests/mutate.sh [COUNT]
 set -eu
 cd "$(dirname "$0")/.."
-DSD_MUTATIONS="${1:-1000}" exec cargo test --test mutations -- --nocapture
+DSD_MUTATIONS="${1:-1000}" exec cargo test --test all mutations:: -- --nocapture

@@ -1,7 +1,7 @@
 //! Broken prototxts: nets and solvers of models/ and of this file, changed at random, are given to the program.
 //! Whatever they say, it ends by itself, soon, with the exit code 0, 1 or 2, and never by a panic or a signal.
 //!
-//! `DSD_MUTATIONS=1000 cargo test --test mutations` tries so many (60 by default); `DSD_MUTATION=17` tries one
+//! `DSD_MUTATIONS=1000 cargo test --test all mutations::` tries so many (60 by default); `DSD_MUTATION=17` tries one
 //! and shows it; `tests/mutate.sh` does the full run. The numbers are counted, so mutation 17 is always the same.
 #![cfg(unix)]
 

@@ -2,9 +2,7 @@
 //! layers of one name, shared parameters, blobs that the data size, windows larger than pictures. The
 //! folders of ../shared/cases are run where they are there.
 
-mod common;
-
-use common::{assert_says, dsd, error_of, names_in, shared, weights_of, write};
+use crate::common::{assert_says, dsd, error_of, names_in, shared, weights_of, write};
 use dsd::npz::{self, Arrays};
 use dsd::tensor::{Shape, Tensor};
 use std::fs;

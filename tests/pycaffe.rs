@@ -1,8 +1,6 @@
 //! `dsd classify` and `dsd detect` with the options and in the arithmetic of Caffe's python/classify.py and detect.py.
 
-mod common;
-
-use common::dsd;
+use crate::common::dsd;
 use dsd::npz;
 use dsd::tensor::Tensor;
 use std::fs;

@@ -2,11 +2,9 @@
 
 #![cfg(unix)]
 
-mod common;
-
-use common::process::{assert_same, run, signal, start, wait_for};
-use common::{assert_says, digits_net, digits_solver, dsd, error_of, folders_in, log_texts};
-use common::{names_in, small_run, write};
+use crate::common::process::{assert_same, run, signal, start, wait_for};
+use crate::common::{assert_says, digits_net, digits_solver, dsd, error_of, folders_in, log_texts};
+use crate::common::{names_in, small_run, write};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

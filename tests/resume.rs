@@ -3,10 +3,8 @@
 
 #![cfg(unix)]
 
-mod common;
-
-use common::process::{assert_same, run, start, wait_for};
-use common::{between, folders_in, small_run};
+use crate::common::process::{assert_same, run, start, wait_for};
+use crate::common::{between, folders_in, small_run};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -282,7 +280,7 @@ fn a_snapshot_goes_on_as_in_caffe() {
     kill_at(part.path(), &args, Moment::Line("Iteration 7,", 1));
     let state = ["-snapshot", "small_iter_6.solverstate"];
     let output = run(part.path(), &[&args[..], &state].concat());
-    let lines = common::log_texts(&output.stderr);
+    let lines = crate::common::log_texts(&output.stderr);
     assert_eq!(between(&lines, "Iteration ", ", lr = ")[0], "6");
     for name in [
         "small_iter_9.solverstate",

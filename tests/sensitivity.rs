@@ -1,8 +1,6 @@
 //! `dsd sensitivity`: what it measures is what `prune` and `test` give; it goes on where it stopped.
 
-mod common;
-
-use common::{assert_says, dsd, error_of, names_in, small_run, write};
+use crate::common::{assert_says, dsd, error_of, names_in, small_run, write};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -234,7 +232,7 @@ fn wrong_arguments_are_usage_errors_before_any_work() {
 #[cfg(unix)]
 #[test]
 fn sigint_saves_and_ends_with_130() {
-    use common::process::{signal, start, wait_for};
+    use crate::common::process::{signal, start, wait_for};
     let folder = trained();
     let path = folder.path();
     // More than is kept in memory.

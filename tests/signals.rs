@@ -2,10 +2,8 @@
 
 #![cfg(unix)]
 
-mod common;
-
-use common::process::{assert_same, run, signal, start, wait_for};
-use common::{folders_in, names_in, small_run, write};
+use crate::common::process::{assert_same, run, signal, start, wait_for};
+use crate::common::{folders_in, names_in, small_run, write};
 use std::io::BufReader;
 use std::path::Path;
 use std::process::{Child, ChildStderr};
@@ -29,7 +27,7 @@ fn long_run(folder: &Path, more: &[&str]) -> (Child, BufReader<ChildStderr>) {
 /// A folder whose runs save nothing by themselves and test never.
 fn quiet_folder() -> tempfile::TempDir {
     let folder = small_run(24, 10, "");
-    let solver = common::digits_solver(10, "").replace("test_iter: 2 test_interval: 4", "");
+    let solver = crate::common::digits_solver(10, "").replace("test_iter: 2 test_interval: 4", "");
     write(folder.path(), "solver.prototxt", &solver);
     folder
 }
@@ -201,7 +199,8 @@ fn the_clock_saves_a_run_that_says_nothing_and_keeps_the_newest() {
 #[test]
 fn a_snapshot_that_the_user_asked_for_is_never_removed() {
     let folder = quiet_folder();
-    let solver = common::digits_solver(10, "snapshot: 50").replace("display: 1", "display: 10");
+    let solver =
+        crate::common::digits_solver(10, "snapshot: 50").replace("display: 1", "display: 10");
     let solver = solver.replace("test_iter: 2 test_interval: 4", "");
     write(folder.path(), "solver.prototxt", &solver);
     let args = ["train", "--solver", "solver.prototxt", "--max_iter", "400"];

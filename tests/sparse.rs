@@ -1,9 +1,7 @@
 //! Leaving zeros out must not show: pruned nets compute the same with sparse kernels as with dense ones, in
 //! both directions, and their training repeats bit for bit.
 
-mod common;
-
-use common::{assert_near, digits_net, digits_solver, dsd, error_of, write};
+use crate::common::{assert_near, digits_net, digits_solver, dsd, error_of, write};
 use dsd::kernels::choice::UseSparse;
 use dsd::kernels::simd::Set;
 use dsd::layers::Mode;
@@ -45,6 +43,7 @@ fn net(batch: usize, mode: Mode, sparse: UseSparse) -> Net {
         sparse,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &[Shape::new([batch, 3, 31, 29])], &options).unwrap()
 }
 

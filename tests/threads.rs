@@ -1,8 +1,6 @@
 //! The number of threads changes no bit of a result.
 
-mod common;
-
-use common::{digits_net, digits_solver, dsd, repository, write};
+use crate::common::{digits_net, digits_solver, dsd, repository, write};
 use std::fs;
 use std::path::Path;
 

@@ -1,8 +1,6 @@
 //! What `dsd time` times where nobody gave weights, and what runs say of layers that start at zero.
 
-mod common;
-
-use common::{digits_net, digits_solver, dsd, shared, write};
+use crate::common::{digits_net, digits_solver, dsd, shared, write};
 use dsd::npz;
 use dsd::tensor::{Shape, Tensor};
 use serde_json::Value;

@@ -2,14 +2,14 @@
 
 pub mod pycaffe;
 
+use super::Settings;
 use super::nets::{self, Model};
 use crate::classify::{self, Given, PictureNet, Prediction, Preprocess, Scores};
 use crate::layers::Mode;
 use crate::models;
 use crate::net::graph::{Graph, State};
-use crate::net::{Net, Options, Pass, Weights};
+use crate::net::{Net, Pass, Weights};
 use crate::report::{output, progress};
-use crate::solver::DEFAULT_SEED;
 use crate::tensor::{Shape, Tensor};
 use crate::{cli, error, info, outln, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -21,17 +21,16 @@ use std::path::{Path, PathBuf};
 const BATCH: usize = 8;
 
 /// Runs the command.
-pub fn run(args: &cli::Classify, seed: Option<u64>) -> Result<()> {
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     ensure!(args.top > 0, "--top must be at least 1");
     if pycaffe::asked(args) {
-        return pycaffe::run(args, seed);
+        return pycaffe::run(args, settings);
     }
     let files = pictures(args)?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let batch = files.len().clamp(1, BATCH);
-    let build = |gray| Classifier::new(&model, args, batch, seed, gray);
+    let build = |gray| Classifier::new(&model, args, batch, settings, gray);
     // A data layer whose data are not here does not say whether they are gray; the weights do.
     let classifier = match (build(false), &model) {
         (Err(why), Model::File(_)) => build(true).map_err(|_| why)?,
@@ -165,7 +164,7 @@ impl Classifier {
         model: &Model,
         args: &cli::Classify,
         batch: usize,
-        seed: u64,
+        settings: &Settings,
         gray: bool,
     ) -> Result<Self> {
         let (net, preprocess) = prepare(model, args, gray)?;
@@ -174,16 +173,16 @@ impl Classifier {
             &State::new(Mode::Test),
         )?;
         let shapes = models::input_shapes(&graph)?;
-        let net = Net::new(graph, &shapes, &Options::default())?;
+        let net = Net::new(graph, &shapes, &settings.options())?;
         net.check_memory(rayon::current_num_threads())?;
-        let weights = nets::weights(&net, &args.weights, seed)?;
+        let weights = nets::weights(&net, &args.weights, settings.seed())?;
         Ok(Self {
             scores: Scores::find(&net)?,
             shape: shapes.into_iter().next().unwrap_or_default(),
             net,
             weights,
             preprocess,
-            seed,
+            seed: settings.seed(),
         })
     }
 

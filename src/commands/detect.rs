@@ -1,14 +1,13 @@
 //! `dsd detect`: scores of windows in pictures, as Caffe's python/detect.py gives them.
 
-use super::Usage;
 use super::classify::pycaffe::{Runner, mean};
 use super::nets::Model;
+use super::{Settings, Usage};
 use crate::classify::pycaffe::Picture;
 use crate::classify::windows::{self, Windows};
 use crate::cli::{self, CropMode};
 use crate::hdf5::Writer;
 use crate::report::progress;
-use crate::solver::DEFAULT_SEED;
 use crate::tensor::{Shape, Tensor};
 use crate::{files, info, warn};
 use anyhow::{Context, Result, bail};
@@ -19,7 +18,7 @@ use std::time::Instant;
 const BATCH: usize = 10;
 
 /// Runs the command.
-pub fn run(args: &cli::Detect, seed: Option<u64>) -> Result<()> {
+pub fn run(args: &cli::Detect, settings: &Settings) -> Result<()> {
     if args.crop_mode == CropMode::SelectiveSearch {
         bail!(
             "--crop_mode selective_search: the search is a MATLAB program (selective_search_ijcv_with_python), which is \
@@ -58,7 +57,7 @@ pub fn run(args: &cli::Detect, seed: Option<u64>) -> Result<()> {
         &args.state,
         &args.pycaffe,
         mean.as_ref(),
-        (BATCH, seed.unwrap_or(DEFAULT_SEED)),
+        (BATCH, settings),
     )?;
     let bar = progress::bar("windows", 0, windows.count() as u64);
     let gray = runner.transformer.input[0] == 1;

@@ -1,14 +1,17 @@
 //! `dsd device_query`: what the processor is, and what of it the kernels use.
 
+use super::Settings;
 use crate::kernels::simd::Isa;
 use crate::outln;
 use crate::report::human::HumanBytes;
+use crate::threads::Threads;
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
 
 /// Prints the description to stdout, a line a fact.
-pub fn run() -> Result<()> {
+pub fn run(settings: &Settings) -> Result<()> {
+    let threads = &settings.threads;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let found: Vec<&str> = features()
         .into_iter()
@@ -21,8 +24,13 @@ pub fn run() -> Result<()> {
         known(field(&cpuinfo, "model name"))
     )?;
     outln!("Architecture:      {}", std::env::consts::ARCH)?;
-    outln!("Cores:             {}", cores(&cpuinfo))?;
-    outln!("Threads used:      {}", rayon::current_num_threads())?;
+    outln!("Cores:             {}", cores(&cpuinfo, threads))?;
+    outln!(
+        "Threads used:      {} ({}; {})",
+        threads.count,
+        threads.why,
+        threads.place
+    )?;
     outln!(
         "Features found:    {}",
         match found.is_empty() {
@@ -30,7 +38,7 @@ pub fn run() -> Result<()> {
             false => found.join(" "),
         }
     )?;
-    outln!("Kernels:           {}", kernels())?;
+    outln!("Kernels:           {}", kernels(settings.isa))?;
     outln!("Matrix products:   {}", products(&found))?;
     outln!("Other code:        {}", baseline())?;
     for (name, size) in caches(Path::new("/sys/devices/system/cpu/cpu0/cache")) {
@@ -63,15 +71,20 @@ fn features() -> Vec<(&'static str, bool)> {
 }
 
 /// The instruction set of convolution, pooling and normalisation, and why it is this one.
-fn kernels() -> String {
-    let (isa, best) = (Isa::current().name(), Isa::best().name());
-    match std::env::var_os("DSD_ISA") {
-        Some(_) => format!("{isa} (DSD_ISA asks for it; the best here is {best})"),
-        None => format!("{isa} (the best here; DSD_ISA=portable, avx2 or avx512 asks for another)"),
+fn kernels(asked: Option<Isa>) -> String {
+    let best = Isa::best().name();
+    match asked {
+        Some(isa) => format!(
+            "{} (DSD_ISA asks for it; the best here is {best})",
+            isa.name()
+        ),
+        None => {
+            format!("{best} (the best here; DSD_ISA=portable, avx2 or avx512 asks for another)")
+        }
     }
 }
 
-/// What the `gemm` crate takes of what was found: its own order.
+/// What the `gemm-f32` crate takes of what was found: its own order.
 fn products(found: &[&str]) -> String {
     let choice = [("avx512f", 16), ("fma", 8), ("neon", 4)]
         .into_iter()
@@ -104,9 +117,8 @@ fn field(text: &str, key: &str) -> Option<String> {
     Some(value.trim().to_string())
 }
 
-/// Cores for this process, and what the machine has.
-fn cores(cpuinfo: &str) -> String {
-    let ours = std::thread::available_parallelism().map_or(1, usize::from);
+/// What the machine has, and what of it is for this process.
+fn cores(cpuinfo: &str, threads: &Threads) -> String {
     let logical = cpuinfo
         .lines()
         .filter(|l| l.starts_with("processor"))
@@ -117,10 +129,12 @@ fn cores(cpuinfo: &str) -> String {
         .collect();
     physical.sort();
     physical.dedup();
+    let (cores, ours) = (threads.cores, threads.processors);
+    let ours = format!("{cores} physical, {ours} logical for this process");
     match (physical.len(), logical) {
-        (0, 0) => format!("{ours} for this process"),
-        (0, l) => format!("{l} logical, {ours} for this process"),
-        (p, l) => format!("{p} physical, {l} logical, {ours} for this process"),
+        (0, 0) => ours,
+        (0, l) => format!("{l} logical; {ours}"),
+        (p, l) => format!("{p} physical, {l} logical; {ours}"),
     }
 }
 
@@ -168,8 +182,9 @@ mod tests {
         let text = "processor\t: 0\nmodel name\t: A: B\nphysical id\t: 0\ncore id\t\t: 0\n\n\
                     processor\t: 1\nphysical id\t: 0\ncore id\t\t: 0\n\n";
         assert_eq!(field(text, "model name").as_deref(), Some("A: B"));
-        assert!(cores(text).starts_with("1 physical, 2 logical, "));
-        assert!(cores("").ends_with("for this process"));
+        let threads = Threads::choose(Some(1), &|_| None);
+        assert!(cores(text, &threads).starts_with("1 physical, 2 logical; "));
+        assert!(cores("", &threads).ends_with("for this process"));
         assert_eq!(
             (kib("512K"), kib("24 kB"), kib("x")),
             (Some(524_288), Some(24_576), None)

@@ -1,8 +1,8 @@
 //! `dsd extract_features`: blobs of a net that runs over its data, to databases or .npz files.
 
-use super::Usage;
 use super::feed::Opener;
 use super::nets::{self, Model};
+use super::{Settings, Usage};
 use crate::cli::{self, FeatureStore};
 use crate::data::writer::DatabaseWriter;
 use crate::layers::Mode;
@@ -14,7 +14,7 @@ use crate::npz;
 use crate::proto::caffe::Datum;
 use crate::proto::caffe::data_parameter::Db;
 use crate::report::progress;
-use crate::solver::{DEFAULT_SEED, OpenData, Opened};
+use crate::solver::{OpenData, Opened};
 use crate::tensor::{Shape, Tensor};
 use crate::{info, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -22,9 +22,9 @@ use prost::Message;
 use std::path::{Path, PathBuf};
 
 /// Runs the command.
-pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
+pub fn run(args: &cli::ExtractFeatures, settings: &Settings) -> Result<()> {
     check(args)?;
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+    let seed = settings.seed();
     let files = [args.weights.clone()];
     let model = Model::find(Some(&args.model), &files)?;
     let parsed = model.train_val()?;
@@ -42,7 +42,7 @@ pub fn run(args: &cli::ExtractFeatures, seed: Option<u64>) -> Result<()> {
     } = opener.open(&graph, 0)?;
     let options = Options {
         every_blob: true,
-        ..Default::default()
+        ..settings.options()
     };
     let net = Net::new(graph, &shapes, &options)?;
     let wanted = wanted(&net, &args.blobs)?;

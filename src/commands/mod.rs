@@ -23,6 +23,7 @@ mod resize_and_crop_images;
 mod run;
 mod run_folder;
 mod sensitivity;
+mod settings;
 mod test;
 mod time;
 mod train;
@@ -33,10 +34,8 @@ use std::process::ExitCode;
 use anyhow::{Error, Result};
 
 use crate::cli::{Cli, Command, PhaseName, Train};
-use crate::kernels::choice::UseSparse;
-use crate::kernels::simd::Isa;
-use crate::report::log;
 use crate::warn;
+pub use settings::Settings;
 
 /// Wrong usage that shows only when the arguments are looked at together with the files: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -51,57 +50,50 @@ pub fn exit_code(error: &Error) -> ExitCode {
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
 
-/// Runs a command; the exit code is 0, or 130 where SIGINT stopped it.
+/// Runs a command under `settings`, which hold already; the exit code is 0, or 130 where SIGINT stopped it.
 ///
 /// # Errors
 /// The work failed.
-pub fn run(cli: Cli) -> Result<ExitCode> {
-    // Else a misspelt DSD_ISA or DSD_SPARSE would be silently another one.
-    Isa::asked().map_err(|error| Usage(error.to_string()))?;
-    UseSparse::asked().map_err(|error| Usage(error.to_string()))?;
-    let global = cli.global;
-    let variable = |name: &str| std::env::var_os(name);
-    log::configure(global.glog.settings(&cli.program, &variable));
+pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
     for note in &cli.notes {
         warn!("{note}");
     }
     // Caffe's default is `--gpu ""`.
-    if global.gpu.is_some_and(|ids| !ids.is_empty()) {
+    if cli.global.gpu.is_some_and(|ids| !ids.is_empty()) {
         warn!("no GPU backend, running on CPU");
     }
-    // gflags' own default for "none" is -1, as Caffe's random_seed.
-    let seed = global.seed.and_then(|s| u64::try_from(s).ok());
+    let seed = settings.seed;
     let phase = |args, phase| Train {
         phase: Some(phase),
         flow: None,
         args,
     };
     match cli.command {
-        Command::Train(args) => return train::run(&args, seed),
-        Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), seed),
-        Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), seed),
-        Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), seed),
-        Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), seed),
-        Command::Sensitivity(args) => return sensitivity::run(&args, seed),
+        Command::Train(args) => return train::run(&args, settings),
+        Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), settings),
+        Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), settings),
+        Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), settings),
+        Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), settings),
+        Command::Sensitivity(args) => return sensitivity::run(&args, settings),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ConvertMnistData(args) => return convert_mnist_data::plain(&args),
         Command::ConvertMnistSiameseData(args) => return convert_mnist_data::siamese(&args, seed),
         Command::ConvertCifarData(args) => return convert_cifar_data::run(&args),
         Command::ResizeAndCropImages(args) => return resize_and_crop_images::run(&args),
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
-        Command::ExtractFeatures(args) => extract_features::run(&args, seed)?,
+        Command::ExtractFeatures(args) => extract_features::run(&args, settings)?,
         Command::UpgradeNetProtoText(args) => return upgrade::net_text(&args),
         Command::UpgradeNetProtoBinary(args) => return upgrade::net_binary(&args),
         Command::UpgradeSolverProtoText(args) => return upgrade::solver_text(&args),
-        Command::Test(args) => test::run(&args, seed)?,
-        Command::Time(args) => time::run(&args, seed)?,
-        Command::Run(args) => run::run(&args, seed)?,
-        Command::Classify(args) => classify::run(&args, seed)?,
-        Command::Detect(args) => detect::run(&args, seed)?,
+        Command::Test(args) => test::run(&args, settings)?,
+        Command::Time(args) => time::run(&args, settings)?,
+        Command::Run(args) => run::run(&args, settings)?,
+        Command::Classify(args) => classify::run(&args, settings)?,
+        Command::Detect(args) => detect::run(&args, settings)?,
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
-        Command::DeviceQuery => device_query::run()?,
+        Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compress(args) => compress::run(&args)?,
         Command::Decompress(args) => decompress::run(&args)?,

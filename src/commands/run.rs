@@ -1,5 +1,6 @@
 //! `dsd run`: a net once on given arrays, its blobs and gradients to a file.
 
+use super::Settings;
 use super::feed::Opener;
 use super::nets::{self, Model};
 use crate::layers::Mode;
@@ -8,15 +9,15 @@ use crate::net::{Net, Options, Outputs, Pass};
 use crate::npz::{self, Arrays};
 use crate::proto::caffe::{BlobShape, InputParameter};
 use crate::proto::{LayerParameter, NetParameter, Parsed};
-use crate::solver::{DEFAULT_SEED, OpenData};
+use crate::solver::OpenData;
 use crate::tensor::{Shape, Tensor, View};
 use crate::{cli, info};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs the command.
-pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
+    let seed = settings.seed();
     let mode: Mode = args.phase.into();
     let mut given = match &args.inputs {
         Some(path) => npz::read(path)?,
@@ -54,7 +55,7 @@ pub fn run(args: &cli::Run, seed: Option<u64>) -> Result<()> {
         force_backward: backward,
         every_blob: true,
         gradient_targets: top_diffs.keys().cloned().collect(),
-        ..Default::default()
+        ..settings.options()
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;

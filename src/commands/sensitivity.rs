@@ -3,13 +3,13 @@
 mod arguments;
 mod tables;
 
-use super::Usage;
 use super::feed::Opener;
 use super::nets::{self, Model};
+use super::{Settings, Usage};
 use crate::cli;
 use crate::layers::Mode;
+use crate::net::Net;
 use crate::net::graph::Graph;
-use crate::net::{Net, Options};
 use crate::report::number::G;
 use crate::report::{output, progress};
 use crate::sensitivity::layers::Prunable;
@@ -20,7 +20,7 @@ use crate::sensitivity::score::{Bench, Job, KEPT_BYTES, Measure, Score, Watch};
 use crate::sensitivity::subject::Subject;
 use crate::sensitivity::suggest::{self, Check, Suggestion};
 use crate::solver::signals::{Request, Signals};
-use crate::solver::{DEFAULT_SEED, Ending, OpenData, Opened};
+use crate::solver::{Ending, OpenData, Opened};
 use crate::{files, info};
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
@@ -32,10 +32,10 @@ use std::time::{Duration, Instant};
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the command.
-pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
+pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
     let densities = arguments::densities(args)?;
     let signals = Signals::listen(Request::Stop, Request::Stop)?;
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+    let seed = settings.seed();
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let parsed = model.train_val()?;
     let state = nets::state(&parsed.message, Mode::Test, &args.state);
@@ -47,7 +47,8 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
         folder: model.folder(),
     };
     let Opened { shapes, batches } = opener.open(&graph, 0)?;
-    let net = Net::new(graph, &shapes, &Options::default())?;
+    let options = settings.options();
+    let net = Net::new(graph, &shapes, &options)?;
     let measure = Measure::of(&net)?;
     net.check_memory(rayon::current_num_threads())?;
     let weights = nets::weights(&net, &args.weights, seed)?;
@@ -60,7 +61,7 @@ pub fn run(args: &cli::Sensitivity, seed: Option<u64>) -> Result<ExitCode> {
     }
     info!("Reading {} batches of {}", args.iterations, net.batch());
     let size = (seed, args.iterations, KEPT_BYTES);
-    let bench = Bench::new(net, weights, batches, &opener, size)?;
+    let bench = Bench::new((net, options), weights, batches, &opener, size)?;
     if bench.kept().len() < args.iterations {
         info!("They are too many to keep, and are read anew for every point");
     }

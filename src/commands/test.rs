@@ -1,5 +1,6 @@
 //! `dsd test`: scores weights, with Caffe's output.
 
+use super::Settings;
 use super::feed::Opener;
 use super::nets::{self, Model};
 use crate::cli;
@@ -8,20 +9,20 @@ use crate::layers::Mode;
 use crate::net::carried::Carried;
 use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
-use crate::net::{Net, Options, Pass};
+use crate::net::{Net, Pass};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
 use crate::report::{output, progress};
 use crate::solver::scores::Scores;
-use crate::solver::{DEFAULT_SEED, OpenData, Opened, announce};
+use crate::solver::{OpenData, Opened, announce};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Instant;
 
 /// Runs the command.
-pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
+    let seed = settings.seed();
     info!("Use CPU.");
     let model = Model::find(args.model.as_deref(), &args.weights)?;
     let parsed = model.train_val()?;
@@ -40,7 +41,7 @@ pub fn run(args: &cli::Test, seed: Option<u64>) -> Result<()> {
         shapes,
         mut batches,
     } = opener.open(&graph, 0)?;
-    let options = Options::default();
+    let options = settings.options();
     let net = Net::new(graph, &shapes, &options)?;
     announce::net(&net);
     let threads = rayon::current_num_threads();

@@ -3,6 +3,7 @@
 mod speed;
 mod times;
 
+use super::Settings;
 use super::feed::{Opener, Synthetic};
 use super::nets::{self, Model};
 use crate::cli;
@@ -18,7 +19,7 @@ use crate::random::{Purpose, Random};
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::{output, progress};
-use crate::solver::{DEFAULT_SEED, OpenData, announce};
+use crate::solver::{OpenData, announce};
 use crate::tensor::Tensor;
 use anyhow::Result;
 use speed::Speeds;
@@ -27,8 +28,8 @@ use std::time::Instant;
 use times::{Measured, mean};
 
 /// Runs the command. In the TEST phase only forward is timed, on the net as `dsd test` runs it.
-pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
-    let seed = seed.unwrap_or(DEFAULT_SEED);
+pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
+    let seed = settings.seed();
     info!("Use CPU.");
     let mode: Mode = args.phase.into();
     let model = Model::find(args.model.as_deref(), &args.weights)?;
@@ -58,7 +59,7 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
     let mut batches = opened.batches;
     let options = Options {
         backward: mode == Mode::Train,
-        sparse: sparse(&args.weights),
+        sparse: sparse(settings.sparse, &args.weights),
         ..Default::default()
     };
     let net = Net::new(graph, &opened.shapes, &options)?;
@@ -118,8 +119,8 @@ pub fn run(args: &cli::Time, seed: Option<u64>) -> Result<()> {
 }
 
 /// Weights that nobody gave are dense: what is timed then are the dense kernels, whatever the fillers say.
-fn sparse(weights: &[PathBuf]) -> UseSparse {
-    match UseSparse::default() {
+fn sparse(asked: UseSparse, weights: &[PathBuf]) -> UseSparse {
+    match asked {
         UseSparse::Auto if weights.is_empty() => UseSparse::Never,
         asked => asked,
     }

@@ -7,11 +7,12 @@ mod rates;
 mod resume;
 mod settings;
 
-use super::Usage;
 use super::feed::Opener;
 use super::run_folder::run_record::RunRecord;
 use super::run_folder::{METRICS, RunFolder};
+use super::{Settings, Usage};
 use crate::cli::{Effect, Train};
+use crate::kernels::choice::UseSparse;
 use crate::layers::Mode;
 use crate::net::zeros;
 use crate::phase::{Flow, Phase};
@@ -38,13 +39,15 @@ struct Runner<'a> {
     /// … and completed from the record of the run that goes on.
     args: Train,
     seed: Option<u64>,
+    /// `DSD_SPARSE`.
+    sparse: UseSparse,
     /// That record.
     past: Option<RunRecord>,
     signals: Signals,
 }
 
 /// Runs the command.
-pub fn run(args: &Train, seed: Option<u64>) -> Result<ExitCode> {
+pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
     let effect = |e: Effect| match e {
         Effect::Snapshot => Request::Snapshot,
         Effect::Stop => Request::Stop,
@@ -56,9 +59,10 @@ pub fn run(args: &Train, seed: Option<u64>) -> Result<ExitCode> {
     )?;
     let mut runner = Runner {
         given: args,
-        given_seed: seed,
+        given_seed: settings.seed,
         args: args.clone(),
-        seed,
+        seed: settings.seed,
+        sparse: settings.sparse,
         past: None,
         signals,
     };
@@ -129,6 +133,7 @@ impl Runner<'_> {
                 phase: &name,
                 seed,
                 prefix,
+                sparse: self.sparse,
             },
             &data,
             &opener(Mode::Test, None),

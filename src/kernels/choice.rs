@@ -6,16 +6,17 @@
 
 use super::simd::Set;
 use anyhow::{Result, bail};
-use std::sync::OnceLock;
+use std::ffi::OsStr;
 
 /// How many times faster the sparse kernel should be to be taken: the model is no better than this, and where one
 /// picture is shared by several threads the sparse kernel loses a little more.
 pub const MARGIN: f64 = 1.15;
 
 /// When weights that are 0 are left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UseSparse {
     /// Where that is faster.
+    #[default]
     Auto,
     /// As `Auto` decides on processors with this instruction set, whatever the kernels run on: the same choice
     /// on every machine.
@@ -27,11 +28,11 @@ pub enum UseSparse {
 }
 
 impl UseSparse {
-    /// What `DSD_SPARSE` asks for; auto where it is not set.
-    pub fn asked() -> Result<Self> {
-        let Some(name) = std::env::var_os("DSD_SPARSE") else {
-            return Ok(Self::Auto);
-        };
+    /// What a value of `DSD_SPARSE` asks for.
+    ///
+    /// # Errors
+    /// It is none of its words.
+    pub fn asked(name: &OsStr) -> Result<Self> {
         Ok(match name.to_str() {
             Some("auto") => Self::Auto,
             Some("never") => Self::Never,
@@ -41,14 +42,6 @@ impl UseSparse {
                 name.to_string_lossy()
             ),
         })
-    }
-}
-
-impl Default for UseSparse {
-    /// The choice of this process: [`asked`](Self::asked), read once.
-    fn default() -> Self {
-        static CHOSEN: OnceLock<UseSparse> = OnceLock::new();
-        *CHOSEN.get_or_init(|| Self::asked().unwrap_or(Self::Auto))
     }
 }
 

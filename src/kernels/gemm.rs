@@ -1,12 +1,12 @@
-//! Matrix products C ← α·C + β·A·B over row-major float32, by the `gemm` crate on one thread.
+//! Matrix products C ← α·C + β·A·B over row-major float32, by the `gemm-f32` crate on one thread.
 //!
-//! With `parallel`, C is cut into blocks of rows or columns whose number follows from the sizes alone,
+//! With a crew, C is cut into blocks of rows or columns whose number follows from the sizes alone,
 //! and each block is one single-threaded product. An element's sum runs over k in the order and in the
 //! blocks of k that the crate chooses; blocks of C are kept so large that it chooses alike for the block
 //! and for the whole (it has other code for products of at most 64 × 64 and 256 elements, for vectors
 //! and for k ≤ 2), so cut and uncut products agree in every bit. A test holds it to that.
 
-use rayon::prelude::*;
+use crate::kernels::crew::Crew;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -184,7 +184,7 @@ pub fn pieces(n: usize, cuts: &[usize]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// C ← `alpha`·C + `beta`·A·B. With `alpha` = 0 C's old content does not matter, NaN or not.
-pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
+pub fn gemm(crew: &Crew, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
     assert!(
         a.rows == c.rows && b.cols == c.cols && a.cols == b.rows,
         "{} x {} <- {} x {} * {} x {}",
@@ -195,7 +195,7 @@ pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
         b.rows,
         b.cols
     );
-    if parallel {
+    if crew.is_shared() {
         let by_rows = c.rows >= c.cols;
         let (long, short) = if by_rows {
             (c.rows, c.cols)
@@ -210,7 +210,7 @@ pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
             } else {
                 c.split_columns(&cuts)
             };
-            parts.into_par_iter().zip(ranges).for_each(|(c, r)| {
+            crew.each(parts.into_iter().zip(ranges), |(c, r)| {
                 let (a, b) = if by_rows {
                     (a.rows(r), b)
                 } else {
@@ -239,17 +239,24 @@ fn cuts(long: usize, short: usize, k: usize) -> Vec<usize> {
 /// One product on this thread.
 fn product(alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
     debug_assert!(a.extent() <= a.data.len() && b.extent() <= b.data.len());
+    // The crate wants the destination's columns without gaps: of rows without gaps it is given Cᵀ ← α·Cᵀ + β·Bᵀ·Aᵀ.
+    // A C of one column has both.
+    let (rows, cols, columns, gaps, a, b) = match c.stride > 1 {
+        true => (c.cols, c.rows, c.stride, 1, b.t(), a.t()),
+        false => (c.rows, c.cols, 1, c.stride, a, b),
+    };
+    let multiply = gemm_f32::gemm::f32::get_gemm_fn();
     // SAFETY: the sizes agree (checked by `gemm`); every element of A and B lies inside its slice and
     // every element of C inside the slice it was made of; C is exclusively ours, so it overlaps neither.
     #[allow(unsafe_code)]
     unsafe {
-        gemm::gemm(
-            c.rows,
-            c.cols,
+        multiply(
+            rows,
+            cols,
             a.cols,
             c.data,
-            1,
-            c.stride as isize,
+            columns as isize,
+            gaps as isize,
             alpha != 0.0,
             a.data.as_ptr(),
             a.col as isize,
@@ -262,7 +269,7 @@ fn product(alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }

@@ -1,7 +1,11 @@
 //! Which instruction sets the kernels know, and which of them this processor has.
 
 use anyhow::{Result, bail};
+use std::ffi::OsStr;
 use std::sync::OnceLock;
+
+/// What [`Isa::choose`] has said.
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
 
 /// An instruction set that the kernels know, whether this processor has it or not. A set includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,17 +66,28 @@ impl Isa {
         Set::ALL.into_iter().filter_map(Self::of)
     }
 
-    /// What `DSD_ISA` asks for, or the best: the choice of this process.
+    /// The choice of this process: [`choose`](Self::choose)'s, else the best.
     pub fn current() -> Self {
-        static CHOSEN: OnceLock<Isa> = OnceLock::new();
-        *CHOSEN.get_or_init(|| Self::asked().unwrap_or_else(|_| Self::best()))
+        *CHOSEN.get_or_init(|| {
+            // The tests of this library run in a program that has no `main` to choose.
+            #[cfg(test)]
+            if let Some(name) = std::env::var_os("DSD_ISA") {
+                return Self::asked(&name).unwrap();
+            }
+            Self::best()
+        })
     }
 
-    /// The set that `DSD_ISA` names; the best one where it is not set.
-    pub fn asked() -> Result<Self> {
-        let Some(name) = std::env::var_os("DSD_ISA") else {
-            return Ok(Self::best());
-        };
+    /// Makes this the choice of the process, before anything is computed; whoever comes later changes nothing.
+    pub fn choose(self) {
+        CHOSEN.get_or_init(|| self);
+    }
+
+    /// The set of that name, a value of `DSD_ISA`.
+    ///
+    /// # Errors
+    /// There is no such set, or the processor does not have it.
+    pub fn asked(name: &OsStr) -> Result<Self> {
         let Some(set) = Set::ALL.into_iter().find(|set| name == set.name()) else {
             bail!(
                 "DSD_ISA is '{}'; it can be portable, avx2 or avx512",

@@ -8,7 +8,7 @@
 
 use super::neuron::sigmoid;
 use super::recurrent::{Recurrent, Sizes, before, continued};
-use super::{Backward, Coupling, Forward, Keep, Layer, Mode, ParamSpec};
+use super::{Backward, Coupling, Facts, Forward, Keep, Layer, Mode, ParamSpec};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -85,35 +85,21 @@ impl Layer for Lstm {
         specs
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        self.recurrent.propagates(bottom)
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("Cannot backpropagate to sequence indicators")
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let s = self.recurrent.sizes(bottoms);
         let own = s.steps * s.state() * 4 * s.output;
-        self.recurrent.macs(s, 4 * s.output) + own as u64
-    }
-
-    fn carries(&self, bottoms: &[Shape]) -> Vec<usize> {
-        self.recurrent.carries(bottoms, 2)
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let s = self.recurrent.sizes(bottoms);
-        4 * 10 * s.steps * s.state()
+        Facts {
+            coupling: Coupling::Whole,
+            reads_tops: true,
+            flows: (0..bottoms.len())
+                .map(|i| self.recurrent.propagates(i))
+                .collect(),
+            refuses: vec![(1, "Cannot backpropagate to sequence indicators")],
+            macs: self.recurrent.macs(s, 4 * s.output) + own as u64,
+            scratch_bytes: 4 * 10 * s.steps * s.state(),
+            carries: self.recurrent.carries(bottoms, 2),
+            ..Facts::default()
+        }
     }
 
     /// Leaves the gates and c of all steps.
@@ -141,7 +127,7 @@ impl Layer for Lstm {
             let kept = Mat::new(kept, s.streams, s.output);
             let weights = Mat::new(last, rows, s.output);
             gemm(
-                f.parallel,
+                f.crew,
                 1.0,
                 MatMut::new(all, s.streams, rows),
                 1.0,
@@ -184,7 +170,7 @@ impl Lstm {
     /// `keep`'s gates become the gradients of their inputs.
     fn backward_with(&self, b: &mut Backward, s: Sizes, keep: &mut Keep) {
         let (rows, state) = (4 * s.output, s.state());
-        let (parallel, cont, hidden) = (b.parallel, b.bottoms[1].data, b.tops[0].data);
+        let (crew, cont, hidden) = (b.crew, b.bottoms[1].data, b.tops[0].data);
         let own = self.recurrent.next_param();
         let last = Mat::new(b.params[own].data, rows, s.output);
         let carried = std::mem::take(&mut keep.before);
@@ -212,7 +198,7 @@ impl Lstm {
             }
             let grad = Mat::new(all, s.streams, rows);
             gemm(
-                parallel,
+                crew,
                 0.0,
                 MatMut::new(dh, s.streams, s.output),
                 1.0,
@@ -230,7 +216,7 @@ impl Lstm {
             let kept = Mat::new(kept, n, s.output);
             let grad = Mat::new(all, n, rows);
             gemm(
-                parallel,
+                crew,
                 1.0,
                 MatMut::new(dv, rows, s.output),
                 1.0,

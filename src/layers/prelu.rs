@@ -1,7 +1,7 @@
 //! PReLU (He et al. 2015): y = max(x, 0) + aᵢ·min(x, 0) with a learned slope aᵢ for each channel (axis
 //! 1), or one for all with `channel_shared`. Slopes [C] or a scalar.
 
-use super::{Backward, Forward, Layer, Mode, ParamSpec, take};
+use super::{Backward, Facts, Forward, Layer, Mode, ParamSpec, take};
 use crate::kernels::broadcast::{add_sums, map, zip_map};
 use crate::proto::caffe::{FillerParameter, LayerParameter};
 use crate::tensor::Shape;
@@ -54,18 +54,18 @@ impl Layer for PReLU {
         vec![ParamSpec::bias(shape, Some(&self.filler))]
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let inner = self.inner(&f.tops[0].shape);
-        let (parallel, slopes) = (f.parallel, f.params[0].data);
-        map(parallel, inner, slopes, f.carry(), |x, a| {
+        let (crew, slopes) = (f.crew, f.params[0].data);
+        map(crew, inner, slopes, f.carry(), |x, a| {
             if x > 0.0 { x } else { a * x }
         });
         Ok(())
@@ -74,15 +74,22 @@ impl Layer for PReLU {
     /// da += Σ dy·x over x ≤ 0, dx = dy · (1 where x > 0, a elsewhere).
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let inner = self.inner(&b.bottoms[0].shape);
-        let (parallel, slopes) = (b.parallel, b.params[0].data);
+        let (crew, slopes) = (b.crew, b.params[0].data);
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
         if let Some(Some(da)) = b.param_diffs.first_mut() {
-            add_sums(parallel, inner, dy, x, da, |dy, x, _| {
-                if x > 0.0 { 0.0 } else { dy * x }
-            });
+            add_sums(
+                crew,
+                inner,
+                dy,
+                x,
+                da,
+                |dy, x, _| {
+                    if x > 0.0 { 0.0 } else { dy * x }
+                },
+            );
         }
         if let Some(diff) = b.carry() {
-            zip_map(parallel, inner, slopes, Some(x), diff, |dy, x, a| {
+            zip_map(crew, inner, slopes, Some(x), diff, |dy, x, a| {
                 dy * if x > 0.0 { 1.0 } else { a }
             });
         }

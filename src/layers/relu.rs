@@ -1,6 +1,6 @@
 //! ReLU: y = max(x, 0) + negative_slope · min(x, 0), element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, Role, take};
 use crate::kernels::elementwise::{relu, relu_backward};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -29,36 +29,33 @@ impl Layer for ReLU {
         Ok(vec![x.clone()])
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
-    }
-
-    fn is_relu(&self) -> bool {
-        self.slope == 0.0
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            role: match self.slope == 0.0 {
+                true => Role::Relu,
+                false => Role::Other,
+            },
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_tops: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let parallel = f.parallel;
-        relu(parallel, self.slope, f.carry());
+        let crew = f.crew;
+        relu(crew, self.slope, f.carry());
         Ok(())
     }
 
     /// dx = dy · (1 where x > 0, negative_slope elsewhere). In place x is gone and y's sign stands for
     /// it, as in Caffe (which is wrong for a negative slope, there as here).
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let parallel = b.parallel;
+        let crew = b.crew;
         let (x, y) = (b.bottoms[0].data, b.tops[0].data);
         let value = if x.is_empty() { y } else { x };
         if let Some(diff) = b.carry() {
-            relu_backward(parallel, self.slope, value, diff);
+            relu_backward(crew, self.slope, value, diff);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! a [D]. Bottoms and tops (the exposed state is h): see `recurrent.rs`.
 
 use super::recurrent::{Recurrent, Sizes, before, continued};
-use super::{Backward, Coupling, Forward, Keep, Layer, Mode, ParamSpec};
+use super::{Backward, Coupling, Facts, Forward, Keep, Layer, Mode, ParamSpec};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -47,35 +47,21 @@ impl Layer for Rnn {
         specs
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        self.recurrent.propagates(bottom)
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("Cannot backpropagate to sequence indicators")
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let s = self.recurrent.sizes(bottoms);
         let own = 2 * s.steps * s.state() * s.output;
-        self.recurrent.macs(s, s.output) + own as u64
-    }
-
-    fn carries(&self, bottoms: &[Shape]) -> Vec<usize> {
-        self.recurrent.carries(bottoms, 1)
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let s = self.recurrent.sizes(bottoms);
-        4 * 4 * s.steps * s.state()
+        Facts {
+            coupling: Coupling::Whole,
+            reads_tops: true,
+            flows: (0..bottoms.len())
+                .map(|i| self.recurrent.propagates(i))
+                .collect(),
+            refuses: vec![(1, "Cannot backpropagate to sequence indicators")],
+            macs: self.recurrent.macs(s, s.output) + own as u64,
+            scratch_bytes: 4 * 4 * s.steps * s.state(),
+            carries: self.recurrent.carries(bottoms, 1),
+            ..Facts::default()
+        }
     }
 
     /// Leaves h of all steps.
@@ -96,7 +82,7 @@ impl Layer for Rnn {
             continued(s, cont, t, before(s, done, t, h0), kept);
             let kept = Mat::new(kept, s.streams, s.output);
             let sum = MatMut::new(h, s.streams, s.output);
-            gemm(f.parallel, 1.0, sum, 1.0, kept, weights(0).t());
+            gemm(f.crew, 1.0, sum, 1.0, kept, weights(0).t());
             h.iter_mut().for_each(|v| *v = v.tanh());
         }
         let (y, exposed) = f.tops.split_at_mut(1);
@@ -106,7 +92,7 @@ impl Layer for Rnn {
         }
         let all = Mat::new(&hidden, n, s.output);
         gemm(
-            f.parallel,
+            f.crew,
             1.0,
             MatMut::new(y, n, s.output),
             1.0,
@@ -135,7 +121,7 @@ impl Layer for Rnn {
 
 impl Rnn {
     fn backward_with(&self, b: &mut Backward, s: Sizes, keep: &mut Keep) {
-        let (state, n, parallel) = (s.state(), s.steps * s.streams, b.parallel);
+        let (state, n, crew) = (s.state(), s.steps * s.streams, b.crew);
         let (cont, own) = (b.bottoms[1].data, self.recurrent.next_param());
         let carried = std::mem::take(&mut keep.before);
         let h0 = self.recurrent.initial(b.bottoms, &carried, 0);
@@ -155,7 +141,7 @@ impl Rnn {
                 MatMut::new(du, s.output, s.output),
                 Mat::new(hidden, n, s.output),
             );
-            gemm(parallel, 1.0, du, 1.0, grad.t(), h);
+            gemm(crew, 1.0, du, 1.0, grad.t(), h);
         }
         if let Some(da) = &mut b.param_diffs[own + 2] {
             for row in dy.chunks_exact(s.output) {
@@ -163,7 +149,7 @@ impl Rnn {
             }
         }
         gemm(
-            parallel,
+            crew,
             0.0,
             MatMut::new(dh, n, s.output),
             1.0,
@@ -178,7 +164,7 @@ impl Rnn {
             tanh_backward(&hidden[now.clone()], dh);
             let grad = Mat::new(dh, s.streams, s.output);
             let down = MatMut::new(carried, s.streams, s.output);
-            gemm(parallel, 0.0, down, 1.0, grad, weights(0));
+            gemm(crew, 0.0, down, 1.0, grad, weights(0));
             continued(s, cont, t, before(s, hidden, t, h0), &mut kept[now]);
             for (d, c) in carried
                 .chunks_exact_mut(s.output)
@@ -192,7 +178,7 @@ impl Rnn {
                 MatMut::new(dv, s.output, s.output),
                 Mat::new(kept, n, s.output),
             );
-            gemm(parallel, 1.0, dv, 1.0, Mat::new(dh, n, s.output).t(), kept);
+            gemm(crew, 1.0, dv, 1.0, Mat::new(dh, n, s.output).t(), kept);
         }
         self.recurrent.project_backward(b, s, s.output, dh);
     }

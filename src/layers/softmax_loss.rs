@@ -4,7 +4,7 @@
 
 use super::labels::Layout;
 use super::softmax::softmax;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::tensor::{Shape, View};
@@ -63,10 +63,21 @@ impl Layer for SoftmaxLoss {
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores) => Coupling::Mean { labels: Some(1) },
-            _ => Coupling::Whole,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let coupling = match self.by_rows(&bottoms[0]) {
+            true => Coupling::Mean { labels: Some(1) },
+            false => Coupling::Whole,
+        };
+        Facts {
+            coupling,
+            flows: vec![true, false],
+            refuses: vec![(
+                1,
+                "SoftmaxWithLoss Layer cannot backpropagate to label inputs",
+            )],
+            is_loss: true,
+            scratch_bytes: 4 * bottoms[0].count(),
+            ..Facts::default()
         }
     }
 
@@ -83,22 +94,6 @@ impl Layer for SoftmaxLoss {
         n.max(1) as f32
     }
 
-    fn default_loss_weight(&self, top: usize) -> f32 {
-        if top == 0 { 1.0 } else { 0.0 }
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("SoftmaxWithLoss Layer cannot backpropagate to label inputs")
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().map_or(0, |scores| 4 * scores.count())
-    }
-
     /// Leaves the probabilities.
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (scores, labels) = (&f.bottoms[0], &f.bottoms[1]);
@@ -106,7 +101,7 @@ impl Layer for SoftmaxLoss {
         let p = &mut f.keep.floats;
         p.clear();
         p.extend_from_slice(scores.data);
-        softmax(f.parallel, layout.classes, layout.inner, p);
+        softmax(f.crew, layout.classes, layout.inner, p);
         let mut loss = 0.0f64;
         for i in 0..layout.outer * layout.inner {
             if let Some(class) = layout.class(labels, i, self.ignored, f.first)? {

@@ -3,7 +3,7 @@
 //! global pooling, [N, C, 1, 1].
 
 use super::pooling::Pooling;
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::{LayerParameter, PoolingParameter, SppParameter};
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};
@@ -84,9 +84,12 @@ impl Layer for Spp {
         Ok(vec![Shape::new([x.dim(0), count])])
     }
 
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let tops = self.shapes(bottoms).unwrap_or_default();
-        tops.first().map_or(0, |y| 8 * y.count())
+        Facts {
+            scratch_bytes: tops.first().map_or(0, |y| 8 * y.count()),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -103,7 +106,7 @@ impl Layer for Spp {
             let draw = |i: usize| 1.0 - random.unit((start + i) as u64);
             level
                 .pooling
-                .pool(f.parallel, x, &mut pooled, &mut indices, draw)?;
+                .pool(f.crew, x, &mut pooled, &mut indices, draw)?;
             f.keep.indices.extend(&indices);
             let places = y.data.chunks_exact_mut(row);
             for (y, from) in places.zip(pooled.chunks_exact(n.max(1))) {
@@ -138,7 +141,7 @@ impl Layer for Spp {
             };
             level
                 .pooling
-                .unpool(b.parallel, x, &level_dy, indices, &mut level_dx)?;
+                .unpool(b.crew, x, &level_dy, indices, &mut level_dx)?;
             dx.data
                 .iter_mut()
                 .zip(&level_dx)

@@ -1,20 +1,24 @@
-//! A pass of a batch through a net: groups in parallel, their results put together in a fixed order.
+//! A pass of a batch through a net: leaves side by side, their results put together in a fixed order.
 
 use super::carried::Carried;
+use super::frame::{Captured, Frame, Grads, Piece};
 use super::graph::ValueId;
-use super::group::{Captured, Grads, Piece, Work, zero_grads};
+use super::leaf::Leaf;
+use super::lower::Gather;
 use super::needs::no_backward;
-use super::plan::Gather;
 use super::ready::Set;
-use super::{Net, Weights};
-use crate::kernels::team;
+use super::timer::Timer;
+use super::tree::{self, Tree};
+use super::{Net, Param, Weights};
+use crate::kernels::crew::{self, Crew};
+use crate::kernels::elementwise::add_scaled;
+use crate::kernels::{CHUNK, each_chunk};
+use crate::layers::Role;
 use crate::random::{Purpose, Random};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, View};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// What a pass shall do beside computing.
 #[derive(Clone)]
@@ -46,34 +50,6 @@ impl Pass<'_> {
             check_finite: false,
             timer: None,
             carried: None,
-        }
-    }
-}
-
-/// The time spent in each layer, summed over threads.
-#[derive(Debug, Default)]
-pub struct Timer {
-    nanos: Vec<[AtomicU64; 2]>,
-}
-
-impl Timer {
-    /// A timer for a net's layers, at zero.
-    pub fn new(net: &Net) -> Self {
-        Self {
-            nanos: net.layers.iter().map(|_| Default::default()).collect(),
-        }
-    }
-
-    /// Milliseconds of layer `i` (forward, backward) since the last call, summed over threads.
-    pub fn take(&self, i: usize) -> (f64, f64) {
-        let ms = |k: usize| self.nanos[i][k].swap(0, Ordering::Relaxed) as f64 * 1e-6;
-        (ms(0), ms(1))
-    }
-
-    pub(crate) fn add(timer: Option<&Self>, i: usize, started: Option<Instant>, forward: bool) {
-        if let (Some(timer), Some(started)) = (timer, started) {
-            let nanos = started.elapsed().as_nanos() as u64;
-            timer.nanos[i][usize::from(!forward)].fetch_add(nanos, Ordering::Relaxed);
         }
     }
 }
@@ -111,9 +87,7 @@ impl Net {
     ) -> Result<Outputs> {
         let (outputs, more) = self.run(pass, weights, feed, true)?;
         if let Some(more) = more {
-            for (sum, more) in grads.iter_mut().zip(&more) {
-                add(sum, more);
-            }
+            crew::lead(|crew| tree::add(crew, grads, &more));
             self.keep_grads(more);
         }
         Ok(outputs)
@@ -121,19 +95,44 @@ impl Net {
 
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
-        zero_grads(self)
+        let size = |(id, p): (usize, &Param)| {
+            if self.learns(id) { p.shape.count() } else { 0 }
+        };
+        let sizes = self.params.iter().enumerate().map(size);
+        sizes.map(|n| vec![0.0; n]).collect()
     }
 
     /// Partial gradients of 0, out of those that have been used before.
-    fn clean_grads(&self) -> Grads {
+    fn clean_grads(&self, crew: &Crew) -> Grads {
         let mut spare = self.spare_grads.lock().unwrap_or_else(|e| e.into_inner());
         let Some(mut grads) = spare.pop() else {
             drop(spare);
-            return zero_grads(self);
+            return self.zero_gradients();
         };
         drop(spare);
-        grads.iter_mut().for_each(|g| g.fill(0.0));
+        for grad in &mut grads {
+            each_chunk(crew, CHUNK, grad, |_, part| part.fill(0.0));
+        }
         grads
+    }
+
+    /// A frame: if there is one, that which this thread had last, whose memory is near it.
+    fn take_frame(&self) -> Result<Frame> {
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        let me = rayon::current_thread_index();
+        let own = spare.iter().rposition(|(thread, _)| *thread == me);
+        match own.or(spare.len().checked_sub(1)) {
+            Some(at) => Ok(spare.swap_remove(at).1),
+            None => {
+                drop(spare);
+                Frame::new(self)
+            }
+        }
+    }
+
+    fn keep_frame(&self, frame: Frame) {
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        spare.push((rayon::current_thread_index(), frame));
     }
 
     fn keep_grads(&self, grads: Grads) {
@@ -155,8 +154,7 @@ impl Net {
         let asked_for = pass.wanted.iter().chain(&pass.wanted_diffs);
         let mut gone = asked_for.filter(|v| {
             let sum = self.graph.values[**v].producer;
-            let form = &self.plan.form;
-            form.onto[**v].is_some() && !self.layers[sum].as_ref().is_some_and(|l| l.is_sum(2))
+            self.lowered.form.onto[**v].is_some() && self.facts[sum].role != Role::Sum
         });
         if let Some(&v) = gone.next() {
             bail!(
@@ -175,8 +173,8 @@ impl Net {
         pass.wanted.extend(self.graph.outputs.iter().chain(&losses));
         pass.wanted.sort_unstable();
         pass.wanted.dedup();
-        let captured: Vec<Mutex<Captured>> =
-            self.plan.groups.iter().map(|_| Mutex::default()).collect();
+        let leaves = self.lowered.cut.leaves.iter();
+        let captured: Vec<Mutex<Captured>> = leaves.map(|_| Mutex::default()).collect();
         let ready = self.ready(weights);
         let run = Run {
             net: self,
@@ -184,14 +182,11 @@ impl Net {
             pass: &pass,
             weights,
             feed,
+            normalisers: self.normalisers(feed),
             captured: &captured,
             backward,
         };
-        let grads = match self.plan.groups.len() {
-            // The threads share the work inside each layer.
-            1 => team::with(|| run.leaf(0))?,
-            n => run.tree(0, n)?,
-        };
+        let grads = run.leaves()?;
         let mut outputs = Outputs::default();
         let mut parts: Vec<Captured> = captured
             .into_iter()
@@ -212,9 +207,9 @@ impl Net {
         }
         for &v in &pass.wanted_diffs {
             let mut pieces = parts.iter().map(|p| &p.diffs);
-            let diff = match self.plan.gather[v] {
+            let diff = match self.lowered.cut.gather[v] {
                 Gather::Rows => self.stack(v, pieces),
-                // Every group saw the gradient of the one mean.
+                // Every leaf saw the gradient of the one mean.
                 Gather::Mean => self.stack(v, pieces.next().into_iter()),
             };
             outputs.diffs.insert(v, diff);
@@ -222,26 +217,53 @@ impl Net {
         Ok((outputs, grads))
     }
 
-    /// One array of the groups' pieces of value `v`.
+    /// What each layer's sum is divided by, for a batch that is cut: it follows from the labels.
+    fn normalisers(&self, feed: &[Tensor]) -> Vec<f32> {
+        let cut = &self.lowered.cut;
+        let one = |i: usize| match self.graph.nodes[i].tops.first() {
+            Some(&t) if cut.leaves.len() > 1 && cut.gather[t] == Gather::Mean => {
+                self.normaliser_of(t, feed)
+            }
+            _ => 1.0,
+        };
+        (0..self.layers.len()).map(one).collect()
+    }
+
+    /// The divisor of the mean that value `v` is, over the whole batch.
+    fn normaliser_of(&self, v: ValueId, feed: &[Tensor]) -> f32 {
+        let i = self.graph.values[v].producer;
+        // With data only where they are inputs of the net.
+        let view = |b: &ValueId| {
+            let input = self.inputs.iter().position(|v| v == b);
+            let data = input.map_or(&[][..], |k| &feed[k].data);
+            View::planes(self.shapes[*b].clone(), data)
+        };
+        let bottoms: Vec<View> = self.graph.nodes[i].bottoms.iter().map(view).collect();
+        self.layers[i]
+            .as_ref()
+            .map_or(1.0, |l| l.normaliser(&bottoms))
+    }
+
+    /// One array of the leaves' pieces of value `v`.
     fn gather<'a>(
         &self,
         v: ValueId,
         feed: &[Tensor],
         parts: impl Iterator<Item = &'a Vec<Piece>>,
     ) -> Tensor {
-        if self.plan.gather[v] == Gather::Rows || self.plan.groups.len() == 1 {
+        if self.lowered.cut.gather[v] == Gather::Rows || self.lowered.cut.leaves.len() == 1 {
             return self.stack(v, parts);
         }
         let mut sum = Tensor::zeros(self.shapes[v].clone());
-        pieces(v, parts).for_each(|p| add(&mut sum.data, &p.data));
+        pieces(v, parts).for_each(|p| add_scaled(&Crew::alone(), 1.0, &p.data, &mut sum.data));
         let divisor = self.normaliser_of(v, feed);
         sum.data.iter_mut().for_each(|s| *s /= divisor);
         sum
     }
 
-    /// The groups' rows of value `v`, one after the other; zeros where there are none.
+    /// The leaves' rows of value `v`, one after the other; zeros where there are none.
     fn stack<'a>(&self, v: ValueId, parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
-        if self.plan.groups.len() == 1 {
+        if self.lowered.cut.leaves.len() == 1 {
             let only = pieces(v, parts).next();
             return only
                 .cloned()
@@ -277,7 +299,7 @@ impl Net {
         if backward && !self.backward {
             bail!("the net was built without backward");
         }
-        if let Some(sentence) = self.plan.needs.refused.as_ref().filter(|_| backward) {
+        if let Some(sentence) = self.lowered.needs.refused.as_ref().filter(|_| backward) {
             bail!("{sentence}");
         }
         Ok(())
@@ -285,7 +307,7 @@ impl Net {
 
     /// Refuses gradients of what lies below a layer without a backward: they are not 0 but unknown.
     fn check_dead_ends(&self, wanted: &[ValueId]) -> Result<()> {
-        for &end in &self.plan.needs.dead_ends {
+        for &end in &self.lowered.needs.dead_ends {
             let mut above = vec![false; self.shapes.len()];
             for (i, node) in self.graph.nodes.iter().enumerate().take(end + 1).rev() {
                 if i == end || node.tops.iter().any(|&t| above[t]) {
@@ -306,7 +328,7 @@ impl Net {
     }
 }
 
-/// The groups' pieces of value `v`.
+/// The leaves' pieces of value `v`.
 fn pieces<'a>(
     v: ValueId,
     parts: impl Iterator<Item = &'a Vec<Piece>>,
@@ -323,77 +345,61 @@ struct Run<'a> {
     pass: &'a Pass<'a>,
     weights: &'a Weights,
     feed: &'a [Tensor],
+    /// What each layer's sum is divided by, where the batch is cut.
+    normalisers: Vec<f32>,
     captured: &'a [Mutex<Captured>],
     backward: bool,
 }
 
 impl Run<'_> {
-    /// Runs groups `from..to` and adds up their gradients in the order of a balanced tree, which
-    /// depends on the number of groups alone.
-    fn tree(&self, from: usize, to: usize) -> Result<Option<Grads>> {
-        if to - from <= 1 {
-            return self.leaf(from);
-        }
-        let middle = from + (to - from) / 2;
-        let (left, right) = rayon::join(|| self.tree(from, middle), || self.tree(middle, to));
-        let (mut left, right) = (left?, right?);
-        if let (Some(left), Some(right)) = (&mut left, right) {
-            for (sum, more) in left.iter_mut().zip(&right) {
-                add(sum, more);
+    /// Runs all leaves and adds up their gradients.
+    fn leaves(&self) -> Result<Option<Grads>> {
+        let leaves = self.net.lowered.cut.leaves.len();
+        let tree = Tree::new(leaves);
+        let errors: Mutex<BTreeMap<usize, anyhow::Error>> = Mutex::default();
+        crew::run(leaves, |crew, leaf| match self.leaf(crew, leaf) {
+            Ok(None) => {}
+            Ok(Some(grads)) => tree.add(crew, leaf, grads, |more| self.net.keep_grads(more)),
+            Err(error) => {
+                let mut errors = errors.lock().unwrap_or_else(|e| e.into_inner());
+                errors.insert(leaf, error);
             }
-            self.net.keep_grads(right);
+        });
+        // The first in the order of the samples, whichever came first.
+        let mut errors = errors.into_inner().unwrap_or_else(|e| e.into_inner());
+        match errors.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(tree.sum()),
         }
-        Ok(left)
     }
 
-    fn leaf(&self, group: usize) -> Result<Option<Grads>> {
+    /// Runs leaf number `i`; its gradients, if backward is wanted.
+    fn leaf(&self, crew: &Crew, i: usize) -> Result<Option<Grads>> {
         let net = self.net;
-        let Some(rows) = net.plan.groups.get(group).cloned() else {
+        let (Some(rows), Some(program)) = (net.lowered.cut.leaves.get(i), net.lowered.program(i))
+        else {
             return Ok(None);
         };
-        let spare = net.spare.lock().unwrap_or_else(|e| e.into_inner()).pop();
-        let mut work = match spare {
-            Some(work) => work,
-            None => Work::new(net)?,
+        let leaf = Leaf {
+            net,
+            program,
+            pass: self.pass,
+            weights: self.weights,
+            ready: self.ready,
+            feed: self.feed,
+            rows: rows.clone(),
         };
+        let mut frame = net.take_frame()?;
+        frame.normalisers.copy_from_slice(&self.normalisers);
         let mut captured = Captured::default();
-        net.set_normalisers(self.feed, &mut work);
-        net.forward_group(
-            self.pass,
-            self.weights,
-            self.ready,
-            self.feed,
-            rows.clone(),
-            &mut work,
-            &mut captured,
-        )?;
+        leaf.forward(crew, &mut frame, &mut captured)?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(net.clean_grads());
-            net.backward_group(
-                self.pass,
-                self.weights,
-                self.ready,
-                self.feed,
-                rows,
-                &mut work,
-                g,
-                &mut captured,
-            )?;
+            let grads = grads.insert(net.clean_grads(crew));
+            leaf.backward(crew, &mut frame, grads, &mut captured)?;
         }
-        *self.captured[group]
-            .lock()
-            .unwrap_or_else(|e| e.into_inner()) = captured;
-        net.spare
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(work);
+        *self.captured[i].lock().unwrap_or_else(|e| e.into_inner()) = captured;
+        net.keep_frame(frame);
         Ok(grads)
-    }
-}
-
-fn add(sum: &mut [f32], more: &[f32]) {
-    for (s, m) in sum.iter_mut().zip(more) {
-        *s += m;
     }
 }

@@ -112,6 +112,7 @@ pub struct Bench<'a> {
     pub seed: u64,
     /// The number of batches.
     pub iterations: usize,
+    options: Options,
     opener: &'a (dyn OpenData + Sync),
     shapes: Vec<Shape>,
     /// The batches, or at least the first.
@@ -119,12 +120,12 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Reads the batches, as many as `most` bytes hold; if that is not all, the first alone.
+    /// Of a net and the options that it was made with. Reads the batches, as many as `most` bytes hold; if that is not all, the first alone.
     ///
     /// # Errors
     /// A batch cannot be read.
     pub fn new(
-        net: Net,
+        (net, options): (Net, Options),
         weights: Weights,
         mut batches: Batches,
         opener: &'a (dyn OpenData + Sync),
@@ -147,6 +148,7 @@ impl<'a> Bench<'a> {
             weights,
             seed,
             iterations,
+            options,
             opener,
             shapes,
             kept,
@@ -218,7 +220,7 @@ impl<'a> Bench<'a> {
     ) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pool = pool.context("cannot start a thread; try a smaller --threads")?;
-        let net = Net::new(self.net.graph().clone(), &self.shapes, &Options::default())?;
+        let net = Net::new(self.net.graph().clone(), &self.shapes, &self.options)?;
         let mut batches = match self.kept.len() < self.iterations {
             true => Some(self.opener.open(net.graph(), 0)?.batches),
             false => None,
@@ -257,7 +259,7 @@ impl<'a> Bench<'a> {
         if let Some(batches) = &mut batches {
             batches.seek(0);
         }
-        let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&Options::default()));
+        let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&self.options));
         for i in 0..self.iterations {
             if (watch.stop)() {
                 return Ok(None);

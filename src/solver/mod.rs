@@ -34,6 +34,7 @@ pub(crate) use step::loss_note;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
+use crate::kernels::choice::UseSparse;
 use crate::layers::Mode;
 use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;
@@ -153,6 +154,8 @@ pub struct Options<'a> {
     pub seed: Option<u64>,
     /// Where snapshots go: the path before `_iter_N`.
     pub prefix: String,
+    /// When weights that are 0 are left out.
+    pub sparse: UseSparse,
 }
 
 impl Solver {
@@ -174,6 +177,7 @@ impl Solver {
         let opened = data.open(&graph, 0)?;
         let net_options = net::Options {
             backward: true,
+            sparse: options.sparse,
             ..Default::default()
         };
         let net = Net::new(graph, &opened.shapes, &net_options)?;
@@ -197,7 +201,13 @@ impl Solver {
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
             announce::test(&config.param, i);
-            tests.push(TestNet::new(i, test, test_data, net.params())?);
+            tests.push(TestNet::new(
+                i,
+                test,
+                test_data,
+                net.params(),
+                options.sparse,
+            )?);
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();

@@ -8,6 +8,7 @@ use super::{OpenData, Opened, announce};
 use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
+use crate::kernels::choice::UseSparse;
 use crate::net::carried::{Carried, Named};
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
@@ -40,10 +41,14 @@ impl TestNet {
         config: &TestConfig,
         data: &dyn OpenData,
         trained: &[Param],
+        sparse: UseSparse,
     ) -> Result<Self> {
         let graph = Graph::new(&config.net, &config.state)?;
         let Opened { shapes, batches } = data.open(&graph, 0)?;
-        let options = net::Options::default();
+        let options = net::Options {
+            sparse,
+            ..Default::default()
+        };
         let net = Net::new(graph, &shapes, &options)?;
         announce::net(&net);
         let mut from = Vec::new();

@@ -1,7 +1,7 @@
 //! Data sets that are not there, not whole or not as they should be.
 
-use super::common::lmdb::{change, pictures, write as write_lmdb};
-use super::common::{assert_says, dsd, error_of, log_texts, names_in, repository, write};
+use crate::common::lmdb::{change, pictures, write as write_lmdb};
+use crate::common::{assert_says, dsd, error_of, log_texts, names_in, repository, write};
 use std::fs;
 use std::path::Path;
 use std::process::Output;

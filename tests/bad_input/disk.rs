@@ -1,7 +1,7 @@
 //! Folders that cannot be written, and disks that are full.
 
-use super::common::{assert_says, digits_solver, dsd, error_of, names_in, small_run, write};
 use super::{TRAIN, fails};
+use crate::common::{assert_says, digits_solver, dsd, error_of, names_in, small_run, write};
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! Nets and solvers.
 
-use super::common::{digits_net, digits_solver, names_in, small_run, write};
 use super::{TRAIN, fails};
+use crate::common::{digits_net, digits_solver, names_in, small_run, write};
 use std::fs;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Weights and solver states.
 
-use super::common::{digits_net, dsd, names_in, repository, small_run, state_of, write};
 use super::{TRAIN, fails};
+use crate::common::{digits_net, dsd, names_in, repository, small_run, state_of, write};
 use dsd::layers::Mode;
 use dsd::models;
 use dsd::net::graph::{Graph, State};

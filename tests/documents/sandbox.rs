@@ -1,7 +1,7 @@
 //! A folder that has the files which the documents' commands name, small ones.
 
-use crate::commands::Command;
 use crate::common::{dsd, lmdb, repository, write};
+use crate::documents::commands::Command;
 use dsd::npz;
 use dsd::proto::Datum;
 use dsd::tensor::{Shape, Tensor};

@@ -1,7 +1,7 @@
 //! Texts in GBK, Latin-1 and UTF-16, and names and paths of any bytes.
 
-use super::common::{dsd, shared};
 use super::{blob, done, fails, field, ip_net, run};
+use crate::common::{dsd, shared};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -1,7 +1,7 @@
 //! Deep Compression files that do not fit, are cut, or meet the other names of the same net; and what `export` takes.
 
-use super::common::{repository, shared};
 use super::{done, fails, run};
+use crate::common::{repository, shared};
 use std::fs;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Weights, states, means and records in which a fork's fields have our numbers.
 
-use super::common::{self, shared, weights_of};
 use super::{blob, done, fails, field, ip_net, run};
+use crate::common::{self, shared, weights_of};
 use std::fs;
 
 /// What a fork may have put at a number of ours: other messages, other wire types, damaged or empty ones.

@@ -9,7 +9,7 @@ use dsd::proto::{binary, blob, load_net, load_weights};
 use dsd::solver::snapshot::{self, Format, Own, State};
 use dsd::weights_file;
 
-use crate::{data, fail};
+use crate::formats::{data, fail};
 
 fn weights(path: &Path) -> Result<()> {
     let stored = weights_file::read_named(path, &fs::read(path)?)?;

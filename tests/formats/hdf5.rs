@@ -7,7 +7,7 @@ use dsd::net::weights::Stored;
 use dsd::solver::snapshot;
 use dsd::weights_file;
 
-use crate::{copy, distance, goldens, run};
+use crate::formats::{copy, distance, goldens, run};
 
 fn weights(path: &Path) -> Stored {
     weights_file::read_named(path, &fs::read(path).unwrap()).unwrap()
@@ -210,7 +210,7 @@ fn names_that_hdf5_cannot_store_are_refused_before_training() {
     let at = folder.path();
     fs::write(at.join("net.prototxt"), NET.replace("twin/a", "twin//a")).unwrap();
     fs::write(at.join("solver.prototxt"), SOLVER).unwrap();
-    let error = crate::fail(at, &["train", "--solver=solver.prototxt"]);
+    let error = crate::formats::fail(at, &["train", "--solver=solver.prototxt"]);
     assert!(
         error.contains("'twin//a'") && error.contains("HDF5"),
         "{error}"

@@ -4,7 +4,7 @@ use std::fs;
 
 use dsd::hdf5::{File, Writer};
 
-use crate::{data, fail, run};
+use crate::formats::{data, fail, run};
 
 #[test]
 fn files_of_h5py_are_read_in_all_their_forms() {

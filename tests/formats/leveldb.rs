@@ -8,7 +8,7 @@ use dsd::layers::Mode;
 use dsd::proto::caffe::{DataParameter, LayerParameter, data_parameter::Db};
 use dsd::tensor::Tensor;
 
-use crate::{data, fail, goldens, run};
+use crate::formats::{data, fail, goldens, run};
 
 /// All records of a database, in one batch, read three times over.
 fn records(source: &Path, count: u32) -> Vec<Vec<Tensor>> {
@@ -78,7 +78,7 @@ fn a_net_trains_on_a_leveldb() {
     fs::write(at.join("net.prototxt"), NET).unwrap();
     let solver = "net: 'net.prototxt' base_lr: 1e-5 lr_policy: 'fixed' max_iter: 4";
     fs::write(at.join("solver.prototxt"), solver).unwrap();
-    crate::copy(&data(""), &["leveldb"], at);
+    crate::formats::copy(&data(""), &["leveldb"], at);
     fs::rename(at.join("leveldb"), at.join("db")).unwrap();
     let log = run(at, &["train", "--solver=solver.prototxt"]);
     assert!(log.contains("Optimization Done."), "{log}");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use dsd::proto::{binary, blob, load_net, load_weights, read_net, read_solver};
 
-use crate::{data, dsd, fail, run};
+use crate::formats::{data, dsd, fail, run};
 
 #[test]
 fn texts_become_what_caffe_makes_of_them() {
@@ -130,16 +130,16 @@ fn usage_and_missing_files_are_told_apart() {
 
 #[test]
 fn old_nets_test_train_and_run_as_they_are() {
-    let Some(goldens) = crate::goldens("solvers") else {
+    let Some(goldens) = crate::formats::goldens("solvers") else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    crate::copy(&goldens, &["tiny_lmdb"], at);
+    crate::formats::copy(&goldens, &["tiny_lmdb"], at);
     let names = ["tiny_v0.prototxt", "tiny_v1.prototxt"];
-    crate::copy(&data(""), &names, at);
-    crate::copy(&data(""), &["tiny_v0.caffemodel", "tiny_v1.caffemodel"], at);
-    crate::copy(&data(""), &["tiny_mean.binaryproto"], at);
+    crate::formats::copy(&data(""), &names, at);
+    crate::formats::copy(&data(""), &["tiny_v0.caffemodel", "tiny_v1.caffemodel"], at);
+    crate::formats::copy(&data(""), &["tiny_mean.binaryproto"], at);
     let mut outputs = Vec::new();
     for name in ["tiny_v0", "tiny_v1"] {
         let (model, weights) = (

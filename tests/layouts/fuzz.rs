@@ -1,11 +1,11 @@
 //! Random nets: layers of any type on any blobs there are, in place or not.
 
-use crate::elements::{INPUTS, all, wants_positive};
-use crate::twins::{Written, build, compare};
+use crate::layouts::elements::{INPUTS, all, wants_positive};
+use crate::layouts::twins::{Written, build, compare};
 use dsd::layers::Mode;
 use dsd::random::{Purpose, Random};
 
-/// Nets tried. A longer search: DSD_RANDOM_NETS=20000 cargo test --test layouts random.
+/// Nets tried. A longer search: DSD_RANDOM_NETS=20000 cargo test --test all layouts::fuzz
 const NETS: u64 = 300;
 
 /// A net under construction, in both writings, and the names in both of the blobs that can be read.

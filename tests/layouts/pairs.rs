@@ -1,7 +1,7 @@
 //! Every layer type in place and not, behind and before every other, in testing and in training.
 
-use crate::elements::{INPUTS, all, layer};
-use crate::twins::{Written, compare};
+use crate::layouts::elements::{INPUTS, all, layer};
+use crate::layouts::twins::{Written, compare};
 use dsd::layers::Mode;
 
 /// What makes the blob that the pair reads: channels last, in C order as it comes, and a slice of channels.

@@ -1,7 +1,7 @@
 //! Nets in the style of MTCNN's (P-Net, R-Net, O-Net) and SphereFace's, whose PReLUs work in place, with
 //! random weights.
 
-use crate::twins::{Written, compare};
+use crate::layouts::twins::{Written, compare};
 use dsd::layers::Mode;
 
 /// Writes a net layer by layer, in place or not.

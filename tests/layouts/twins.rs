@@ -58,6 +58,7 @@ pub fn build(text: &str, mode: Mode, plain: bool) -> Anyhow<Net> {
         plain,
         ..Default::default()
     };
+    crate::common::compute_as_asked();
     Net::new(graph, &shapes, &options)
 }
 

@@ -1,6 +1,6 @@
 //! A Convolution of two bottoms that lie differently, against sums in f64.
 
-use crate::twins::noise;
+use crate::layouts::twins::noise;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass};
@@ -70,6 +70,7 @@ fn bottoms_of_two_layouts_give_what_each_gives_alone() {
             gradient_targets: vec!["y0".into(), "y1".into()],
             ..Default::default()
         };
+        crate::common::compute_as_asked();
         let net = Net::new(graph, &[Shape::new([1, 3, SIZE, SIZE])], &options).unwrap();
         let mut weights = net.fill(1).unwrap();
         for (i, w) in (20..).zip(&mut weights) {

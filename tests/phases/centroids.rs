@@ -1,8 +1,8 @@
 //! How the values of a quantize phase move: by the sums of their weights' gradients.
 
-use super::common::{self, assert_close, weights_of, write};
 use super::quantize::{PRUNED, SOLVER, codes_of, pruned};
 use super::run;
+use crate::common::{self, assert_close, weights_of, write};
 use dsd::proto;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `dsd train` without arguments, from data to table.
 
-use super::common::{dsd, log_texts, names_in};
+use crate::common::{dsd, log_texts, names_in};
 
 #[test]
 fn the_default_run_ends_each_phase_above_97_percent_and_prints_a_table() {

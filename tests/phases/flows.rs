@@ -1,7 +1,7 @@
 //! `--flow F.toml`: sequences of phases, whole, resumed, and refused; and the default run.
 
-use super::common::process::{assert_same, run, start, wait_for};
-use super::common::{
+use crate::common::process::{assert_same, run, start, wait_for};
+use crate::common::{
     assert_says, digits_net, dsd, error_of, folders_in, log_texts, small_run, write,
 };
 use std::fs;

@@ -1,8 +1,8 @@
 //! Sparsity that rises: along a schedule, from phase to phase; and dropout that follows it.
 
-use super::common::process::assert_same;
-use super::common::{assert_says, names_in, small_run, state_of, weights_of, write};
 use super::{cut, fails, run};
+use crate::common::process::assert_same;
+use crate::common::{assert_says, names_in, small_run, state_of, weights_of, write};
 use std::fs;
 use std::path::Path;
 
@@ -187,7 +187,7 @@ fn sparse_phases_in_a_row_have_nested_masks_by_layer() {
 
 /// A net whose dropout, after conv, has this ratio; 3/4 of conv and half of ip will be pruned.
 fn dropout_run(folder: &Path, ratio: &str, out: &str, more: &[&str]) -> Vec<String> {
-    let net = super::common::digits_net(20, "");
+    let net = crate::common::digits_net(20, "");
     write(
         folder,
         "net.prototxt",

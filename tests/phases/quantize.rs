@@ -1,8 +1,8 @@
 //! The quantize phase: few values, fixed codes, zeros that stay, and runs that go on to the same bits.
 
-use super::common::process::assert_same;
-use super::common::{self, assert_says, small_run, state_of, weights_of, write};
 use super::{cut, fails, run};
+use crate::common::process::assert_same;
+use crate::common::{self, assert_says, small_run, state_of, weights_of, write};
 use dsd::proto;
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

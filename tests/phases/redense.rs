@@ -1,9 +1,9 @@
 //! What the redense phase starts from; learning rates; what is missing without the phase before.
 
-use super::common::{
+use super::{fails, run};
+use crate::common::{
     self, assert_says, folders_in, names_in, small_run, state_of, weights_of, write,
 };
-use super::{fails, run};
 
 #[test]
 fn redense_starts_from_the_sparse_weights_with_no_mask_and_no_history() {

@@ -1,9 +1,9 @@
 //! The sparse phase: exact densities, and zeros that stay zero.
 
-use super::common::{
+use super::{fails, run};
+use crate::common::{
     self, Blobs, assert_says, names_in, repository, shared, small_run, state_of, weights_of, write,
 };
-use super::{fails, run};
 use dsd::layers::Mode;
 use dsd::models;
 use dsd::net::graph::{Graph, State};

@@ -1,5 +1,6 @@
 //! The job of pycaffe's `classify.py`, and the net of `detect.py`: pictures in pycaffe's arithmetic through a net.
 
+use super::super::Settings;
 use super::super::nets::{self, Model};
 use super::{as_json, input_of, print};
 use crate::classify::pycaffe::{Picture, Transformer};
@@ -7,7 +8,7 @@ use crate::classify::{self, PictureNet, Scores};
 use crate::cli;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, State};
-use crate::net::{Net, Options, Pass, Weights};
+use crate::net::{Net, Pass, Weights};
 use crate::proto::{binary, blob};
 use crate::report::{output, progress};
 use crate::tensor::{Shape, Tensor};
@@ -66,9 +67,9 @@ impl Runner {
         model: &Model,
         weights: &[PathBuf],
         state: &cli::NetState,
-        settings: &cli::Pycaffe,
+        pictures: &cli::Pycaffe,
         mean: Option<&Tensor>,
-        (batch, seed): (usize, u64),
+        (batch, settings): (usize, &Settings),
     ) -> Result<Self> {
         let parsed = model.deploy()?;
         let state = nets::state(&parsed.message, Mode::Test, state);
@@ -85,9 +86,9 @@ impl Runner {
         })?;
         let mut transformer = Transformer {
             input,
-            channel_swap: settings.order(input[0])?,
-            raw_scale: Some(settings.raw_scale.unwrap_or(255.0)),
-            input_scale: settings.input_scale,
+            channel_swap: pictures.order(input[0])?,
+            raw_scale: Some(pictures.raw_scale.unwrap_or(255.0)),
+            input_scale: pictures.input_scale,
             mean: None,
         };
         transformer.check()?;
@@ -96,15 +97,15 @@ impl Runner {
         }
         let graph = Graph::new(&net.with_input(batch, input), &State::new(Mode::Test))?;
         let shapes = models::input_shapes(&graph)?;
-        let net = Net::new(graph, &shapes, &Options::default())?;
-        let weights = nets::weights(&net, weights, seed)?;
+        let net = Net::new(graph, &shapes, &settings.options())?;
+        let weights = nets::weights(&net, weights, settings.seed())?;
         Ok(Self {
             scores: Scores::find(&net)?,
             net,
             weights,
             transformer,
             batch,
-            seed,
+            seed: settings.seed(),
         })
     }
 
@@ -163,7 +164,7 @@ pub fn mean(file: Option<&Path>) -> Result<Option<Tensor>> {
 }
 
 /// Runs the command.
-pub fn run(args: &cli::Classify, seed: u64) -> Result<()> {
+pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     let out = output_file(args);
     let inputs = &args.images[..args.images.len() - usize::from(out.is_some())];
     let sources = sources(args, inputs, out.is_some())?;
@@ -196,7 +197,7 @@ pub fn run(args: &cli::Classify, seed: u64) -> Result<()> {
         &args.state,
         &args.pycaffe,
         mean.as_ref(),
-        (batch, seed),
+        (batch, settings),
     )?;
     let dims = images_dim(args, out.is_some() || oversample, runner.size())?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;

@@ -16,9 +16,16 @@ fn threads_and_batches_that_are_read_anew_change_no_bit() {
     };
     let scores = |most: usize, threads: usize| {
         let Opened { shapes, batches } = opener.open(&graph, 0).unwrap();
-        let net = Net::new(graph.clone(), &shapes, &Options::default()).unwrap();
+        let net = Net::new(graph.clone(), &shapes, &Default::default()).unwrap();
         let weights = net.fill(3).unwrap();
-        let bench = Bench::new(net, weights, batches, &opener, (1, 3, most)).unwrap();
+        let bench = Bench::new(
+            (net, Default::default()),
+            weights,
+            batches,
+            &opener,
+            (1, 3, most),
+        )
+        .unwrap();
         assert_eq!(bench.kept().len(), if most == 0 { 1 } else { 3 });
         // A pruning must leave nothing for the next: the last is the first again.
         let jobs: Vec<Job> = vec![vec![], vec![(0, 0.5)], vec![(0, 0.2), (3, 0.1)], vec![]];
@@ -58,9 +65,16 @@ fn a_failure_ends_the_run_and_so_does_a_stop() {
         folder: PathBuf::new(),
     };
     let Opened { shapes, batches } = opener.open(&graph, 0).unwrap();
-    let net = Net::new(graph, &shapes, &Options::default()).unwrap();
+    let net = Net::new(graph, &shapes, &Default::default()).unwrap();
     let weights = net.fill(3).unwrap();
-    let bench = Bench::new(net, weights, batches, &opener, (1, 2, usize::MAX)).unwrap();
+    let bench = Bench::new(
+        (net, Default::default()),
+        weights,
+        batches,
+        &opener,
+        (1, 2, usize::MAX),
+    )
+    .unwrap();
     let jobs: Vec<Job> = vec![Job::new(); 20];
     let run = |stop: &(dyn Fn() -> bool + Sync), failing: bool| {
         let watch = Watch {

@@ -1,14 +1,12 @@
 //! Input that is missing, damaged or makes no sense, and disks that are full: one clear error with the
 //! right exit code, no panic, and nothing half-written.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod data;
 mod disk;
 mod nets;
 mod weights;
 
-use common::{assert_says, dsd, error_of};
+use crate::common::{assert_says, dsd, error_of};
 use std::path::Path;
 
 /// A run in a folder of [`common::small_run`].

@@ -1,14 +1,12 @@
 //! What the integration tests share: running `dsd`, reading what it wrote, and comparing numbers.
 
-// Every test program uses only some of these.
-#![allow(dead_code)]
-
 #[cfg(unix)]
 pub mod process;
 
 pub mod lmdb;
 
 use assert_cmd::Command;
+use dsd::kernels::simd::Isa;
 use dsd::net::weights::Stored;
 use dsd::proto::{self, SolverState, binary, blob};
 use std::collections::BTreeMap;
@@ -216,4 +214,11 @@ pub fn small_run(batch: usize, max_iter: usize, solver: &str) -> tempfile::TempD
         &digits_solver(max_iter, solver),
     );
     folder
+}
+
+/// Makes nets of this process compute with the instruction set that `DSD_ISA` asks for, as `dsd` itself does.
+pub fn compute_as_asked() {
+    if let Some(name) = std::env::var_os("DSD_ISA") {
+        Isa::asked(&name).unwrap().choose();
+    }
 }

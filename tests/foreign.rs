@@ -1,14 +1,11 @@
 //! Files that people bring: weights of Caffe's forks, texts that are not UTF-8, compressed files of another net.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod encodings;
 mod net_files;
 mod round_trip;
 mod wire;
 
-use common::dsd;
+use crate::common::dsd;
 use std::path::Path;
 use std::process::Output;
 

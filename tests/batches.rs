@@ -3,9 +3,6 @@
 
 #![cfg(unix)]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod blown_up;
 mod debug_info;
 mod memory;
@@ -20,7 +17,7 @@ use tempfile::TempDir;
 
 /// A copy of one of Caffe's cases; `None` where they are absent.
 fn case(name: &str) -> Option<TempDir> {
-    let from = common::shared(&format!("cases/caffe/{name}"))?;
+    let from = crate::common::shared(&format!("cases/caffe/{name}"))?;
     let folder = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -34,7 +31,7 @@ fn case(name: &str) -> Option<TempDir> {
 
 /// `dsd` in a folder.
 fn dsd(folder: &Path, args: &[&str]) -> Command {
-    let mut command = common::dsd();
+    let mut command = crate::common::dsd();
     command.current_dir(folder).args(args);
     command
 }
@@ -44,12 +41,12 @@ fn log(folder: &Path, args: &[&str]) -> Vec<String> {
     let output = dsd(folder, args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{args:?}: {text}");
-    common::log_texts(&output.stderr)
+    crate::common::log_texts(&output.stderr)
 }
 
 /// The error line of a run that must fail with code 1, without a signal.
 fn error(folder: &Path, args: &[&str]) -> String {
-    common::error_of(&dsd(folder, args).output().unwrap(), 1)
+    crate::common::error_of(&dsd(folder, args).output().unwrap(), 1)
 }
 
 /// The values of the lines `Batch I, NAME = V` of batch `i`.
@@ -60,7 +57,7 @@ fn values(log: &[String], i: usize, name: &str) -> Vec<f32> {
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
-    common::write(folder, name, text)
+    crate::common::write(folder, name, text)
 }
 
 /// Writes `w.npz` of arrays by name, all numbers 0.5; a test needs weights, be it of a layer that is not there.

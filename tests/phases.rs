@@ -2,8 +2,6 @@
 
 #[cfg(unix)]
 mod centroids;
-#[path = "../common/mod.rs"]
-mod common;
 mod default_run;
 #[cfg(unix)]
 mod flows;
@@ -14,7 +12,7 @@ mod quantize;
 mod redense;
 mod sparse;
 
-use common::{dsd, error_of, log_texts};
+use crate::common::{dsd, error_of, log_texts};
 use std::path::Path;
 
 /// Runs `dsd` to a good end; its log.
@@ -33,7 +31,7 @@ fn fails(folder: &Path, args: &[&str], code: i32) -> String {
 
 /// Takes a phase's folder back to its snapshot at `iter`, as if the run had been killed after it.
 fn cut(home: &Path, iter: u64) {
-    for name in common::names_in(home) {
+    for name in crate::common::names_in(home) {
         let number = name.split_once("_iter_").map(|(_, rest)| rest);
         let number = number.and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
         if number.is_none_or(|n| n > iter) {

@@ -2,13 +2,11 @@
 //! help text, on small files of the names that they use.
 
 mod commands;
-#[path = "../common/mod.rs"]
-mod common;
 mod sandbox;
 
+use crate::common::repository;
 use clap::CommandFactory;
 use commands::{Command, of_help, of_markdown};
-use common::repository;
 use sandbox::Sandbox;
 use std::fs;
 use std::path::PathBuf;

@@ -1,0 +1,70 @@
+//! What holds for every command beside its own arguments: read once, by `main`.
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+use super::Usage;
+use crate::cli::Global;
+use crate::kernels::choice::UseSparse;
+use crate::kernels::simd::Isa;
+use crate::net;
+use crate::solver::DEFAULT_SEED;
+use crate::threads::Threads;
+
+/// The general options, what the environment asks for, and the threads.
+#[derive(Debug)]
+pub struct Settings {
+    /// `--seed`, if it is given and no word for "none".
+    pub seed: Option<u64>,
+    /// The instruction set that `DSD_ISA` asks for.
+    pub isa: Option<Isa>,
+    /// `DSD_SPARSE`.
+    pub sparse: UseSparse,
+    /// How many threads, and where.
+    pub threads: Threads,
+}
+
+impl Settings {
+    /// Reads them. `variable` gives the environment.
+    ///
+    /// # Errors
+    /// A variable has a value that is none of its words.
+    pub fn read(global: &Global, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Self> {
+        let usage = |error: anyhow::Error| Usage(error.to_string());
+        // A misspelt value would else be silently another one.
+        let isa = variable("DSD_ISA").map(|name| Isa::asked(&name).map_err(usage));
+        let sparse = variable("DSD_SPARSE").map(|name| UseSparse::asked(&name).map_err(usage));
+        Ok(Self {
+            // gflags' own default for "none" is -1, as Caffe's random_seed.
+            seed: global.seed.and_then(|s| u64::try_from(s).ok()),
+            isa: isa.transpose()?,
+            sparse: sparse.transpose()?.unwrap_or_default(),
+            threads: Threads::choose(global.threads, variable),
+        })
+    }
+
+    /// Starts the threads and sets what the process computes with, before anything is computed.
+    ///
+    /// # Errors
+    /// The system does not give so many threads.
+    pub fn apply(&self) -> Result<()> {
+        if let Some(isa) = self.isa {
+            isa.choose();
+        }
+        self.threads.start()
+    }
+
+    /// What a net that runs forward is made with.
+    pub fn options(&self) -> net::Options {
+        net::Options {
+            sparse: self.sparse,
+            ..Default::default()
+        }
+    }
+
+    /// The seed, where nothing else gives one.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(DEFAULT_SEED)
+    }
+}

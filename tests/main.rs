@@ -1,0 +1,42 @@
+//! What crosses modules, and the program as users run it: one test program, so that one link serves all. A part of it
+//! alone: `cargo test --test all resume::`.
+
+mod bad_input;
+mod batch_norm;
+mod batches;
+mod caffe_examples;
+mod caffe_scripts;
+mod classify;
+mod command_line;
+mod common;
+mod compress;
+mod convert_imageset;
+mod data_checks;
+mod documents;
+mod draw;
+mod features;
+mod foreign;
+mod forks;
+mod formats;
+mod fusion;
+mod goldens_solvers;
+mod goldens_squeezenet;
+mod goldens_training;
+mod gradients;
+mod inspect;
+mod layer_goldens;
+mod layouts;
+mod mutations;
+mod net_rules;
+mod parse_log;
+mod phases;
+mod proto_schema;
+mod pycaffe;
+mod records;
+mod resume;
+mod sensitivity;
+mod signals;
+mod sparse;
+mod threads;
+mod time;
+mod transforms;
