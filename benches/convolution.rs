@@ -12,6 +12,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
 use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use dsd::kernels::convolution::Convolution;
+use dsd::kernels::crew::Crew;
 use dsd::kernels::im2col::Axis;
 use dsd::kernels::peak::Peak;
 use dsd::report::table::{Align, Table};
@@ -103,16 +104,16 @@ fn convolution(
             relu: true,
             add: false,
         };
-        kernel.forward(false, 1, &x, &packed, relu, &mut y);
+        kernel.forward(&Crew::alone(), 1, &x, &packed, relu, &mut y);
     });
     let mut dw = vec![0.0; w.len()];
     measure(1, "gradient of weights", &mut || {
-        kernel.weights(false, 1, &x, &dy, &mut dw);
+        kernel.weights(&Crew::alone(), 1, &x, &dy, &mut dw);
     });
     if !first {
         let mut dx = vec![0.0; x.len()];
         measure(2, "gradient of input", &mut || {
-            kernel.data(false, 1, &packed, &dy, &mut dx);
+            kernel.data(&Crew::alone(), 1, &packed, &dy, &mut dx);
         });
     }
     Row {

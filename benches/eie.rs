@@ -10,7 +10,8 @@
 //! `--best`, the best times, for a machine on which other things run. `--rounds N` (9), `--python PATH`.
 
 use dsd::kernels::coded::{Coded, Inputs};
-use dsd::kernels::{each_chunk, matvec, team};
+use dsd::kernels::crew::{self, Crew};
+use dsd::kernels::{each_chunk, matvec};
 use dsd::random::{Purpose, Random};
 use dsd::report::table::{Align, Table};
 use scipy::SciPy;
@@ -93,9 +94,9 @@ impl Csr {
         this
     }
 
-    fn forward(&self, x: &[f32], y: &mut [f32]) {
+    fn forward(&self, crew: &Crew, x: &[f32], y: &mut [f32]) {
         let each = y.len().div_ceil(16);
-        each_chunk(true, each, y, |first, part| {
+        each_chunk(crew, each, y, |first, part| {
             for (i, y) in part.iter_mut().enumerate() {
                 let range = self.starts[first + i] as usize..self.starts[first + i + 1] as usize;
                 let entries = self.columns[range.clone()].iter().zip(&self.values[range]);
@@ -140,11 +141,11 @@ impl Layer {
     }
 
     /// y by one of the engines that run here.
-    fn forward(&self, engine: usize, y: &mut [f32]) {
+    fn forward(&self, crew: &Crew, engine: usize, y: &mut [f32]) {
         match engine {
-            DENSE => matvec::inner_products(true, 1, &self.x, &self.dense, None, y),
-            CSR => self.csr.forward(&self.x, y),
-            _ => self.coded.forward(true, &self.x, None, y),
+            DENSE => matvec::inner_products(crew, 1, &self.x, &self.dense, None, y),
+            CSR => self.csr.forward(crew, &self.x, y),
+            _ => self.coded.forward(crew, &self.x, None, y),
         }
     }
 
@@ -170,11 +171,11 @@ fn run(layers: &[Layer], which: &[usize], engine: usize) -> Vec<Vec<f64>> {
         .map(|i| vec![0.0; layers[*i].outputs])
         .collect();
     let mut passes = vec![Vec::new(); PASSES + 1];
-    team::with(|| {
+    crew::lead(|crew| {
         for pass in &mut passes {
             for (i, y) in which.iter().zip(&mut ys) {
                 let start = Instant::now();
-                layers[*i].forward(engine, y);
+                layers[*i].forward(crew, engine, y);
                 pass.push(start.elapsed().as_secs_f64());
             }
         }
@@ -211,7 +212,7 @@ fn option(name: &str) -> Option<String> {
 fn main() -> std::io::Result<()> {
     let rounds: usize = option("--rounds").map_or(9, |r| r.parse().expect("--rounds: a number"));
     let best_of = std::env::args().any(|a| a == "--best");
-    let pool = rayon::ThreadPoolBuilder::new().start_handler(team::pin);
+    let pool = rayon::ThreadPoolBuilder::new().start_handler(crew::pin);
     pool.build_global().expect("threads");
     let layers: Vec<Layer> = NETS
         .iter()
@@ -220,7 +221,7 @@ fn main() -> std::io::Result<()> {
     for layer in &layers {
         for engine in [DENSE, CSR, CODED] {
             let mut y = vec![f32::NAN; layer.outputs];
-            layer.forward(engine, &mut y);
+            layer.forward(&Crew::alone(), engine, &mut y);
             let difference = layer.difference(&y);
             assert!(
                 difference < 1e-5,

@@ -7,6 +7,7 @@ mod common;
 use common::{Around, best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
+use dsd::kernels::crew;
 use dsd::kernels::gemm::{Mat, MatMut, gemm};
 use dsd::kernels::matvec;
 use dsd::kernels::peak::Peak;
@@ -74,23 +75,26 @@ fn products(
         });
     };
     // As the layer does it.
-    measure("forward", &mut || match batch <= matvec::MOST {
-        true => matvec::inner_products(true, batch, &pictures, weights, None, &mut y),
-        false => gemm(
-            true,
-            0.0,
-            MatMut::new(&mut y, batch, outputs),
-            1.0,
-            x,
-            w.t(),
-        ),
+    measure("forward", &mut || {
+        crew::lead(|crew| match batch <= matvec::MOST {
+            true => matvec::inner_products(crew, batch, &pictures, weights, None, &mut y),
+            false => gemm(
+                crew,
+                0.0,
+                MatMut::new(&mut y, batch, outputs),
+                1.0,
+                x,
+                w.t(),
+            ),
+        })
     });
     measure("gradient of weights", &mut || {
         let dw = MatMut::new(&mut dw, outputs, inputs);
-        gemm(true, 1.0, dw, 1.0, dy.t(), x);
+        crew::lead(|crew| gemm(crew, 1.0, dw, 1.0, dy.t(), x));
     });
     measure("gradient of input", &mut || {
-        gemm(true, 0.0, MatMut::new(&mut dx, batch, inputs), 1.0, dy, w);
+        let dx = MatMut::new(&mut dx, batch, inputs);
+        crew::lead(|crew| gemm(crew, 0.0, dx, 1.0, dy, w));
     });
 }
 

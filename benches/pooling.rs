@@ -7,6 +7,7 @@ mod common;
 use common::{best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
+use dsd::kernels::crew::Crew;
 use dsd::kernels::im2col::Axis;
 use dsd::kernels::pooling::NONE;
 use dsd::kernels::pooling_last;
@@ -81,23 +82,37 @@ fn pooling(
     });
     if layer == "pool10" {
         measure("average", input + output, &mut || {
-            pooling_last::average(false, &x, channels, axes, &mut y);
+            pooling_last::average(&Crew::alone(), &x, channels, axes, &mut y);
         });
         measure("gradient of average", input + output, &mut || {
-            pooling_last::average_backward(false, &dy, channels, axes, &mut dx);
+            pooling_last::average_backward(&Crew::alone(), &dy, channels, axes, &mut dx);
         });
         return;
     }
     measure("maximum", input + output, &mut || {
-        pooling_last::max(false, &x, channels, axes, &mut y, None);
+        pooling_last::max(&Crew::alone(), &x, channels, axes, &mut y, None);
     });
     measure("maximum and place", input + 2 * output, &mut || {
-        pooling_last::max(false, &x, channels, axes, &mut y, Some(&mut indices));
+        pooling_last::max(
+            &Crew::alone(),
+            &x,
+            channels,
+            axes,
+            &mut y,
+            Some(&mut indices),
+        );
     });
     // Places that are real, also where only this is asked for on the command line.
-    pooling_last::max(false, &x, channels, axes, &mut y, Some(&mut indices));
+    pooling_last::max(
+        &Crew::alone(),
+        &x,
+        channels,
+        axes,
+        &mut y,
+        Some(&mut indices),
+    );
     measure("gradient of maximum", input + 2 * output, &mut || {
-        pooling_last::max_backward(false, &dy, &indices, channels, axes, &mut dx);
+        pooling_last::max_backward(&Crew::alone(), &dy, &indices, channels, axes, &mut dx);
     });
 }
 

@@ -10,6 +10,7 @@ mod common;
 use common::noise;
 use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then, UseSparse};
 use dsd::kernels::convolution::Convolution;
+use dsd::kernels::crew::Crew;
 use dsd::kernels::im2col::Axis;
 use dsd::kernels::simd::Isa;
 use dsd::layers::Mode;
@@ -129,8 +130,8 @@ fn layers(quick: bool) {
                 add: false,
             };
             let [one, two] = &mut y;
-            let mut dense = || kernel.forward(false, 1, &x, &packed[0], then, one);
-            let mut sparse = || kernel.forward(false, 1, &x, &packed[1], then, two);
+            let mut dense = || kernel.forward(&Crew::alone(), 1, &x, &packed[0], then, one);
+            let mut sparse = || kernel.forward(&Crew::alone(), 1, &x, &packed[1], then, two);
             let rounds = if quick { 1 } else { 60 };
             let times = turns(rounds, &mut [&mut dense, &mut sparse]);
             let best = |t: &[f64]| t.iter().copied().fold(f64::INFINITY, f64::min);

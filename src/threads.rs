@@ -6,7 +6,7 @@
 
 mod machine;
 
-use crate::kernels::team;
+use crate::kernels::crew;
 use anyhow::{Context, Result};
 use machine::Machine;
 use std::ffi::OsString;
@@ -127,7 +127,7 @@ impl Threads {
     pub fn start(&self) -> Result<()> {
         let mut pool = rayon::ThreadPoolBuilder::new().num_threads(self.count);
         if let Place::Pinned(processors) = self.place.clone() {
-            pool = pool.start_handler(move |i| team::pin(processors[i]));
+            pool = pool.start_handler(move |i| crew::pin(processors[i]));
         }
         pool.build_global()
             .context("cannot start the threads; try a smaller --threads")

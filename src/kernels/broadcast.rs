@@ -2,22 +2,23 @@
 //! a channel's scale, shift, slope or mean.
 
 use super::{CHUNK, each_chunk};
+use crate::kernels::crew::Crew;
 
 /// y ← `op`(y, b\[d\]) for each element, d being its index along the middle axis; `b` has one value an
 /// index.
 pub fn map<B: Copy + Sync>(
-    parallel: bool,
+    crew: &Crew,
     inner: usize,
     b: &[B],
     y: &mut [f32],
     op: impl Fn(f32, B) -> f32 + Sync,
 ) {
-    zip_map(parallel, inner, b, None, y, |y, _, b| op(y, b));
+    zip_map(crew, inner, b, None, y, |y, _, b| op(y, b));
 }
 
 /// y ← `op`(y, x, b\[d\]) for each element; `x` is as large as `y`, or absent (then 0 stands for it).
 pub fn zip_map<B: Copy + Sync>(
-    parallel: bool,
+    crew: &Crew,
     inner: usize,
     b: &[B],
     x: Option<&[f32]>,
@@ -28,7 +29,7 @@ pub fn zip_map<B: Copy + Sync>(
     if b.is_empty() || inner == 0 {
         return;
     }
-    each_chunk(parallel, CHUNK, y, |start, part| {
+    each_chunk(crew, CHUNK, y, |start, part| {
         // Runs of elements with one value of b, or (where those are single elements) rows of b.
         let run = if inner == 1 { b.len() } else { inner };
         let mut at = start;
@@ -71,7 +72,7 @@ pub fn zip_map<B: Copy + Sync>(
 /// sums\[d\] ← sums\[d\] + Σ `term`(a, b, d) over the elements with index d along the middle axis. `a`
 /// and `b` are equally large.
 pub fn add_sums(
-    parallel: bool,
+    crew: &Crew,
     inner: usize,
     a: &[f32],
     b: &[f32],
@@ -84,7 +85,7 @@ pub fn add_sums(
         return;
     }
     if inner == 1 {
-        each_chunk(parallel, 256, sums, |start, part| {
+        each_chunk(crew, 256, sums, |start, part| {
             let mut totals = vec![0.0f64; part.len()];
             for (a, b) in a.chunks_exact(dim).zip(b.chunks_exact(dim)) {
                 let pairs = a[start..].iter().zip(&b[start..]);
@@ -98,7 +99,7 @@ pub fn add_sums(
         });
         return;
     }
-    each_chunk(parallel, 1, sums, |d, sum| {
+    each_chunk(crew, 1, sums, |d, sum| {
         let mut total = 0.0f64;
         for start in (d * inner..a.len()).step_by(dim * inner) {
             let range = start..start + inner;
@@ -132,6 +133,7 @@ pub fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::crew;
     use crate::kernels::noise;
 
     #[test]
@@ -148,15 +150,19 @@ mod tests {
             let (x, y, b) = (noise(1, n), noise(2, n), noise(3, dim));
             let index = |i: usize| i / inner % dim;
             let mut mapped = y.clone();
-            map(true, inner, &b, &mut mapped, |y, b| y * b);
+            crew::tests::with(3, |crew| map(crew, inner, &b, &mut mapped, |y, b| y * b));
             let mut zipped = y.clone();
-            zip_map(true, inner, &b, Some(&x), &mut zipped, |y, x, b| y * b + x);
+            crew::tests::with(3, |crew| {
+                zip_map(crew, inner, &b, Some(&x), &mut zipped, |y, x, b| y * b + x)
+            });
             for i in 0..n {
                 assert_eq!(mapped[i], y[i] * b[index(i)]);
                 assert_eq!(zipped[i], y[i] * b[index(i)] + x[i]);
             }
             let mut sums = vec![1.0; dim];
-            add_sums(true, inner, &x, &y, &mut sums, |x, y, d| x * y - b[d]);
+            crew::tests::with(3, |crew| {
+                add_sums(crew, inner, &x, &y, &mut sums, |x, y, d| x * y - b[d])
+            });
             let mut want = vec![1.0f64; dim];
             for i in 0..n {
                 want[index(i)] += f64::from(x[i] * y[i] - b[index(i)]);
@@ -169,8 +175,8 @@ mod tests {
 
     #[test]
     fn nothing_is_no_trouble() {
-        map(false, 0, &[1.0], &mut [], |y, b: f32| y + b);
-        map(false, 1, &[] as &[f32], &mut [], |y, b| y + b);
-        add_sums(false, 3, &[], &[], &mut [0.0; 2], |a, _, _| a);
+        map(&Crew::alone(), 0, &[1.0], &mut [], |y, b: f32| y + b);
+        map(&Crew::alone(), 1, &[] as &[f32], &mut [], |y, b| y + b);
+        add_sums(&Crew::alone(), 3, &[], &[], &mut [0.0; 2], |a, _, _| a);
     }
 }

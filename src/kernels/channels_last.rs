@@ -19,6 +19,7 @@ use super::simd::{Isa, Set};
 use super::sparse::Sparse;
 pub use super::tile::Then;
 use super::winograd::Winograd;
+use crate::kernels::crew::Crew;
 
 /// A convolution that runs channels last.
 #[derive(Clone, Debug)]
@@ -189,7 +190,7 @@ impl ChannelsLast {
     /// Y = W·X + b for `samples` samples, and what `then` says.
     pub fn forward(
         &self,
-        parallel: bool,
+        crew: &Crew,
         samples: usize,
         x: &[f32],
         packed: &Packed,
@@ -200,23 +201,23 @@ impl ChannelsLast {
         let w = &packed.forward.dense;
         let ordered = (x, self.order);
         match (&packed.forward.sparse, &self.winograd) {
-            (Some(w), _) => w.forward(isa, parallel, ordered, bias, then, samples, y),
-            (None, Some(kernel)) => kernel.forward(isa, parallel, x, w, bias, then, samples, y),
+            (Some(w), _) => w.forward(isa, crew, ordered, bias, then, samples, y),
+            (None, Some(kernel)) => kernel.forward(isa, crew, x, w, bias, then, samples, y),
             (None, None) => {
                 let kernel = &self.direct;
-                kernel.forward(isa, parallel, ordered, w, bias, then, samples, y);
+                kernel.forward(isa, crew, ordered, w, bias, then, samples, y);
             }
         }
     }
 
     /// dW += the gradient over `samples` samples, in the order of the file.
-    pub fn weights(&self, parallel: bool, samples: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    pub fn weights(&self, crew: &Crew, samples: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         let isa = self.isa;
         match &self.winograd {
-            Some(kernel) => kernel.weights(isa, parallel, x, samples, dy, dw),
+            Some(kernel) => kernel.weights(isa, crew, x, samples, dy, dw),
             None => self
                 .direct
-                .weights(isa, parallel, (x, self.order), samples, dy, dw),
+                .weights(isa, crew, (x, self.order), samples, dy, dw),
         }
     }
 
@@ -238,32 +239,25 @@ impl ChannelsLast {
     }
 
     /// dX, NHWC.
-    pub fn data(
-        &self,
-        parallel: bool,
-        samples: usize,
-        packed: &Packed,
-        dy: &[f32],
-        dx: &mut [f32],
-    ) {
+    pub fn data(&self, crew: &Crew, samples: usize, packed: &Packed, dy: &[f32], dx: &mut [f32]) {
         let (isa, w) = (self.isa, &packed.backward.dense);
         if let Some(w) = &packed.backward.sparse {
             let dy = (dy, Order::Nhwc);
-            return w.forward(isa, parallel, dy, None, Then::default(), samples, dx);
+            return w.forward(isa, crew, dy, None, Then::default(), samples, dx);
         }
         if let Some(kernel) = &self.winograd {
             let kernel = kernel.transposed();
-            return kernel.forward(isa, parallel, dy, w, None, Then::default(), samples, dx);
+            return kernel.forward(isa, crew, dy, w, None, Then::default(), samples, dx);
         }
         if let Some(direct) = self.direct.transposed() {
             let dy = (dy, Order::Nhwc);
-            return direct.forward(isa, parallel, dy, w, None, Then::default(), samples, dx);
+            return direct.forward(isa, crew, dy, w, None, Then::default(), samples, dx);
         }
         // Strided windows: by columns, in planes.
         let c = &self.sizes;
         let plane: usize = c.axes.iter().map(|a| a.input).product();
         let (input, output) = (c.inputs * plane, c.outputs * c.positions());
-        let columns = c.scratch(parallel);
+        let columns = c.scratch(crew);
         scratch::with(input + output + columns, |scratch| {
             let (x, rest) = scratch.split_at_mut(input);
             let (y, columns) = rest.split_at_mut(output);
@@ -271,7 +265,7 @@ impl ChannelsLast {
                 let [x_pitch, y_pitch] = self.pitch;
                 let dy = &dy[n * c.positions() * y_pitch..];
                 to_nchw(dy, y_pitch, c.outputs, c.positions(), y);
-                c.backward_data(parallel, w, y, x, columns);
+                c.backward_data(crew, w, y, x, columns);
                 let dx = &mut dx[n * plane * x_pitch..];
                 to_nhwc(x, c.inputs, plane, dx, x_pitch);
             }

@@ -29,6 +29,7 @@ mod sums;
 mod tests;
 
 use super::simd::Isa;
+use crate::kernels::crew::Crew;
 use columns::Columns;
 use costs::{Few, Layer};
 use nibbles::Nibbles;
@@ -237,19 +238,12 @@ impl Coded {
     /// y\[m\]\[n\] = b\[n\] + Σₖ w\[n\]\[k\] · x\[m\]\[k\], for as many rows of x, [rows, depth], as y has,
     /// [rows, outputs]; one after the other. Terms of weights that are 0 are left out, and in columns those of
     /// inputs that are: 0 · ∞ is 0 here.
-    pub fn forward(&self, parallel: bool, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
-        self.forward_with(Isa::current(), parallel, x, bias, y);
+    pub fn forward(&self, crew: &Crew, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        self.forward_with(Isa::current(), crew, x, bias, y);
     }
 
     /// [`forward`](Self::forward) with an instruction set of one's own choice.
-    fn forward_with(
-        &self,
-        isa: Isa,
-        parallel: bool,
-        x: &[f32],
-        bias: Option<&[f32]>,
-        y: &mut [f32],
-    ) {
+    fn forward_with(&self, isa: Isa, crew: &Crew, x: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
         if self.outputs == 0 {
             return;
         }
@@ -260,9 +254,9 @@ impl Coded {
         for (m, y) in y.chunks_exact_mut(self.outputs).enumerate() {
             let x = &x[m * self.depth..][..self.depth];
             match &self.form {
-                Form::Columns(c) => c.forward(isa, parallel, x, y),
-                Form::Rows(r) => r.forward(isa, parallel, x, y),
-                Form::Nibbles(n) => n.forward(isa, parallel, x, y),
+                Form::Columns(c) => c.forward(isa, crew, x, y),
+                Form::Rows(r) => r.forward(isa, crew, x, y),
+                Form::Nibbles(n) => n.forward(isa, crew, x, y),
             }
             if let Some(b) = bias {
                 y.iter_mut().zip(b).for_each(|(y, b)| *y += b);

@@ -5,11 +5,11 @@
 //! Y [O, P]. The columns are made for a few output rows at a time, so that they are still in the cache
 //! when the product reads them. A kernel of one element at stride 1 without padding needs no columns.
 
+use super::crew::Crew;
 use super::elementwise::add_row_sums;
 use super::gemm::{Mat, MatMut, gemm, pieces};
 use super::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd, picture};
 use super::{CHUNK, each_chunk};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Columns of a strip: this many bytes of them, and not fewer than this many.
@@ -54,8 +54,8 @@ impl Convolution {
         self.outputs as u64 * self.depth() as u64 * self.positions() as u64
     }
 
-    /// Floats of scratch that the functions below need for the same `parallel`.
-    pub fn scratch(&self, parallel: bool) -> usize {
+    /// Floats of scratch that the functions below need for the same `crew`.
+    pub fn scratch(&self, crew: &Crew) -> usize {
         if self.is_identity() {
             return 0;
         }
@@ -65,7 +65,12 @@ impl Convolution {
             .map(|s| s.len() * self.row())
             .max()
             .unwrap_or(0);
-        self.depth() * if parallel { self.positions() } else { widest }
+        self.depth()
+            * if crew.is_shared() {
+                self.positions()
+            } else {
+                widest
+            }
     }
 
     /// Whether the columns are the input itself.
@@ -110,9 +115,9 @@ impl Convolution {
     }
 
     /// A group's channels cut into parts of at least 128 rows of the column matrix, at most 8.
-    fn parts(&self, parallel: bool) -> Vec<Range<usize>> {
+    fn parts(&self, crew: &Crew) -> Vec<Range<usize>> {
         let channels = self.inputs / self.groups;
-        let count = if parallel {
+        let count = if crew.is_shared() {
             (self.depth() / 128).clamp(1, 8).min(channels.max(1))
         } else {
             1
@@ -124,7 +129,7 @@ impl Convolution {
     /// Y = W·col(X) + b for one sample.
     pub fn forward(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         w: &[f32],
         bias: Option<&[f32]>,
@@ -140,7 +145,7 @@ impl Convolution {
             let mut y = MatMut::new(&mut y[g * o * p..][..o * p], o, p);
             if self.is_identity() {
                 let alpha = fill(&mut y, bias);
-                gemm(parallel, alpha, y, 1.0, w, Mat::new(x, k, p));
+                gemm(crew, alpha, y, 1.0, w, Mat::new(x, k, p));
                 continue;
             }
             let strips = self.strips();
@@ -148,7 +153,7 @@ impl Convolution {
                 let col = &mut scratch[..k * p];
                 let block = self.kernel() * p;
                 each_chunk(
-                    parallel,
+                    crew,
                     (CHUNK / block.max(1)).max(1) * block,
                     col,
                     |start, part| {
@@ -160,7 +165,7 @@ impl Convolution {
                     },
                 );
                 let alpha = fill(&mut y, bias);
-                gemm(parallel, alpha, y, 1.0, w, Mat::new(col, k, p));
+                gemm(crew, alpha, y, 1.0, w, Mat::new(col, k, p));
                 continue;
             }
             let cuts = strips[1..]
@@ -173,9 +178,9 @@ impl Convolution {
                 let col = &mut col[..k * n];
                 self.columns(x, rows, col);
                 let alpha = fill(&mut y, bias);
-                gemm(false, alpha, y, 1.0, w, Mat::new(col, k, n));
+                gemm(&Crew::alone(), alpha, y, 1.0, w, Mat::new(col, k, n));
             };
-            if parallel {
+            if crew.is_shared() {
                 let mut rest = &mut *scratch;
                 let mut tasks = Vec::new();
                 for (y, rows) in work {
@@ -183,9 +188,7 @@ impl Convolution {
                     rest = after;
                     tasks.push((y, rows, col));
                 }
-                tasks
-                    .into_par_iter()
-                    .for_each(|(y, rows, col)| strip(y, rows, col));
+                crew.each(tasks, |(y, rows, col)| strip(y, rows, col));
             } else {
                 work.for_each(|(y, rows)| strip(y, rows, scratch));
             }
@@ -195,7 +198,7 @@ impl Convolution {
     /// dW += dY·col(X)ᵀ for one sample.
     pub fn backward_weights(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         dy: &[f32],
         dw: &mut [f32],
@@ -208,16 +211,15 @@ impl Convolution {
             let dy = Mat::new(&dy[g * o * p..][..o * p], o, p);
             let dw = MatMut::new(&mut dw[g * o * k..][..o * k], o, k);
             if self.is_identity() {
-                gemm(parallel, 1.0, dw, 1.0, dy, Mat::new(x, k, p).t());
+                gemm(crew, 1.0, dw, 1.0, dy, Mat::new(x, k, p).t());
                 continue;
             }
-            let parts = self.parts(parallel);
-            let inner = parallel && parts.len() == 1;
+            let parts = self.parts(crew);
             let cuts = parts[1..]
                 .iter()
                 .map(|c| c.start * self.kernel())
                 .collect::<Vec<_>>();
-            let part = |mut dw: MatMut, channels: Range<usize>, col: &mut [f32]| {
+            let part = |crew: &Crew, mut dw: MatMut, channels: Range<usize>, col: &mut [f32]| {
                 let k = channels.len() * self.kernel();
                 let x = &x[channels.start * self.plane()..channels.end * self.plane()];
                 for rows in self.strips() {
@@ -225,7 +227,7 @@ impl Convolution {
                     let col = &mut col[..k * n];
                     self.columns(x, rows, col);
                     gemm(
-                        inner,
+                        crew,
                         1.0,
                         dw.reborrow(),
                         1.0,
@@ -236,10 +238,11 @@ impl Convolution {
             };
             let work = dw.split_columns(&cuts).into_iter().zip(parts);
             self.run(
+                crew,
                 work,
                 scratch,
                 |(_, channels)| channels.len(),
-                |(dw, channels), col| part(dw, channels, col),
+                |crew, (dw, channels), col| part(crew, dw, channels, col),
             );
         }
     }
@@ -260,7 +263,7 @@ impl Convolution {
     /// dX = col2im(Wᵀ·dY) for one sample.
     pub fn backward_data(
         &self,
-        parallel: bool,
+        crew: &Crew,
         w: &[f32],
         dy: &[f32],
         dx: &mut [f32],
@@ -273,11 +276,10 @@ impl Convolution {
             let dy = Mat::new(&dy[g * o * p..][..o * p], o, p);
             let dx = &mut dx[g * sample..][..sample];
             if self.is_identity() {
-                gemm(parallel, 0.0, MatMut::new(dx, k, p), 1.0, w.t(), dy);
+                gemm(crew, 0.0, MatMut::new(dx, k, p), 1.0, w.t(), dy);
                 continue;
             }
-            let parts = self.parts(parallel);
-            let inner = parallel && parts.len() == 1;
+            let parts = self.parts(crew);
             let mut rest = dx;
             let mut work = Vec::new();
             for channels in parts {
@@ -285,7 +287,7 @@ impl Convolution {
                 rest = after;
                 work.push((dx, channels));
             }
-            let part = |dx: &mut [f32], channels: Range<usize>, col: &mut [f32]| {
+            let part = |crew: &Crew, dx: &mut [f32], channels: Range<usize>, col: &mut [f32]| {
                 dx.fill(0.0);
                 let range = channels.start * self.kernel()..channels.end * self.kernel();
                 let k = range.len();
@@ -294,7 +296,7 @@ impl Convolution {
                     let (from, n) = (rows.start * self.row(), rows.len() * self.row());
                     let col = &mut col[..k * n];
                     gemm(
-                        inner,
+                        crew,
                         0.0,
                         MatMut::new(col, k, n),
                         1.0,
@@ -305,22 +307,24 @@ impl Convolution {
                 }
             };
             self.run(
+                crew,
                 work,
                 scratch,
                 |(_, channels)| channels.len(),
-                |(dx, channels), col| part(dx, channels, col),
+                |crew, (dx, channels), col| part(crew, dx, channels, col),
             );
         }
     }
 
     /// Runs `f` on each part of the channels with its own share of the scratch; several parts at once,
-    /// if there are several.
+    /// if there are several; one has the crew to itself.
     fn run<T: Send>(
         &self,
+        crew: &Crew,
         work: impl IntoIterator<Item = T>,
         scratch: &mut [f32],
         channels: impl Fn(&T) -> usize,
-        f: impl Fn(T, &mut [f32]) + Sync,
+        f: impl Fn(&Crew, T, &mut [f32]) + Sync,
     ) {
         let widest = self
             .strips()
@@ -336,9 +340,9 @@ impl Convolution {
             tasks.push((item, col));
         }
         if tasks.len() == 1 {
-            tasks.into_iter().for_each(|(item, col)| f(item, col));
+            tasks.into_iter().for_each(|(item, col)| f(crew, item, col));
         } else {
-            tasks.into_par_iter().for_each(|(item, col)| f(item, col));
+            crew.each(tasks, |(item, col)| f(&Crew::alone(), item, col));
         }
     }
 }

@@ -13,8 +13,8 @@ use super::im2col::{Axis, picture};
 use super::scratch::{self, Shared};
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
-use super::team::for_each;
 use super::tile::{Lines, Out, Rows, Then, outer, panel};
+use crate::kernels::crew::Crew;
 use std::ops::Range;
 
 /// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
@@ -181,15 +181,15 @@ impl Direct {
         rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
     }
 
-    /// The output rows cut into strips: of cache size, and if `parallel` equally many for each thread.
-    fn strips(&self, parallel: bool) -> Vec<Range<usize>> {
+    /// The output rows cut into strips: of cache size, and with a crew equally many for each thread.
+    fn strips(&self, crew: &Crew) -> Vec<Range<usize>> {
         let bytes = 4 * self.strip_row(self.groups * self.channels) * self.h.stride;
         let each = (STRIP / bytes.max(1)).max(1);
         let mut n = self.h.output.div_ceil(each);
-        if parallel {
+        if crew.is_shared() {
             // Several for each thread, since one may be slower, but none so small that the weights are
             // read for little.
-            let threads = rayon::current_num_threads();
+            let threads = crew.threads();
             let fine = self.h.output * self.w.output / FEW_PIXELS;
             n = n.max(fine.min(4 * threads)).next_multiple_of(threads);
         }
@@ -255,7 +255,7 @@ impl Direct {
     pub fn forward(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         (x, order): (&[f32], Order),
         packed: &[f32],
         bias: Option<&[f32]>,
@@ -273,7 +273,7 @@ impl Direct {
         if self.border != [0, 0] {
             self.fill_border(bias, then, y);
         }
-        let strips = self.strips(parallel);
+        let strips = self.strips(crew);
         let out = Shared::new(y);
         let task = |n: usize, rows: &Range<usize>| {
             self.with_strip(&x[n * input..], order, rows, |strip| {
@@ -287,7 +287,7 @@ impl Direct {
                 }
             });
         };
-        for_each(parallel, samples * strips.len(), |i| {
+        crew.for_each(samples * strips.len(), |i| {
             task(i / strips.len(), &strips[i % strips.len()]);
         });
     }
@@ -296,7 +296,7 @@ impl Direct {
     pub fn weights(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         (x, order): (&[f32], Order),
         samples: usize,
         dy: &[f32],
@@ -307,12 +307,8 @@ impl Direct {
         let (taps, c) = (self.taps(), self.channels);
         let elements = self.h.kernel * self.w.kernel;
         assert_eq!(dw.len(), self.groups * self.outputs * taps);
-        let strips = self.strips(false);
-        let parts = if parallel {
-            rayon::current_num_threads()
-        } else {
-            1
-        };
+        let strips = self.strips(&Crew::alone());
+        let parts = crew.threads();
         let each = self.blocks().div_ceil(parts);
         let task = |g: usize, first: usize, dw: &mut [f32]| {
             let blocks = first..first + (dw.len() / taps).div_ceil(16);
@@ -343,7 +339,7 @@ impl Direct {
         };
         for (g, dw) in dw.chunks_exact_mut(self.outputs * taps).enumerate() {
             let parts = each * 16 * taps;
-            each_chunk(parallel, parts, dw, |start, dw| {
+            each_chunk(crew, parts, dw, |start, dw| {
                 task(g, start / parts * each, dw);
             });
         }

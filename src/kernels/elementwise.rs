@@ -2,10 +2,11 @@
 
 use super::simd::{Isa, Lanes, dispatch};
 use super::{CHUNK, each_chunk};
+use crate::kernels::crew::Crew;
 
 /// x ← max(x, 0) + `slope`·min(x, 0).
-pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
-    each_chunk(parallel, CHUNK, x, |_, part| {
+pub fn relu(crew: &Crew, slope: f32, x: &mut [f32]) {
+    each_chunk(crew, CHUNK, x, |_, part| {
         if slope == 0.0 {
             // A NaN stays, as in Caffe, and shows in the loss.
             part.iter_mut()
@@ -19,9 +20,9 @@ pub fn relu(parallel: bool, slope: f32, x: &mut [f32]) {
 
 /// diff ← diff where `value` > 0, `slope`·diff elsewhere. `value` may be the input or (for a slope of at
 /// least 0) the output of [`relu`].
-pub fn relu_backward(parallel: bool, slope: f32, value: &[f32], diff: &mut [f32]) {
+pub fn relu_backward(crew: &Crew, slope: f32, value: &[f32], diff: &mut [f32]) {
     assert_eq!(value.len(), diff.len());
-    each_chunk(parallel, CHUNK, diff, |start, part| {
+    each_chunk(crew, CHUNK, diff, |start, part| {
         let value = &value[start..][..part.len()];
         if slope == 0.0 {
             // Signs are as good as random: no branches.
@@ -67,9 +68,9 @@ dispatch! {
 }
 
 /// y ← `a`·x.
-pub fn scale(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
+pub fn scale(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    each_chunk(parallel, CHUNK, y, |start, part| {
+    each_chunk(crew, CHUNK, y, |start, part| {
         part.iter_mut()
             .zip(&x[start..])
             .for_each(|(y, x)| *y = a * x);
@@ -77,9 +78,9 @@ pub fn scale(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
 }
 
 /// y ← y + `a`·x.
-pub fn add_scaled(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
+pub fn add_scaled(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    each_chunk(parallel, CHUNK, y, |start, part| {
+    each_chunk(crew, CHUNK, y, |start, part| {
         part.iter_mut()
             .zip(&x[start..])
             .for_each(|(y, x)| *y += a * x);
@@ -87,9 +88,9 @@ pub fn add_scaled(parallel: bool, a: f32, x: &[f32], y: &mut [f32]) {
 }
 
 /// y ← y·x.
-pub fn multiply(parallel: bool, x: &[f32], y: &mut [f32]) {
+pub fn multiply(crew: &Crew, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    each_chunk(parallel, CHUNK, y, |start, part| {
+    each_chunk(crew, CHUNK, y, |start, part| {
         part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y *= x);
     });
 }
@@ -123,6 +124,7 @@ pub fn add_row_sums(x: &[f32], sums: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::crew;
     use crate::kernels::noise;
 
     #[test]
@@ -130,13 +132,13 @@ mod tests {
         for slope in [0.0, 0.25] {
             let x = noise(1, 40_001);
             let mut y = x.clone();
-            relu(true, slope, &mut y);
+            crew::tests::with(3, |crew| relu(crew, slope, &mut y));
             for (y, x) in y.iter().zip(&x) {
                 assert_eq!(*y, x.max(0.0) + slope * x.min(0.0));
             }
             let dy = noise(2, x.len());
             let mut dx = dy.clone();
-            relu_backward(true, slope, &x, &mut dx);
+            crew::tests::with(3, |crew| relu_backward(crew, slope, &x, &mut dx));
             for ((dx, dy), x) in dx.iter().zip(&dy).zip(&x) {
                 assert_eq!(*dx, if *x > 0.0 { *dy } else { slope * dy });
             }
@@ -173,9 +175,9 @@ mod tests {
     fn arithmetic() {
         let (x, y) = (noise(1, 20_000), noise(2, 20_000));
         let mut z = y.clone();
-        scale(true, 2.0, &x, &mut z);
-        add_scaled(true, 3.0, &y, &mut z);
-        multiply(true, &x, &mut z);
+        crew::tests::with(3, |crew| scale(crew, 2.0, &x, &mut z));
+        crew::tests::with(3, |crew| add_scaled(crew, 3.0, &y, &mut z));
+        crew::tests::with(3, |crew| multiply(crew, &x, &mut z));
         for ((x, y), z) in x.iter().zip(&y).zip(&z) {
             assert_eq!(*z, (2.0 * x + 3.0 * y) * x);
         }

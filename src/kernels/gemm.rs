@@ -1,12 +1,12 @@
 //! Matrix products C ← α·C + β·A·B over row-major float32, by the `gemm-f32` crate on one thread.
 //!
-//! With `parallel`, C is cut into blocks of rows or columns whose number follows from the sizes alone,
+//! With a crew, C is cut into blocks of rows or columns whose number follows from the sizes alone,
 //! and each block is one single-threaded product. An element's sum runs over k in the order and in the
 //! blocks of k that the crate chooses; blocks of C are kept so large that it chooses alike for the block
 //! and for the whole (it has other code for products of at most 64 × 64 and 256 elements, for vectors
 //! and for k ≤ 2), so cut and uncut products agree in every bit. A test holds it to that.
 
-use rayon::prelude::*;
+use crate::kernels::crew::Crew;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -184,7 +184,7 @@ pub fn pieces(n: usize, cuts: &[usize]) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// C ← `alpha`·C + `beta`·A·B. With `alpha` = 0 C's old content does not matter, NaN or not.
-pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
+pub fn gemm(crew: &Crew, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
     assert!(
         a.rows == c.rows && b.cols == c.cols && a.cols == b.rows,
         "{} x {} <- {} x {} * {} x {}",
@@ -195,7 +195,7 @@ pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
         b.rows,
         b.cols
     );
-    if parallel {
+    if crew.is_shared() {
         let by_rows = c.rows >= c.cols;
         let (long, short) = if by_rows {
             (c.rows, c.cols)
@@ -210,7 +210,7 @@ pub fn gemm(parallel: bool, alpha: f32, c: MatMut, beta: f32, a: Mat, b: Mat) {
             } else {
                 c.split_columns(&cuts)
             };
-            parts.into_par_iter().zip(ranges).for_each(|(c, r)| {
+            crew.each(parts.into_iter().zip(ranges), |(c, r)| {
                 let (a, b) = if by_rows {
                     (a.rows(r), b)
                 } else {

@@ -8,6 +8,7 @@
 
 use super::simd::Isa;
 use super::{CHUNK, each_chunk, scratch};
+use crate::kernels::crew::Crew;
 use bodies::{BLOCK, backward_last, backward_planes, forward_last, forward_planes};
 use std::ops::Range;
 
@@ -26,15 +27,15 @@ pub struct Across {
 
 impl Across {
     /// y of `x`, [.., `channels`].
-    pub fn forward_last(&self, parallel: bool, x: &[f32], channels: usize, y: &mut [f32]) {
-        self.forward_last_by(Isa::current(), parallel, x, channels, y);
+    pub fn forward_last(&self, crew: &Crew, x: &[f32], channels: usize, y: &mut [f32]) {
+        self.forward_last_by(Isa::current(), crew, x, channels, y);
     }
 
-    fn forward_last_by(&self, isa: Isa, parallel: bool, x: &[f32], channels: usize, y: &mut [f32]) {
+    fn forward_last_by(&self, isa: Isa, crew: &Crew, x: &[f32], channels: usize, y: &mut [f32]) {
         assert_eq!(x.len(), y.len());
         let channels = channels.max(1);
         let buffer = channels + 2 * self.half(channels);
-        each_chunk(parallel, task(channels), y, |start, y| {
+        each_chunk(crew, task(channels), y, |start, y| {
             scratch::with(buffer, |buffer| {
                 let x = &x[start..][..y.len()];
                 // SAFETY: the body is safe code.
@@ -46,19 +47,19 @@ impl Across {
     /// dx of `x` and `dy`, [.., `channels`].
     pub fn backward_last(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         dy: &[f32],
         channels: usize,
         dx: &mut [f32],
     ) {
-        self.backward_last_by(Isa::current(), parallel, [x, dy], channels, dx);
+        self.backward_last_by(Isa::current(), crew, [x, dy], channels, dx);
     }
 
     fn backward_last_by(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         [x, dy]: [&[f32]; 2],
         channels: usize,
         dx: &mut [f32],
@@ -66,7 +67,7 @@ impl Across {
         assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
         let channels = channels.max(1);
         let buffer = 3 * channels + 4 * self.half(channels);
-        each_chunk(parallel, task(channels), dx, |start, dx| {
+        each_chunk(crew, task(channels), dx, |start, dx| {
             scratch::with(buffer, |buffer| {
                 let of = |v| -> &[f32] { &<[f32]>::split_at(v, start).1[..dx.len()] };
                 // SAFETY: the body is safe code.
@@ -78,25 +79,25 @@ impl Across {
     /// y of `x`, [N, `channels`, `plane`].
     pub fn forward_planes(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         channels: usize,
         plane: usize,
         y: &mut [f32],
     ) {
-        self.forward_planes_by(Isa::current(), parallel, x, [channels, plane], y);
+        self.forward_planes_by(Isa::current(), crew, x, [channels, plane], y);
     }
 
     fn forward_planes_by(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         shape: [usize; 2],
         y: &mut [f32],
     ) {
         assert_eq!(x.len(), y.len());
-        self.each_planes(parallel, shape, y, |sample, range, y| {
+        self.each_planes(crew, shape, y, |sample, range, y| {
             let x = &x[sample];
             // SAFETY: the body is safe code.
             unsafe { forward_planes(isa, self, x, shape[1], range.start, y) }
@@ -106,26 +107,26 @@ impl Across {
     /// dx of `x` and `dy`, [N, `channels`, `plane`].
     pub fn backward_planes(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         dy: &[f32],
         channels: usize,
         plane: usize,
         dx: &mut [f32],
     ) {
-        self.backward_planes_by(Isa::current(), parallel, [x, dy], [channels, plane], dx);
+        self.backward_planes_by(Isa::current(), crew, [x, dy], [channels, plane], dx);
     }
 
     fn backward_planes_by(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         [x, dy]: [&[f32]; 2],
         shape: [usize; 2],
         dx: &mut [f32],
     ) {
         assert_eq!((x.len(), dy.len()), (dx.len(), dx.len()));
-        self.each_planes(parallel, shape, dx, |sample, range, dx| {
+        self.each_planes(crew, shape, dx, |sample, range, dx| {
             let rows = range.len() + 2 * self.half(shape[0]) + 2;
             let (x, dy) = (&x[sample.clone()], &dy[sample]);
             // SAFETY: the body is safe code.
@@ -139,14 +140,14 @@ impl Across {
     /// array, the channels, and theirs in `out`.
     fn each_planes(
         &self,
-        parallel: bool,
+        crew: &Crew,
         [channels, plane]: [usize; 2],
         out: &mut [f32],
         f: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
     ) {
         let sample = channels * plane;
         // Backward computes r for the neighbours too: a part must have many more channels of its own.
-        let part = match parallel {
+        let part = match crew.is_shared() {
             true => {
                 plane
                     * (CHUNK / plane.max(1))
@@ -155,11 +156,14 @@ impl Across {
             }
             false => sample,
         };
-        each_chunk(parallel, sample, out, |start, out| {
-            each_chunk(parallel, part, out, |first, out| {
-                let first = first / plane;
-                f(start..start + sample, first..first + out.len() / plane, out);
-            });
+        let samples = out.chunks_mut(sample.max(1)).enumerate();
+        let parts = samples.flat_map(|(n, out)| {
+            let parts = out.chunks_mut(part.max(1)).enumerate();
+            parts.map(move |(k, out)| (n * sample, k * part, out))
+        });
+        crew.each(parts, |(start, first, out)| {
+            let first = first / plane;
+            f(start..start + sample, first..first + out.len() / plane, out);
         });
     }
 

@@ -5,6 +5,7 @@
 
 use super::each_chunk;
 use super::simd::{Isa, Lanes, dispatch};
+use crate::kernels::crew::Crew;
 
 /// More vectors than this are a matrix, for [`gemm`](super::gemm).
 pub const MOST: usize = 4;
@@ -14,20 +15,20 @@ const TASK: usize = 1 << 17;
 
 /// y\[m\]\[n\] = b\[n\] + Σₖ w\[n\]\[k\] · x\[m\]\[k\], for `rows` rows of x; `w` is [outputs, depth] in C order.
 pub fn inner_products(
-    parallel: bool,
+    crew: &Crew,
     rows: usize,
     x: &[f32],
     w: &[f32],
     bias: Option<&[f32]>,
     y: &mut [f32],
 ) {
-    inner_products_by(Isa::current(), parallel, rows, x, w, bias, y);
+    inner_products_by(Isa::current(), crew, rows, x, w, bias, y);
 }
 
 /// [`inner_products`] with an instruction set of one's own choice.
 fn inner_products_by(
     isa: Isa,
-    parallel: bool,
+    crew: &Crew,
     rows: usize,
     x: &[f32],
     w: &[f32],
@@ -51,7 +52,7 @@ fn inner_products_by(
         .chunks_exact(depth.max(1))
         .zip(y.chunks_exact_mut(outputs.max(1)))
     {
-        each_chunk(parallel, each, y, |start, part| {
+        each_chunk(crew, each, y, |start, part| {
             let w = &w[start * depth..][..part.len() * depth];
             // SAFETY: `w` has `depth` floats for each element of `part`, `x` has `depth`.
             unsafe {
@@ -137,6 +138,7 @@ dispatch! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::crew;
     use crate::kernels::noise;
 
     #[test]
@@ -152,7 +154,7 @@ mod tests {
             let b = noise(3, outputs);
             for isa in Isa::all() {
                 let mut y = vec![f32::NAN; rows * outputs];
-                inner_products_by(isa, false, rows, &x, &w, Some(&b), &mut y);
+                inner_products_by(isa, &Crew::alone(), rows, &x, &w, Some(&b), &mut y);
                 for (i, y) in y.iter().enumerate() {
                     let (m, n) = (i / outputs, i % outputs);
                     let terms = (0..depth)
@@ -164,7 +166,9 @@ mod tests {
                     );
                 }
                 let mut again = vec![f32::NAN; rows * outputs];
-                inner_products_by(isa, true, rows, &x, &w, Some(&b), &mut again);
+                crew::tests::with(3, |crew| {
+                    inner_products_by(isa, crew, rows, &x, &w, Some(&b), &mut again)
+                });
                 assert_eq!(y, again, "{isa:?}");
             }
         }

@@ -1,6 +1,6 @@
 //! The arithmetic: plain loops and matrix products over slices, without layers, shapes or errors.
 //!
-//! Every kernel gives the same bits with and without `parallel`, and for any number of threads: work is
+//! Every kernel gives the same bits for any crew, of any number of threads: work is
 //! cut where the sizes alone say, and no sum crosses a cut. Callers have checked the sizes; kernels
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
@@ -10,6 +10,7 @@ pub mod channels_last;
 pub mod choice;
 pub mod coded;
 pub mod convolution;
+pub mod crew;
 mod direct;
 pub mod elementwise;
 pub mod gemm;
@@ -25,31 +26,32 @@ mod scratch;
 pub mod simd;
 mod sparse;
 pub mod stochastic;
-pub mod team;
 mod tile;
 mod turn;
 mod winograd;
+
+use crew::Crew;
 
 /// Elements of a slice that one task works on: large enough to pay for the task.
 pub const CHUNK: usize = 1 << 14;
 
 /// Calls `f(start, part)` for each part of `chunk` elements of `out` (the last may be shorter), on
-/// several threads if `parallel`.
+/// the threads of `crew`.
 pub fn each_chunk<T: Send>(
-    parallel: bool,
+    crew: &Crew,
     chunk: usize,
     out: &mut [T],
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let mut nothing = vec![(); out.len()];
-    each_pair_of_chunks(parallel, chunk, out, &mut nothing, |start, out, _| {
+    each_pair_of_chunks(crew, chunk, out, &mut nothing, |start, out, _| {
         f(start, out)
     });
 }
 
 /// [`each_chunk`] of two slices of equal length.
 pub fn each_pair_of_chunks<T: Send, U: Send>(
-    parallel: bool,
+    crew: &Crew,
     chunk: usize,
     one: &mut [T],
     two: &mut [U],
@@ -58,7 +60,7 @@ pub fn each_pair_of_chunks<T: Send, U: Send>(
     assert_eq!(one.len(), two.len());
     let (chunk, n) = (chunk.max(1), one.len());
     let (one, two) = (Start(one.as_mut_ptr()), Start(two.as_mut_ptr()));
-    team::for_each(parallel, n.div_ceil(chunk), |i| {
+    crew.for_each(n.div_ceil(chunk), |i| {
         let start = i * chunk;
         let len = chunk.min(n - start);
         // SAFETY: piece i has the elements from i·chunk up to the next piece for itself, of slices that

@@ -5,8 +5,8 @@
 //! the window had been searched in C order. As in Caffe, NaN and −∞ are never a maximum: a window
 //! without any other number gives −`f32::MAX` and no index.
 
-use super::{CHUNK, each_chunk, im2col::Axis};
-use rayon::prelude::*;
+use super::{CHUNK, each_chunk, each_pair_of_chunks, im2col::Axis};
+use crate::kernels::crew::Crew;
 use std::ops::Range;
 
 /// The index of a window that has no maximum.
@@ -79,9 +79,9 @@ impl<T: Copy + Default> Phases<T> {
 }
 
 /// The maximum of each window: `x` is planes of [h.input, w.input], `y` of [h.output, w.output].
-pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
+pub fn max(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * output, y, |start, part| {
+    each_chunk(crew, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
         let mut phases = Phases::new(&w);
         for (y, x) in part
@@ -112,24 +112,14 @@ pub fn max(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
 }
 
 /// [`max`], and the index of each maximum within its plane ([`NONE`] if there is none).
-pub fn max_indices(
-    parallel: bool,
-    x: &[f32],
-    [h, w]: [Axis; 2],
-    y: &mut [f32],
-    indices: &mut [u32],
-) {
+pub fn max_indices(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], indices: &mut [u32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
     let chunk = planes(input) * output;
-    if parallel && y.len() > chunk {
-        let parts = y
-            .par_chunks_mut(chunk)
-            .zip(indices.par_chunks_mut(chunk))
-            .enumerate();
-        parts.for_each(|(i, (y, at))| {
-            max_indices(false, &x[i * planes(input) * input..], [h, w], y, at)
+    if crew.is_shared() && y.len() > chunk {
+        let one = Crew::alone;
+        return each_pair_of_chunks(crew, chunk, y, indices, |start, y, at| {
+            max_indices(&one(), &x[start / output * input..], [h, w], y, at);
         });
-        return;
     }
     let mut column = vec![0.0; w.input];
     let mut column_at = vec![NONE; w.input];
@@ -181,14 +171,14 @@ pub fn max_indices(
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
 /// `input`, `output`: sizes of a plane.
 pub fn max_backward(
-    parallel: bool,
+    crew: &Crew,
     dy: &[f32],
     indices: &[u32],
     [input, output]: [usize; 2],
     dx: &mut [f32],
 ) {
     assert_eq!(dy.len(), indices.len());
-    each_chunk(parallel, planes(input) * input, dx, |start, part| {
+    each_chunk(crew, planes(input) * input, dx, |start, part| {
         part.fill(0.0);
         let from = start / input * output;
         let sources = dy[from..]
@@ -205,9 +195,9 @@ pub fn max_backward(
 }
 
 /// The average of each window. The divisor counts padding inside the padded input, as in Caffe.
-pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
+pub fn average(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * output, y, |start, part| {
+    each_chunk(crew, planes(input) * output, y, |start, part| {
         let mut column = vec![0.0; w.input];
         let mut phases = Phases::new(&w);
         for (y, x) in part
@@ -237,9 +227,9 @@ pub fn average(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
 }
 
 /// Spreads each average's gradient over its window.
-pub fn average_backward(parallel: bool, dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f32]) {
+pub fn average_backward(crew: &Crew, dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * input, dx, |start, part| {
+    each_chunk(crew, planes(input) * input, dx, |start, part| {
         part.fill(0.0);
         let mut column = vec![0.0; w.input];
         let mut shares = vec![0.0; w.output];

@@ -13,13 +13,14 @@ use super::im2col::Axis;
 use super::pooling::{NONE, span};
 use super::simd::{Isa, Lanes, dispatch};
 use super::{each_chunk, each_pair_of_chunks};
+use crate::kernels::crew::Crew;
 use windows::{Segment, Windows, block, blocks, covering};
 
 /// The maximum of each window: `x` is [N, h.input, w.input, `channels`], `y` [N, h.output, w.output,
 /// `channels`]. `indices` get the place of each maximum within its channel's plane, y · w.input + x, or
 /// [`NONE`].
 pub fn max(
-    parallel: bool,
+    crew: &Crew,
     x: &[f32],
     channels: usize,
     axes: [Axis; 2],
@@ -27,12 +28,12 @@ pub fn max(
     indices: Option<&mut [u32]>,
 ) {
     let g = Windows::new(Isa::current(), channels, axes, x.len(), y.len());
-    g.max(parallel, x, y, indices);
+    g.max(crew, x, y, indices);
 }
 
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
 pub fn max_backward(
-    parallel: bool,
+    crew: &Crew,
     dy: &[f32],
     indices: &[u32],
     channels: usize,
@@ -40,60 +41,54 @@ pub fn max_backward(
     dx: &mut [f32],
 ) {
     let g = Windows::new(Isa::current(), channels, axes, dx.len(), dy.len());
-    g.max_backward(parallel, dy, indices, dx);
+    g.max_backward(crew, dy, indices, dx);
 }
 
 /// The average of each window. The divisor counts padding inside the padded input, as in Caffe.
-pub fn average(parallel: bool, x: &[f32], channels: usize, axes: [Axis; 2], y: &mut [f32]) {
-    Windows::new(Isa::current(), channels, axes, x.len(), y.len()).average(parallel, x, y);
+pub fn average(crew: &Crew, x: &[f32], channels: usize, axes: [Axis; 2], y: &mut [f32]) {
+    Windows::new(Isa::current(), channels, axes, x.len(), y.len()).average(crew, x, y);
 }
 
 /// Spreads each average's gradient over its window.
-pub fn average_backward(
-    parallel: bool,
-    dy: &[f32],
-    channels: usize,
-    axes: [Axis; 2],
-    dx: &mut [f32],
-) {
+pub fn average_backward(crew: &Crew, dy: &[f32], channels: usize, axes: [Axis; 2], dx: &mut [f32]) {
     let g = Windows::new(Isa::current(), channels, axes, dx.len(), dy.len());
-    g.average_backward(parallel, dy, dx);
+    g.average_backward(crew, dy, dx);
 }
 
 impl Windows {
-    fn max(&self, parallel: bool, x: &[f32], y: &mut [f32], indices: Option<&mut [u32]>) {
+    fn max(&self, crew: &Crew, x: &[f32], y: &mut [f32], indices: Option<&mut [u32]>) {
         let chunk = self.chunk(true);
         let Some(indices) = indices else {
             // SAFETY: the body is safe code.
-            return each_chunk(parallel, chunk, y, |start, y| unsafe {
+            return each_chunk(crew, chunk, y, |start, y| unsafe {
                 maxima(self.isa, self, start, x, y)
             });
         };
         assert_eq!(y.len(), indices.len());
         // SAFETY: the body is safe code.
-        each_pair_of_chunks(parallel, chunk, y, indices, |start, y, at| unsafe {
+        each_pair_of_chunks(crew, chunk, y, indices, |start, y, at| unsafe {
             maxima_indices(self.isa, self, start, x, y, at)
         });
     }
 
-    fn max_backward(&self, parallel: bool, dy: &[f32], indices: &[u32], dx: &mut [f32]) {
+    fn max_backward(&self, crew: &Crew, dy: &[f32], indices: &[u32], dx: &mut [f32]) {
         assert_eq!(dy.len(), indices.len());
         // SAFETY: the body is safe code.
-        each_chunk(parallel, self.chunk(false), dx, |start, dx| unsafe {
+        each_chunk(crew, self.chunk(false), dx, |start, dx| unsafe {
             give(self.isa, self, start, dy, indices, dx)
         });
     }
 
-    fn average(&self, parallel: bool, x: &[f32], y: &mut [f32]) {
+    fn average(&self, crew: &Crew, x: &[f32], y: &mut [f32]) {
         // SAFETY: the body is safe code.
-        each_chunk(parallel, self.chunk(true), y, |start, y| unsafe {
+        each_chunk(crew, self.chunk(true), y, |start, y| unsafe {
             averages(self.isa, self, start, x, y)
         });
     }
 
-    fn average_backward(&self, parallel: bool, dy: &[f32], dx: &mut [f32]) {
+    fn average_backward(&self, crew: &Crew, dy: &[f32], dx: &mut [f32]) {
         // SAFETY: the body is safe code.
-        each_chunk(parallel, self.chunk(false), dx, |start, dx| unsafe {
+        each_chunk(crew, self.chunk(false), dx, |start, dx| unsafe {
             spread(self.isa, self, start, dy, dx)
         });
     }

@@ -13,9 +13,9 @@ use super::choice::Thin;
 use super::direct::{Direct, Order};
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
-use super::team::for_each;
 use super::tile::Then;
 use super::turn::{turn_in, turn_out};
+use crate::kernels::crew::Crew;
 use std::ops::Range;
 
 /// Pixels of a tile.
@@ -183,15 +183,13 @@ impl Sparse {
         plane * self.plane + y / h.stride * self.width + x / w.stride
     }
 
-    /// The output rows of each task: nearly equally many, and equally many tasks for each thread if `parallel`.
-    fn strips(&self, parallel: bool) -> Vec<Range<usize>> {
+    /// The output rows of each task: nearly equally many, and equally many tasks for each thread of `crew`.
+    fn strips(&self, crew: &Crew) -> Vec<Range<usize>> {
         // A flat picture is cut between whole registers.
         let unit = if self.flat { 16 } else { 1 };
         let (rows, units) = (self.d.h.output, self.d.h.output.div_ceil(unit));
         let mut n = units.div_ceil((self.rows / unit).max(1));
-        if parallel {
-            n = n.next_multiple_of(rayon::current_num_threads());
-        }
+        n = n.next_multiple_of(crew.threads());
         let cut = |i: usize| (units * i / n * unit).min(rows);
         let strips = (0..n).map(|i| cut(i)..cut(i + 1));
         strips.filter(|strip| !strip.is_empty()).collect()
@@ -218,7 +216,7 @@ impl Sparse {
     pub fn forward(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         (x, order): (&[f32], Order),
         bias: Option<&[f32]>,
         then: Then,
@@ -233,11 +231,11 @@ impl Sparse {
         if samples > 0 && d.border != [0, 0] {
             d.fill_border(bias, then, y);
         }
-        let strips = self.strips(parallel);
+        let strips = self.strips(crew);
         let out = Shared::new(y);
         let planes = d.groups * d.channels * self.phases[0] * self.phases[1] * self.plane + TILE;
         let sums = (d.groups * d.outputs).min(OUTPUTS) * TILE;
-        for_each(parallel, samples * strips.len(), |i| {
+        crew.for_each(samples * strips.len(), |i| {
             let (n, rows) = (i / strips.len(), strips[i % strips.len()].clone());
             scratch::with(planes + sums + 16, |scratch| {
                 // Whole lines of the cache.

@@ -2,10 +2,10 @@
 //! probability in proportion to it; in testing the numbers' mean with these probabilities as weights.
 //! The numbers should not be negative. Windows are those of [`super::pooling`], without padding.
 
-use super::each_chunk;
 use super::im2col::Axis;
 use super::pooling::{NONE, planes, span};
-use rayon::prelude::*;
+use super::{each_chunk, each_pair_of_chunks};
+use crate::kernels::crew::Crew;
 use std::ops::Range;
 
 /// The elements of a window of a plane of rows of `width`, in C order.
@@ -21,7 +21,7 @@ fn window(
 /// and `indices` tells each number's place in its plane. `draw(i)` gives output i its random number,
 /// above 0 and up to 1. A window that has no sum to be divided gives its sum (NaN) and no index.
 pub fn sample(
-    parallel: bool,
+    crew: &Crew,
     x: &[f32],
     [h, w]: [Axis; 2],
     y: &mut [f32],
@@ -52,19 +52,15 @@ pub fn sample(
         }
     };
     let step = output.max(1);
-    if parallel && y.len() > step {
-        let work = y.par_chunks_mut(step).zip(indices.par_chunks_mut(step));
-        work.enumerate().for_each(|(n, (y, at))| plane(n, y, at));
-    } else {
-        let work = y.chunks_mut(step).zip(indices.chunks_mut(step));
-        work.enumerate().for_each(|(n, (y, at))| plane(n, y, at));
-    }
+    each_pair_of_chunks(crew, step, y, indices, |start, y, at| {
+        plane(start / step, y, at)
+    });
 }
 
 /// Each window's Σx² / Σx; 0 where the sum is not above 0.
-pub fn expect(parallel: bool, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
+pub fn expect(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * output, y, |start, part| {
+    each_chunk(crew, planes(input) * output, y, |start, part| {
         for (i, y) in (start..).zip(part) {
             let x = &x[i / output * input..][..input];
             *y = expected(x, i % output, [h, w]).0;
@@ -88,9 +84,9 @@ fn expected(x: &[f32], i: usize, [h, w]: [Axis; 2]) -> (f32, f32) {
 }
 
 /// The gradient of [`expect`]: each number gets (2x − y) / Σx of its windows' gradients.
-pub fn expect_backward(parallel: bool, x: &[f32], dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f32]) {
+pub fn expect_backward(crew: &Crew, x: &[f32], dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f32]) {
     let (input, output) = (h.input * w.input, h.output * w.output);
-    each_chunk(parallel, planes(input) * input, dx, |start, part| {
+    each_chunk(crew, planes(input) * input, dx, |start, part| {
         part.fill(0.0);
         for (n, dx) in (start / input..).zip(part.chunks_exact_mut(input)) {
             let (x, dy) = (&x[n * input..][..input], &dy[n * output..][..output]);
@@ -108,6 +104,7 @@ pub fn expect_backward(parallel: bool, x: &[f32], dy: &[f32], [h, w]: [Axis; 2],
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::crew;
     use crate::kernels::noise;
 
     fn axes(input: [usize; 2], kernel: usize, stride: usize) -> [Axis; 2] {
@@ -120,9 +117,14 @@ mod tests {
         let x = [1.0, 0.0, 2.0, 5.0].repeat(draws);
         let (mut y, mut at) = (vec![0.0; draws], vec![0; draws]);
         let random = noise(5, draws);
-        sample(true, &x, axes([2, 2], 2, 1), &mut y, &mut at, |i| {
-            1.0 - (random[i] + 1.0) / 2.0
-        });
+        sample(
+            &Crew::alone(),
+            &x,
+            axes([2, 2], 2, 1),
+            &mut y,
+            &mut at,
+            |i| 1.0 - (random[i] + 1.0) / 2.0,
+        );
         for (k, share) in [(0, 0.125), (1, 0.0), (2, 0.25), (3, 0.625)] {
             let found = at.iter().filter(|a| **a == k).count() as f64 / draws as f64;
             assert!((found - share).abs() < 0.01, "{k}: {found}");
@@ -135,7 +137,7 @@ mod tests {
         let one = |x: &[f32], random: f32| {
             let (mut y, mut at) = ([9.0], [9]);
             sample(
-                false,
+                &Crew::alone(),
                 x,
                 axes([1, 3], 1, 1).map(|a| Axis {
                     kernel: a.input,
@@ -160,7 +162,7 @@ mod tests {
         let x: Vec<f32> = noise(1, 3 * 35).iter().map(|v| v.abs()).collect();
         let axes = axes([5, 7], 3, 2);
         let mut y = vec![0.0; 3 * 6];
-        expect(true, &x, axes, &mut y);
+        crew::tests::with(3, |crew| expect(crew, &x, axes, &mut y));
         let (mut sum, mut squares) = (0.0, 0.0);
         for (i, j) in [
             (2, 2),
@@ -177,7 +179,7 @@ mod tests {
             squares += x[35 + i * 7 + j].powi(2);
         }
         assert!((y[6 + 4] - squares / sum).abs() < 1e-6);
-        expect(false, &[0.0; 35], axes, &mut y[..6]);
+        expect(&Crew::alone(), &[0.0; 35], axes, &mut y[..6]);
         assert_eq!(y[..6], [0.0; 6]);
     }
 }

@@ -13,8 +13,8 @@ use super::each_chunk;
 use super::im2col::picture;
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
-use super::team::for_each;
 use super::tile::{Lines, Out, Rows, Then, outer, panel};
+use crate::kernels::crew::Crew;
 
 /// The sizes of a convolution that these kernels can do.
 #[derive(Clone, Copy, Debug)]
@@ -179,7 +179,7 @@ impl Winograd {
     pub fn forward(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         packed: &[f32],
         bias: Option<&[f32]>,
@@ -191,11 +191,7 @@ impl Winograd {
         assert!(packed.len() == self.packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.outputs));
         // Few tiles: each thread takes some of the outputs, so that it reads only their weights.
-        let threads = if parallel {
-            rayon::current_num_threads()
-        } else {
-            1
-        };
+        let threads = crew.threads();
         let (parts, split) = match self.total() <= FEW_TILES {
             true => (
                 1,
@@ -230,14 +226,14 @@ impl Winograd {
                 })
             })
             .collect();
-        for_each(parallel, tasks.len(), |i| task(tasks[i]));
+        crew.for_each(tasks.len(), |i| task(tasks[i]));
     }
 
     /// dW += the gradient over `samples` samples; dW[outputs][channels][3][3].
     pub fn weights(
         &self,
         isa: Isa,
-        parallel: bool,
+        crew: &Crew,
         x: &[f32],
         samples: usize,
         dy: &[f32],
@@ -269,13 +265,9 @@ impl Winograd {
             });
         };
         for (g, dw) in dw.chunks_exact_mut(self.outputs * each).enumerate() {
-            let parts = if parallel {
-                rayon::current_num_threads()
-            } else {
-                1
-            };
+            let parts = crew.threads();
             let outputs = self.outputs.div_ceil(parts).next_multiple_of(16);
-            each_chunk(parallel, outputs * each, dw, |start, dw| {
+            each_chunk(crew, outputs * each, dw, |start, dw| {
                 task(g, start / each, dw);
             });
         }

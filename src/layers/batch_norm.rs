@@ -39,16 +39,16 @@ impl BatchNorm {
 
     /// Each channel's mean and variance in the batch; updates the stored sums.
     fn batch_statistics(&self, f: &mut Forward) -> (Vec<f32>, Vec<f32>) {
-        let parallel = f.parallel;
+        let crew = f.crew;
         let shape = f.tops[0].shape.clone();
         let (channels, inner) = (shape.dim(1), inner(f.tops[0].layout, &shape));
         let n = shape.count() / channels.max(1);
         let x = &*f.carry();
         let mut means = vec![0.0f32; channels];
-        add_sums(parallel, inner, x, x, &mut means, |x, _, _| x);
+        add_sums(crew, inner, x, x, &mut means, |x, _, _| x);
         means.iter_mut().for_each(|m| *m /= n as f32);
         let mut variances = vec![0.0f32; channels];
-        add_sums(parallel, inner, x, x, &mut variances, |x, _, c| {
+        add_sums(crew, inner, x, x, &mut variances, |x, _, c| {
             (x - means[c]) * (x - means[c])
         });
         variances.iter_mut().for_each(|v| *v /= n as f32);
@@ -137,7 +137,7 @@ impl Layer for BatchNorm {
         let pairs: Vec<(f32, f32)> = means.into_iter().zip(inverses).collect();
         let y = &mut f.tops[0];
         let inner = inner(y.layout, &y.shape);
-        map(f.parallel, inner, &pairs, y.data, |x, (mean, inverse)| {
+        map(f.crew, inner, &pairs, y.data, |x, (mean, inverse)| {
             (x - mean) * inverse
         });
         Ok(())
@@ -146,18 +146,18 @@ impl Layer for BatchNorm {
     /// dx = (dy − mean(dy) − y·mean(dy·y)) / √(variance + eps), means over a channel of the batch; with
     /// stored statistics dy / √(variance + eps).
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (parallel, y) = (b.parallel, b.tops[0].data);
+        let (crew, y) = (b.crew, b.tops[0].data);
         let shape = b.tops[0].shape.clone();
         let (channels, inner) = (shape.dim(1), inner(b.tops[0].layout, &shape));
         let n = (shape.count() / channels.max(1)) as f32;
         let inverses = std::mem::take(&mut b.keep.floats);
         if let Some(diff) = b.carry() {
             if self.stored {
-                map(parallel, inner, &inverses, diff, |dy, inverse| dy * inverse);
+                map(crew, inner, &inverses, diff, |dy, inverse| dy * inverse);
             } else {
                 let (mut sums, mut products) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-                add_sums(parallel, inner, diff, y, &mut sums, |dy, _, _| dy);
-                add_sums(parallel, inner, diff, y, &mut products, |dy, y, _| dy * y);
+                add_sums(crew, inner, diff, y, &mut sums, |dy, _, _| dy);
+                add_sums(crew, inner, diff, y, &mut products, |dy, y, _| dy * y);
                 let stats: Vec<(f32, f32, f32)> = sums
                     .iter()
                     .zip(&products)
@@ -165,7 +165,7 @@ impl Layer for BatchNorm {
                     .map(|((sum, product), inverse)| (sum / n, product / n, *inverse))
                     .collect();
                 zip_map(
-                    parallel,
+                    crew,
                     inner,
                     &stats,
                     Some(y),

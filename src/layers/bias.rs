@@ -102,13 +102,13 @@ impl Layer for Bias {
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let b = f.bottoms.get(1).unwrap_or_else(|| &f.params[0]).clone();
         let inner = inner(&f.bottoms[0].shape, self.param.axis(), &b.shape)?;
-        map(f.parallel, inner, b.data, f.carry(), |x, b| x + b);
+        map(f.crew, inner, b.data, f.carry(), |x, b| x + b);
         Ok(())
     }
 
     /// dx = dy, db = the sum of dy over what shares a value.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (parallel, two) = (b.parallel, b.bottoms.len() == 2);
+        let (crew, two) = (b.crew, b.bottoms.len() == 2);
         let shape = if two {
             &b.bottoms[1].shape
         } else {
@@ -130,7 +130,7 @@ impl Layer for Bias {
             b.param_diffs[0].as_deref_mut()
         };
         if let Some(db) = db {
-            add_sums(parallel, inner, dy, dy, db, |dy, _, _| dy);
+            add_sums(crew, inner, dy, dy, db, |dy, _, _| dy);
         }
         Ok(())
     }

@@ -120,13 +120,13 @@ impl Check {
             .collect();
         let (bottom_diffs, param_diffs) = bench.backward(&tops, &weights);
 
-        bench.parallel = true;
+        bench.threads = 3;
         assert!(bench.forward().unwrap() == tops, "parallel tops differ");
         assert!(
             bench.backward(&tops, &weights) == (bottom_diffs.clone(), param_diffs.clone()),
             "parallel gradients differ"
         );
-        bench.parallel = false;
+        bench.threads = 1;
 
         let all = bottom_diffs
             .into_iter()

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::convolution::Convolution as Kernel;
+use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
 use crate::tensor::{Layout, Shape};
@@ -113,7 +114,7 @@ impl Layer for Convolution {
         bottoms
             .first()
             .and_then(|x| self.kernel(x).ok())
-            .map_or(0, |k| 4 * k.scratch(false))
+            .map_or(0, |k| 4 * k.scratch(&Crew::alone()))
     }
 
     fn layouts(&self, bottoms: &[Shape]) -> Layouts {
@@ -199,12 +200,12 @@ impl Layer for Convolution {
                 };
                 ready
                     .kernel
-                    .forward(f.parallel, samples, x.data, &ready.packed, then, y.data);
+                    .forward(f.crew, samples, x.data, &ready.packed, then, y.data);
             }
             return Ok(());
         }
         let (kernel, input, output) = self.prepared(&f.bottoms[0].shape)?;
-        let scratch = f.keep.scratch(kernel.scratch(f.parallel));
+        let scratch = f.keep.scratch(kernel.scratch(f.crew));
         let bias = f.params.get(1).map(|b| b.data);
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
             for (x, y) in x
@@ -212,7 +213,7 @@ impl Layer for Convolution {
                 .chunks_exact(input)
                 .zip(y.data.chunks_exact_mut(output))
             {
-                kernel.forward(f.parallel, x, f.params[0].data, bias, y, scratch);
+                kernel.forward(f.crew, x, f.params[0].data, bias, y, scratch);
             }
         }
         Ok(())
@@ -227,16 +228,16 @@ impl Layer for Convolution {
                     kernel.bias(samples, dy.data, db);
                 }
                 if let Some(Some(dw)) = b.param_diffs.first_mut() {
-                    kernel.weights(b.parallel, samples, b.bottoms[i].data, dy.data, dw);
+                    kernel.weights(b.crew, samples, b.bottoms[i].data, dy.data, dw);
                 }
                 if let Some(dx) = &mut b.bottom_diffs[i] {
-                    kernel.data(b.parallel, samples, packed, dy.data, dx.data);
+                    kernel.data(b.crew, samples, packed, dy.data, dx.data);
                 }
             }
             return Ok(());
         }
         let (kernel, input, output) = self.prepared(&b.bottoms[0].shape)?;
-        let scratch = b.keep.scratch(kernel.scratch(b.parallel));
+        let scratch = b.keep.scratch(kernel.scratch(b.crew));
         for (i, dy) in b.top_diffs.iter().enumerate() {
             let samples = dy.data.chunks_exact(output);
             if let Some(Some(db)) = b.param_diffs.get_mut(1) {
@@ -244,12 +245,12 @@ impl Layer for Convolution {
             }
             if let Some(Some(dw)) = b.param_diffs.first_mut() {
                 for (dy, x) in samples.clone().zip(b.bottoms[i].data.chunks_exact(input)) {
-                    kernel.backward_weights(b.parallel, x, dy, dw, scratch);
+                    kernel.backward_weights(b.crew, x, dy, dw, scratch);
                 }
             }
             if let Some(dx) = &mut b.bottom_diffs[i] {
                 for (dy, dx) in samples.zip(dx.data.chunks_exact_mut(input)) {
-                    kernel.backward_data(b.parallel, b.params[0].data, dy, dx, scratch);
+                    kernel.backward_data(b.crew, b.params[0].data, dy, dx, scratch);
                 }
             }
         }

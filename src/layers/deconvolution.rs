@@ -8,6 +8,7 @@
 use super::windows::{self, Window};
 use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if};
 use crate::kernels::convolution::Convolution as Kernel;
+use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
 use crate::tensor::Shape;
@@ -107,12 +108,12 @@ impl Layer for Deconvolution {
 
     fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
         let kernel = bottoms.first().and_then(|x| self.kernel(x).ok());
-        kernel.map_or(0, |k| 4 * k.scratch(false))
+        kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone()))
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (kernel, bottom, top) = self.prepared(&f.bottoms[0].shape)?;
-        let scratch = f.keep.scratch(kernel.scratch(f.parallel));
+        let scratch = f.keep.scratch(kernel.scratch(f.crew));
         let w = f.params[0].data;
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
             let samples = x
@@ -120,7 +121,7 @@ impl Layer for Deconvolution {
                 .chunks_exact(bottom)
                 .zip(y.data.chunks_exact_mut(top));
             for (x, y) in samples {
-                kernel.backward_data(f.parallel, w, x, y, scratch);
+                kernel.backward_data(f.crew, w, x, y, scratch);
                 if let Some(bias) = f.params.get(1) {
                     kernel.add_input_bias(bias.data, y);
                 }
@@ -131,7 +132,7 @@ impl Layer for Deconvolution {
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (kernel, bottom, top) = self.prepared(&b.bottoms[0].shape)?;
-        let scratch = b.keep.scratch(kernel.scratch(b.parallel));
+        let scratch = b.keep.scratch(kernel.scratch(b.crew));
         for (i, dy) in b.top_diffs.iter().enumerate() {
             let samples = dy.data.chunks_exact(top);
             if let Some(Some(db)) = b.param_diffs.get_mut(1) {
@@ -139,12 +140,12 @@ impl Layer for Deconvolution {
             }
             if let Some(Some(dw)) = b.param_diffs.first_mut() {
                 for (dy, x) in samples.clone().zip(b.bottoms[i].data.chunks_exact(bottom)) {
-                    kernel.backward_weights(b.parallel, dy, x, dw, scratch);
+                    kernel.backward_weights(b.crew, dy, x, dw, scratch);
                 }
             }
             if let Some(dx) = &mut b.bottom_diffs[i] {
                 for (dy, dx) in samples.zip(dx.data.chunks_exact_mut(bottom)) {
-                    kernel.forward(b.parallel, dy, b.params[0].data, None, dx, scratch);
+                    kernel.forward(b.crew, dy, b.params[0].data, None, dx, scratch);
                 }
             }
         }

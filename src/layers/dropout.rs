@@ -2,6 +2,7 @@
 //! divided by 1 − `dropout_ratio` otherwise; in testing nothing happens.
 
 use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use crate::kernels::crew::Crew;
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -30,9 +31,9 @@ impl Dropout {
     }
 
     /// x ← x · scale where the element's bit is set, 0 elsewhere.
-    fn apply(&self, parallel: bool, kept: &[u32], x: &mut [f32]) {
+    fn apply(&self, crew: &Crew, kept: &[u32], x: &mut [f32]) {
         let scale = 1.0 / (1.0 - self.ratio);
-        each_chunk(parallel, CHUNK, x, |start, part| {
+        each_chunk(crew, CHUNK, x, |start, part| {
             for (word, part) in kept[start / 32..].iter().zip(part.chunks_mut(32)) {
                 for (i, v) in part.iter_mut().enumerate() {
                     *v *= if word >> i & 1 == 1 { scale } else { 0.0 };
@@ -92,7 +93,7 @@ impl Layer for Dropout {
     /// Leaves one bit an element: whether it was kept. The random number of an element is that of its
     /// place in the whole batch in C order, however it lies in memory.
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (parallel, random) = (f.parallel, f.random);
+        let (crew, random) = (f.crew, f.random);
         let top = &f.tops[0];
         let first = (f.first * top.shape.count_from(1)) as u64;
         let order = match top.layout.is_pixels() {
@@ -105,7 +106,7 @@ impl Layer for Dropout {
         }
         let kept = &mut f.keep.indices;
         kept.resize(count.div_ceil(32), 0);
-        each_chunk(parallel, CHUNK / 32, kept, |start, part| {
+        each_chunk(crew, CHUNK / 32, kept, |start, part| {
             for (i, word) in part.iter_mut().enumerate() {
                 let places = places(32 * (start + i), order);
                 let keep = |at: u64| random.unit(first + at) >= self.ratio;
@@ -115,17 +116,17 @@ impl Layer for Dropout {
                     .sum();
             }
         });
-        self.apply(parallel, kept, f.tops[0].data);
+        self.apply(crew, kept, f.tops[0].data);
         Ok(())
     }
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let parallel = b.parallel;
+        let crew = b.crew;
         let kept = std::mem::take(&mut b.keep.indices);
         if let Some(diff) = b.carry()
             && self.drops()
         {
-            self.apply(parallel, &kept, diff);
+            self.apply(crew, &kept, diff);
         }
         b.keep.indices = kept;
         Ok(())

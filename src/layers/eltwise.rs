@@ -88,15 +88,15 @@ impl Layer for Eltwise {
         match self.param.operation() {
             EltwiseOp::Prod => {
                 y.copy_from_slice(first);
-                rest.iter().for_each(|x| multiply(f.parallel, x.data, y));
+                rest.iter().for_each(|x| multiply(f.crew, x.data, y));
             }
             EltwiseOp::Sum => {
-                scale(f.parallel, self.coeff(0), first, y);
+                scale(f.crew, self.coeff(0), first, y);
                 rest.iter()
                     .enumerate()
-                    .for_each(|(i, x)| add_scaled(f.parallel, self.coeff(i + 1), x.data, y));
+                    .for_each(|(i, x)| add_scaled(f.crew, self.coeff(i + 1), x.data, y));
             }
-            EltwiseOp::Max => each_chunk(f.parallel, CHUNK, y, |start, part| {
+            EltwiseOp::Max => each_chunk(f.crew, CHUNK, y, |start, part| {
                 for (i, y) in part.iter_mut().enumerate() {
                     *y = f.bottoms[winner(f.bottoms, start + i)].data[start + i];
                 }
@@ -113,11 +113,11 @@ impl Layer for Eltwise {
             let Some(dx) = dx else { continue };
             let dx = &mut *dx.data;
             match self.param.operation() {
-                EltwiseOp::Sum => scale(b.parallel, self.coeff(i), dy, dx),
+                EltwiseOp::Sum => scale(b.crew, self.coeff(i), dy, dx),
                 EltwiseOp::Prod if self.param.stable_prod_grad() => {
                     dx.copy_from_slice(dy);
                     for (_, x) in b.bottoms.iter().enumerate().filter(|(j, _)| *j != i) {
-                        multiply(b.parallel, x.data, dx);
+                        multiply(b.crew, x.data, dx);
                     }
                 }
                 EltwiseOp::Prod => {
@@ -131,7 +131,7 @@ impl Layer for Eltwise {
                         .zip(dy)
                         .for_each(|((dx, q), dy)| *dx = q * dy);
                 }
-                EltwiseOp::Max => each_chunk(b.parallel, CHUNK, dx, |start, part| {
+                EltwiseOp::Max => each_chunk(b.crew, CHUNK, dx, |start, part| {
                     for (k, dx) in part.iter_mut().enumerate() {
                         let won = winner(b.bottoms, start + k) == i;
                         *dx = if won { dy[start + k] } else { 0.0 };

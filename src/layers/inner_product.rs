@@ -134,12 +134,12 @@ impl Layer for InnerProduct {
         let y = &mut *f.tops[0].data;
         let bias = f.params.get(1);
         if let Some(coded) = f.prepared.and_then(|p| p.downcast_ref::<Coded>()) {
-            coded.forward(f.parallel, f.bottoms[0].data, bias.map(|b| b.data), y);
+            coded.forward(f.crew, f.bottoms[0].data, bias.map(|b| b.data), y);
             return Ok(());
         }
         if m <= matvec::MOST && !self.param.transpose() {
             let (x, w) = (f.bottoms[0].data, f.params[0].data);
-            matvec::inner_products(f.parallel, m, x, w, bias.map(|b| b.data), y);
+            matvec::inner_products(f.crew, m, x, w, bias.map(|b| b.data), y);
             return Ok(());
         }
         let x = Mat::new(f.bottoms[0].data, m, k);
@@ -149,7 +149,7 @@ impl Layer for InnerProduct {
                 .for_each(|row| row.copy_from_slice(b.data));
         }
         let alpha = if bias.is_some() { 1.0 } else { 0.0 };
-        gemm(f.parallel, alpha, MatMut::new(y, m, n), 1.0, x, w.t());
+        gemm(f.crew, alpha, MatMut::new(y, m, n), 1.0, x, w.t());
         Ok(())
     }
 
@@ -160,9 +160,9 @@ impl Layer for InnerProduct {
         if let Some(Some(dw)) = b.param_diffs.first_mut() {
             let x = Mat::new(b.bottoms[0].data, m, k);
             if self.param.transpose() {
-                gemm(b.parallel, 1.0, MatMut::new(dw, k, n), 1.0, x.t(), dy);
+                gemm(b.crew, 1.0, MatMut::new(dw, k, n), 1.0, x.t(), dy);
             } else {
-                gemm(b.parallel, 1.0, MatMut::new(dw, n, k), 1.0, dy.t(), x);
+                gemm(b.crew, 1.0, MatMut::new(dw, n, k), 1.0, dy.t(), x);
             }
         }
         if let Some(Some(db)) = b.param_diffs.get_mut(1) {
@@ -172,7 +172,7 @@ impl Layer for InnerProduct {
         }
         if let Some(dx) = &mut b.bottom_diffs[0] {
             let w = self.weights(b.params[0].data, n, k);
-            gemm(b.parallel, 0.0, MatMut::new(dx.data, m, k), 1.0, dy, w);
+            gemm(b.crew, 0.0, MatMut::new(dx.data, m, k), 1.0, dy, w);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! What lies outside counts as 0. Backward computes s again, so that nothing has to be kept.
 
 use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
 use crate::kernels::lrn::Across;
 use crate::kernels::pooling::{average, average_backward};
@@ -66,9 +67,9 @@ impl Lrn {
     }
 
     /// The averages of x² over the squares around each position; `squares` is scratch.
-    fn within(&self, parallel: bool, shape: &Shape, x: &[f32], squares: &mut [f32], y: &mut [f32]) {
+    fn within(&self, crew: &Crew, shape: &Shape, x: &[f32], squares: &mut [f32], y: &mut [f32]) {
         squares.iter_mut().zip(x).for_each(|(s, x)| *s = x * x);
-        average(parallel, squares, self.axes(shape), y);
+        average(crew, squares, self.axes(shape), y);
     }
 
     fn axes(&self, shape: &Shape) -> [Axis; 2] {
@@ -107,12 +108,12 @@ impl Layer for Lrn {
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (parallel, x) = (f.parallel, f.bottoms[0].data);
+        let (crew, x) = (f.crew, f.bottoms[0].data);
         let y = &mut f.tops[0];
         if self.within {
             let squares = f.keep.scratch(x.len());
-            self.within(parallel, &y.shape, x, squares, y.data);
-            each_chunk(parallel, CHUNK, y.data, |start, part| {
+            self.within(crew, &y.shape, x, squares, y.data);
+            each_chunk(crew, CHUNK, y.data, |start, part| {
                 for (y, x) in part.iter_mut().zip(&x[start..]) {
                     *y = x * self.power(1.0 + self.alpha * *y);
                 }
@@ -121,8 +122,8 @@ impl Layer for Lrn {
             let (channels, plane) = (y.shape.dim(1), y.shape.count_from(2));
             let across = self.across();
             match y.layout.is_pixels() {
-                true => across.forward_last(parallel, x, channels, y.data),
-                false => across.forward_planes(parallel, x, channels, plane, y.data),
+                true => across.forward_last(crew, x, channels, y.data),
+                false => across.forward_planes(crew, x, channels, plane, y.data),
             }
         }
         Ok(())
@@ -131,7 +132,7 @@ impl Layer for Lrn {
     /// With r = dy·x·s^(−beta−1) and w the weight of x² in s: dx = dy·s^−beta − 2·w·beta·x·Σ r, the sum
     /// over all whose s contains x.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (parallel, x, dy) = (b.parallel, b.bottoms[0].data, b.top_diffs[0].data);
+        let (crew, x, dy) = (b.crew, b.bottoms[0].data, b.top_diffs[0].data);
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };
@@ -139,13 +140,13 @@ impl Layer for Lrn {
         let dx = &mut *dx.data;
         if self.within {
             let (squares, s) = b.keep.scratch(2 * x.len()).split_at_mut(x.len());
-            self.within(parallel, shape, x, squares, s);
+            self.within(crew, shape, x, squares, s);
             for ((dx, s), (dy, x)) in dx.iter_mut().zip(&mut *s).zip(dy.iter().zip(x)) {
                 let base = 1.0 + self.alpha * *s;
                 *dx = dy * self.power(base);
                 *s = *dx * x / base;
             }
-            average_backward(parallel, s, self.axes(shape), squares);
+            average_backward(crew, s, self.axes(shape), squares);
             let factor = 2.0 * self.alpha * self.beta;
             for ((dx, r), x) in dx.iter_mut().zip(squares).zip(x) {
                 *dx -= factor * x * *r;
@@ -154,10 +155,10 @@ impl Layer for Lrn {
         }
         let (channels, plane) = (shape.dim(1), shape.count_from(2));
         match pixels {
-            true => self.across().backward_last(parallel, x, dy, channels, dx),
+            true => self.across().backward_last(crew, x, dy, channels, dx),
             false => self
                 .across()
-                .backward_planes(parallel, x, dy, channels, plane, dx),
+                .backward_planes(crew, x, dy, channels, plane, dx),
         }
         Ok(())
     }

@@ -141,7 +141,7 @@ impl Layer for Lstm {
             let kept = Mat::new(kept, s.streams, s.output);
             let weights = Mat::new(last, rows, s.output);
             gemm(
-                f.parallel,
+                f.crew,
                 1.0,
                 MatMut::new(all, s.streams, rows),
                 1.0,
@@ -184,7 +184,7 @@ impl Lstm {
     /// `keep`'s gates become the gradients of their inputs.
     fn backward_with(&self, b: &mut Backward, s: Sizes, keep: &mut Keep) {
         let (rows, state) = (4 * s.output, s.state());
-        let (parallel, cont, hidden) = (b.parallel, b.bottoms[1].data, b.tops[0].data);
+        let (crew, cont, hidden) = (b.crew, b.bottoms[1].data, b.tops[0].data);
         let own = self.recurrent.next_param();
         let last = Mat::new(b.params[own].data, rows, s.output);
         let carried = std::mem::take(&mut keep.before);
@@ -212,7 +212,7 @@ impl Lstm {
             }
             let grad = Mat::new(all, s.streams, rows);
             gemm(
-                parallel,
+                crew,
                 0.0,
                 MatMut::new(dh, s.streams, s.output),
                 1.0,
@@ -230,7 +230,7 @@ impl Lstm {
             let kept = Mat::new(kept, n, s.output);
             let grad = Mat::new(all, n, rows);
             gemm(
-                parallel,
+                crew,
                 1.0,
                 MatMut::new(dv, rows, s.output),
                 1.0,

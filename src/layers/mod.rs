@@ -69,6 +69,7 @@ pub mod types;
 mod windows;
 
 use crate::kernels::choice::UseSparse;
+use crate::kernels::crew::Crew;
 use crate::proto::caffe::{LayerParameter, Phase};
 use crate::random::Random;
 use crate::tensor::{Layout, Shape, View, ViewMut};
@@ -234,8 +235,8 @@ pub struct Forward<'a, 'b> {
     pub random: Random,
     /// The number within the batch of the group's first sample: random indices count from it.
     pub first: usize,
-    /// Whether the layer may use several threads inside. The result must not depend on it.
-    pub parallel: bool,
+    /// The threads that may share the work. The result must not depend on them.
+    pub crew: &'b Crew<'b>,
     /// New values of the layer's own parameters, by their index, where forward changes them
     /// (BatchNorm's running statistics in TRAIN mode; such a layer couples the whole batch).
     pub updates: &'b mut Vec<(usize, Vec<f32>)>,
@@ -273,8 +274,8 @@ pub struct Backward<'a, 'b> {
     pub prepared: Option<&'b Prepared>,
     /// [`Layer::normaliser`] of the whole batch.
     pub normaliser: f32,
-    /// Whether the layer may use several threads inside. The result must not depend on it.
-    pub parallel: bool,
+    /// The threads that may share the work. The result must not depend on them.
+    pub crew: &'b Crew<'b>,
 }
 
 impl Backward<'_, '_> {

@@ -4,6 +4,7 @@
 
 use super::{Backward, Forward, Layer, Mode, take};
 use crate::kernels::broadcast::{map, sum_pairs, zip_map};
+use crate::kernels::crew::Crew;
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::{LayerParameter, MvnParameter};
 use crate::tensor::Shape;
@@ -31,8 +32,8 @@ impl Mvn {
 }
 
 /// Fills `out`, one value a group of `n` elements, with what `f` makes of the group's number.
-fn each_group<T: Send>(parallel: bool, n: usize, out: &mut [T], f: impl Fn(usize) -> T + Sync) {
-    each_chunk(parallel, CHUNK / n.max(1), out, |start, part| {
+fn each_group<T: Send>(crew: &Crew, n: usize, out: &mut [T], f: impl Fn(usize) -> T + Sync) {
+    each_chunk(crew, CHUNK / n.max(1), out, |start, part| {
         for (i, o) in part.iter_mut().enumerate() {
             *o = f(start + i);
         }
@@ -61,10 +62,10 @@ impl Layer for Mvn {
     /// Leaves each group's 1 / (σ + eps).
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (groups, n) = self.sizes(&f.tops[0].shape);
-        let (parallel, eps) = (f.parallel, self.param.eps());
+        let (crew, eps) = (f.crew, self.param.eps());
         let y = &*f.carry();
         let mut stats = vec![(0.0f32, 1.0f32); groups];
-        each_group(parallel, n, &mut stats, |g| {
+        each_group(crew, n, &mut stats, |g| {
             let x = &y[g * n..][..n];
             let mean = (sum_pairs(x, x, |x, _| x) / n as f64) as f32;
             if !self.param.normalize_variance() {
@@ -73,7 +74,7 @@ impl Layer for Mvn {
             let squares = sum_pairs(x, x, |x, _| (x - mean) * (x - mean));
             (mean, 1.0 / ((squares / n as f64).sqrt() as f32 + eps))
         });
-        map(parallel, n, &stats, f.tops[0].data, |x, (mean, inverse)| {
+        map(crew, n, &stats, f.tops[0].data, |x, (mean, inverse)| {
             (x - mean) * inverse
         });
         f.keep.floats.clear();
@@ -85,12 +86,12 @@ impl Layer for Mvn {
     /// term; without variance dy − mean(dy).
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (groups, n) = self.sizes(&b.tops[0].shape);
-        let parallel = b.parallel;
+        let crew = b.crew;
         let y = self.param.normalize_variance().then_some(b.tops[0].data);
         let inverses = std::mem::take(&mut b.keep.floats);
         if let Some(diff) = b.carry() {
             let mut stats = vec![(0.0f32, 0.0f32, 1.0f32); groups];
-            each_group(parallel, n, &mut stats, |g| {
+            each_group(crew, n, &mut stats, |g| {
                 let dy = &diff[g * n..][..n];
                 let mean = |sum: f64| (sum / n as f64) as f32;
                 let of_products = y.map_or(0.0, |y| sum_pairs(dy, &y[g * n..][..n], |d, y| d * y));
@@ -100,14 +101,9 @@ impl Layer for Mvn {
                     inverses[g],
                 )
             });
-            zip_map(
-                parallel,
-                n,
-                &stats,
-                y,
-                diff,
-                |dy, y, (mean, slope, inverse)| (dy - mean - y * slope) * inverse,
-            );
+            zip_map(crew, n, &stats, y, diff, |dy, y, (mean, slope, inverse)| {
+                (dy - mean - y * slope) * inverse
+            });
         }
         b.keep.floats = inverses;
         Ok(())

@@ -13,17 +13,17 @@ pub(super) fn shapes(bottoms: &[Shape]) -> Result<Vec<Shape>> {
 
 /// y ← `op`(x).
 pub(super) fn forward(f: &mut Forward, op: impl Fn(f32) -> f32 + Sync) {
-    let parallel = f.parallel;
-    each_chunk(parallel, CHUNK, f.carry(), |_, part| {
+    let crew = f.crew;
+    each_chunk(crew, CHUNK, f.carry(), |_, part| {
         part.iter_mut().for_each(|v| *v = op(*v));
     });
 }
 
 /// dx ← `op`(dy, v), v being `values`' element: the bottom's or the top's.
 pub(super) fn backward(b: &mut Backward, values: &[f32], op: impl Fn(f32, f32) -> f32 + Sync) {
-    let parallel = b.parallel;
+    let crew = b.crew;
     let Some(diff) = b.carry() else { return };
-    each_chunk(parallel, CHUNK, diff, |start, part| {
+    each_chunk(crew, CHUNK, diff, |start, part| {
         for (d, v) in part.iter_mut().zip(&values[start..]) {
             *d = op(*d, *v);
         }
@@ -32,9 +32,9 @@ pub(super) fn backward(b: &mut Backward, values: &[f32], op: impl Fn(f32, f32) -
 
 /// dx ← `factor`·dy.
 pub(super) fn scale(b: &mut Backward, factor: f32) {
-    let parallel = b.parallel;
+    let crew = b.crew;
     let Some(diff) = b.carry() else { return };
-    each_chunk(parallel, CHUNK, diff, |_, part| {
+    each_chunk(crew, CHUNK, diff, |_, part| {
         part.iter_mut().for_each(|d| *d *= factor);
     });
 }

@@ -3,6 +3,7 @@
 //! maximum within its channel.
 
 use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
 use crate::kernels::pooling::{NONE, average, average_backward, max, max_backward, max_indices};
 use crate::kernels::pooling_last;
@@ -130,7 +131,7 @@ impl Pooling {
     /// output i its random number, above 0 and up to 1.
     pub(super) fn pool(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &View,
         y: &mut [f32],
         indices: &mut Vec<u32>,
@@ -144,20 +145,20 @@ impl Pooling {
         if x.layout.is_pixels() {
             let channels = x.shape.dim(1);
             match self.param.pool() {
-                PoolMethod::Ave => pooling_last::average(parallel, x.data, channels, axes, y),
+                PoolMethod::Ave => pooling_last::average(crew, x.data, channels, axes, y),
                 _ => {
                     let indices = self.keeps_indices().then_some(&mut indices[..]);
-                    pooling_last::max(parallel, x.data, channels, axes, y, indices);
+                    pooling_last::max(crew, x.data, channels, axes, y, indices);
                 }
             }
             return Ok(());
         }
         match (self.param.pool(), self.keeps_indices()) {
-            (PoolMethod::Max, true) => max_indices(parallel, x.data, axes, y, indices),
-            (PoolMethod::Max, false) => max(parallel, x.data, axes, y),
-            (PoolMethod::Ave, _) => average(parallel, x.data, axes, y),
-            (PoolMethod::Stochastic, true) => sample(parallel, x.data, axes, y, indices, draw),
-            (PoolMethod::Stochastic, false) => expect(parallel, x.data, axes, y),
+            (PoolMethod::Max, true) => max_indices(crew, x.data, axes, y, indices),
+            (PoolMethod::Max, false) => max(crew, x.data, axes, y),
+            (PoolMethod::Ave, _) => average(crew, x.data, axes, y),
+            (PoolMethod::Stochastic, true) => sample(crew, x.data, axes, y, indices, draw),
+            (PoolMethod::Stochastic, false) => expect(crew, x.data, axes, y),
         }
         Ok(())
     }
@@ -165,7 +166,7 @@ impl Pooling {
     /// The gradient of `x` from that of [`Pooling::pool`]'s result; `indices` are what it left.
     pub(super) fn unpool(
         &self,
-        parallel: bool,
+        crew: &Crew,
         x: &View,
         dy: &[f32],
         indices: &[u32],
@@ -177,27 +178,27 @@ impl Pooling {
         if x.layout.is_pixels() {
             let channels = x.shape.dim(1);
             if self.param.pool() == PoolMethod::Ave {
-                pooling_last::average_backward(parallel, dy, channels, axes, dx);
+                pooling_last::average_backward(crew, dy, channels, axes, dx);
             } else if indices.len() == dy.len() {
-                pooling_last::max_backward(parallel, dy, indices, channels, axes, dx);
+                pooling_last::max_backward(crew, dy, indices, channels, axes, dx);
             } else {
                 let (mut y, mut indices) = (vec![0.0; dy.len()], vec![NONE; dy.len()]);
                 let places = Some(&mut indices[..]);
-                pooling_last::max(parallel, x.data, channels, axes, &mut y, places);
-                pooling_last::max_backward(parallel, dy, &indices, channels, axes, dx);
+                pooling_last::max(crew, x.data, channels, axes, &mut y, places);
+                pooling_last::max_backward(crew, dy, &indices, channels, axes, dx);
             }
             return Ok(());
         }
         match self.param.pool() {
-            PoolMethod::Ave => average_backward(parallel, dy, axes, dx),
+            PoolMethod::Ave => average_backward(crew, dy, axes, dx),
             PoolMethod::Stochastic if !self.keeps_indices() => {
-                expect_backward(parallel, x.data, dy, axes, dx);
+                expect_backward(crew, x.data, dy, axes, dx);
             }
-            _ if indices.len() == dy.len() => max_backward(parallel, dy, indices, sizes, dx),
+            _ if indices.len() == dy.len() => max_backward(crew, dy, indices, sizes, dx),
             _ => {
                 let (mut y, mut indices) = (vec![0.0; dy.len()], vec![NONE; dy.len()]);
-                max_indices(parallel, x.data, axes, &mut y, &mut indices);
-                max_backward(parallel, dy, &indices, sizes, dx);
+                max_indices(crew, x.data, axes, &mut y, &mut indices);
+                max_backward(crew, dy, &indices, sizes, dx);
             }
         }
         Ok(())
@@ -268,7 +269,7 @@ impl Layer for Pooling {
         };
         let (random, start) = (f.random, f.first * y.shape.count_from(1));
         let indices = &mut f.keep.indices;
-        self.pool(f.parallel, &f.bottoms[0], y.data, indices, |i| {
+        self.pool(f.crew, &f.bottoms[0], y.data, indices, |i| {
             1.0 - random.unit((start + i) as u64)
         })?;
         for mask in mask {
@@ -286,13 +287,7 @@ impl Layer for Pooling {
             return Ok(());
         };
         let indices = &b.keep.indices;
-        self.unpool(
-            b.parallel,
-            &b.bottoms[0],
-            b.top_diffs[0].data,
-            indices,
-            dx.data,
-        )
+        self.unpool(b.crew, &b.bottoms[0], b.top_diffs[0].data, indices, dx.data)
     }
 }
 

@@ -64,8 +64,8 @@ impl Layer for PReLU {
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let inner = self.inner(&f.tops[0].shape);
-        let (parallel, slopes) = (f.parallel, f.params[0].data);
-        map(parallel, inner, slopes, f.carry(), |x, a| {
+        let (crew, slopes) = (f.crew, f.params[0].data);
+        map(crew, inner, slopes, f.carry(), |x, a| {
             if x > 0.0 { x } else { a * x }
         });
         Ok(())
@@ -74,15 +74,22 @@ impl Layer for PReLU {
     /// da += Σ dy·x over x ≤ 0, dx = dy · (1 where x > 0, a elsewhere).
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let inner = self.inner(&b.bottoms[0].shape);
-        let (parallel, slopes) = (b.parallel, b.params[0].data);
+        let (crew, slopes) = (b.crew, b.params[0].data);
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
         if let Some(Some(da)) = b.param_diffs.first_mut() {
-            add_sums(parallel, inner, dy, x, da, |dy, x, _| {
-                if x > 0.0 { 0.0 } else { dy * x }
-            });
+            add_sums(
+                crew,
+                inner,
+                dy,
+                x,
+                da,
+                |dy, x, _| {
+                    if x > 0.0 { 0.0 } else { dy * x }
+                },
+            );
         }
         if let Some(diff) = b.carry() {
-            zip_map(parallel, inner, slopes, Some(x), diff, |dy, x, a| {
+            zip_map(crew, inner, slopes, Some(x), diff, |dy, x, a| {
                 dy * if x > 0.0 { 1.0 } else { a }
             });
         }

@@ -209,7 +209,7 @@ impl Recurrent {
             let weights = Mat::new(f.params[2].data, rows, s.fixed);
             for y in y.chunks_exact_mut(s.streams * rows) {
                 gemm(
-                    f.parallel,
+                    f.crew,
                     1.0,
                     MatMut::new(y, s.streams, rows),
                     1.0,
@@ -221,30 +221,16 @@ impl Recurrent {
         let n = s.steps * s.streams;
         let x = Mat::new(f.bottoms[0].data, n, s.input);
         let weights = Mat::new(f.params[0].data, rows, s.input);
-        gemm(
-            f.parallel,
-            1.0,
-            MatMut::new(y, n, rows),
-            1.0,
-            x,
-            weights.t(),
-        );
+        gemm(f.crew, 1.0, MatMut::new(y, n, rows), 1.0, x, weights.t());
     }
 
     /// The gradients of [`Recurrent::project`] for those of y.
     pub fn project_backward(&self, b: &mut Backward, s: Sizes, rows: usize, dy: &[f32]) {
-        let (parallel, n) = (b.parallel, s.steps * s.streams);
+        let (crew, n) = (b.crew, s.steps * s.streams);
         let grad = Mat::new(dy, n, rows);
         if let Some(dw) = &mut b.param_diffs[0] {
             let x = Mat::new(b.bottoms[0].data, n, s.input);
-            gemm(
-                parallel,
-                1.0,
-                MatMut::new(dw, rows, s.input),
-                1.0,
-                grad.t(),
-                x,
-            );
+            gemm(crew, 1.0, MatMut::new(dw, rows, s.input), 1.0, grad.t(), x);
         }
         if let Some(db) = &mut b.param_diffs[1] {
             for row in dy.chunks_exact(rows) {
@@ -254,7 +240,7 @@ impl Recurrent {
         if let Some(dx) = &mut b.bottom_diffs[0] {
             let weights = Mat::new(b.params[0].data, rows, s.input);
             gemm(
-                parallel,
+                crew,
                 0.0,
                 MatMut::new(dx.data, n, s.input),
                 1.0,
@@ -273,7 +259,7 @@ impl Recurrent {
         if let Some(dw) = &mut b.param_diffs[2] {
             let fixed = Mat::new(b.bottoms[2].data, s.streams, s.fixed);
             gemm(
-                parallel,
+                crew,
                 1.0,
                 MatMut::new(dw, rows, s.fixed),
                 1.0,
@@ -284,7 +270,7 @@ impl Recurrent {
         if let Some(dx) = &mut b.bottom_diffs[2] {
             let weights = Mat::new(b.params[2].data, rows, s.fixed);
             gemm(
-                parallel,
+                crew,
                 0.0,
                 MatMut::new(dx.data, s.streams, s.fixed),
                 1.0,

@@ -46,19 +46,19 @@ impl Layer for ReLU {
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let parallel = f.parallel;
-        relu(parallel, self.slope, f.carry());
+        let crew = f.crew;
+        relu(crew, self.slope, f.carry());
         Ok(())
     }
 
     /// dx = dy · (1 where x > 0, negative_slope elsewhere). In place x is gone and y's sign stands for
     /// it, as in Caffe (which is wrong for a negative slope, there as here).
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let parallel = b.parallel;
+        let crew = b.crew;
         let (x, y) = (b.bottoms[0].data, b.tops[0].data);
         let value = if x.is_empty() { y } else { x };
         if let Some(diff) = b.carry() {
-            relu_backward(parallel, self.slope, value, diff);
+            relu_backward(crew, self.slope, value, diff);
         }
         Ok(())
     }

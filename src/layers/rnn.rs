@@ -96,7 +96,7 @@ impl Layer for Rnn {
             continued(s, cont, t, before(s, done, t, h0), kept);
             let kept = Mat::new(kept, s.streams, s.output);
             let sum = MatMut::new(h, s.streams, s.output);
-            gemm(f.parallel, 1.0, sum, 1.0, kept, weights(0).t());
+            gemm(f.crew, 1.0, sum, 1.0, kept, weights(0).t());
             h.iter_mut().for_each(|v| *v = v.tanh());
         }
         let (y, exposed) = f.tops.split_at_mut(1);
@@ -106,7 +106,7 @@ impl Layer for Rnn {
         }
         let all = Mat::new(&hidden, n, s.output);
         gemm(
-            f.parallel,
+            f.crew,
             1.0,
             MatMut::new(y, n, s.output),
             1.0,
@@ -135,7 +135,7 @@ impl Layer for Rnn {
 
 impl Rnn {
     fn backward_with(&self, b: &mut Backward, s: Sizes, keep: &mut Keep) {
-        let (state, n, parallel) = (s.state(), s.steps * s.streams, b.parallel);
+        let (state, n, crew) = (s.state(), s.steps * s.streams, b.crew);
         let (cont, own) = (b.bottoms[1].data, self.recurrent.next_param());
         let carried = std::mem::take(&mut keep.before);
         let h0 = self.recurrent.initial(b.bottoms, &carried, 0);
@@ -155,7 +155,7 @@ impl Rnn {
                 MatMut::new(du, s.output, s.output),
                 Mat::new(hidden, n, s.output),
             );
-            gemm(parallel, 1.0, du, 1.0, grad.t(), h);
+            gemm(crew, 1.0, du, 1.0, grad.t(), h);
         }
         if let Some(da) = &mut b.param_diffs[own + 2] {
             for row in dy.chunks_exact(s.output) {
@@ -163,7 +163,7 @@ impl Rnn {
             }
         }
         gemm(
-            parallel,
+            crew,
             0.0,
             MatMut::new(dh, n, s.output),
             1.0,
@@ -178,7 +178,7 @@ impl Rnn {
             tanh_backward(&hidden[now.clone()], dh);
             let grad = Mat::new(dh, s.streams, s.output);
             let down = MatMut::new(carried, s.streams, s.output);
-            gemm(parallel, 0.0, down, 1.0, grad, weights(0));
+            gemm(crew, 0.0, down, 1.0, grad, weights(0));
             continued(s, cont, t, before(s, hidden, t, h0), &mut kept[now]);
             for (d, c) in carried
                 .chunks_exact_mut(s.output)
@@ -192,7 +192,7 @@ impl Rnn {
                 MatMut::new(dv, s.output, s.output),
                 Mat::new(kept, n, s.output),
             );
-            gemm(parallel, 1.0, dv, 1.0, Mat::new(dh, n, s.output).t(), kept);
+            gemm(crew, 1.0, dv, 1.0, Mat::new(dh, n, s.output).t(), kept);
         }
         self.recurrent.project_backward(b, s, s.output, dh);
     }

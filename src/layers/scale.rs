@@ -102,21 +102,21 @@ impl Layer for Scale {
             Layout::Planes => inner(&f.bottoms[0].shape, self.param.axis(), &s.shape)?,
             Layout::Pixels { .. } => 1,
         };
-        let parallel = f.parallel;
+        let crew = f.crew;
         match b {
             Some(b) => {
                 let pairs: Vec<(f32, f32)> =
                     s.data.iter().copied().zip(b.iter().copied()).collect();
-                map(parallel, inner, &pairs, f.carry(), |x, (s, b)| x * s + b);
+                map(crew, inner, &pairs, f.carry(), |x, (s, b)| x * s + b);
             }
-            None => map(parallel, inner, s.data, f.carry(), |x, s| x * s),
+            None => map(crew, inner, s.data, f.carry(), |x, s| x * s),
         }
         Ok(())
     }
 
     /// dx = dy·s; ds = the sum of dy·x and db that of dy over what shares a value.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (parallel, two) = (b.parallel, b.bottoms.len() == 2);
+        let (crew, two) = (b.crew, b.bottoms.len() == 2);
         let s = if two { &b.bottoms[1] } else { &b.params[0] }.clone();
         let inner = match b.bottoms[0].layout {
             Layout::Planes => inner(&b.bottoms[0].shape, self.param.axis(), &s.shape)?,
@@ -126,7 +126,7 @@ impl Layer for Scale {
         if self.param.bias_term()
             && let Some(Some(db)) = b.param_diffs.last_mut()
         {
-            add_sums(parallel, inner, dy, dy, db, |dy, _, _| dy);
+            add_sums(crew, inner, dy, dy, db, |dy, _, _| dy);
         }
         let ds = if two {
             b.bottom_diffs[1].as_mut().map(|d| {
@@ -137,10 +137,10 @@ impl Layer for Scale {
             b.param_diffs[0].as_deref_mut()
         };
         if let Some(ds) = ds {
-            add_sums(parallel, inner, dy, x, ds, |dy, x, _| dy * x);
+            add_sums(crew, inner, dy, x, ds, |dy, x, _| dy * x);
         }
         if let Some(diff) = b.carry() {
-            map(parallel, inner, s.data, diff, |dy, s| dy * s);
+            map(crew, inner, s.data, diff, |dy, s| dy * s);
         }
         Ok(())
     }

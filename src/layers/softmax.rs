@@ -1,6 +1,7 @@
 //! Softmax along one axis: yᵢ = exp(xᵢ − max x) / Σⱼ exp(xⱼ − max x).
 
 use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use crate::kernels::crew::Crew;
 use crate::kernels::each_chunk;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -22,8 +23,8 @@ impl Softmax {
 }
 
 /// Turns `x`, blocks of [classes, inner], into probabilities.
-pub(super) fn softmax(parallel: bool, classes: usize, inner: usize, x: &mut [f32]) {
-    each_chunk(parallel, classes * inner, x, |_, block| {
+pub(super) fn softmax(crew: &Crew, classes: usize, inner: usize, x: &mut [f32]) {
+    each_chunk(crew, classes * inner, x, |_, block| {
         let mut most = vec![f32::NEG_INFINITY; inner];
         for row in block.chunks_exact(inner.max(1)) {
             most.iter_mut().zip(row).for_each(|(m, v)| *m = m.max(*v));
@@ -70,8 +71,8 @@ impl Layer for Softmax {
             f.tops[0].shape.dim(axis),
             f.tops[0].shape.count_from(axis + 1),
         );
-        let parallel = f.parallel;
-        softmax(parallel, classes, inner, f.carry());
+        let crew = f.crew;
+        softmax(crew, classes, inner, f.carry());
         Ok(())
     }
 
@@ -80,9 +81,9 @@ impl Layer for Softmax {
         let y = b.tops[0].clone();
         let axis = super::axis(&y.shape, self.axis, "axis")?;
         let inner = y.shape.count_from(axis + 1);
-        let (parallel, block) = (b.parallel, y.shape.count_from(axis));
+        let (crew, block) = (b.crew, y.shape.count_from(axis));
         let Some(diff) = b.carry() else { return Ok(()) };
-        each_chunk(parallel, block, diff, |start, part| {
+        each_chunk(crew, block, diff, |start, part| {
             let y = &y.data[start..][..part.len()];
             let mut dots = vec![0.0f32; inner];
             for (d, y) in part

@@ -106,7 +106,7 @@ impl Layer for SoftmaxLoss {
         let p = &mut f.keep.floats;
         p.clear();
         p.extend_from_slice(scores.data);
-        softmax(f.parallel, layout.classes, layout.inner, p);
+        softmax(f.crew, layout.classes, layout.inner, p);
         let mut loss = 0.0f64;
         for i in 0..layout.outer * layout.inner {
             if let Some(class) = layout.class(labels, i, self.ignored, f.first)? {

@@ -43,7 +43,7 @@ impl Layer for Split {
         if let Some(dx) = &mut b.bottom_diffs[0] {
             dx.data.fill(0.0);
             for dy in b.top_diffs {
-                add_scaled(b.parallel, 1.0, dy.data, dx.data);
+                add_scaled(b.crew, 1.0, dy.data, dx.data);
             }
         }
         Ok(())

@@ -103,7 +103,7 @@ impl Layer for Spp {
             let draw = |i: usize| 1.0 - random.unit((start + i) as u64);
             level
                 .pooling
-                .pool(f.parallel, x, &mut pooled, &mut indices, draw)?;
+                .pool(f.crew, x, &mut pooled, &mut indices, draw)?;
             f.keep.indices.extend(&indices);
             let places = y.data.chunks_exact_mut(row);
             for (y, from) in places.zip(pooled.chunks_exact(n.max(1))) {
@@ -138,7 +138,7 @@ impl Layer for Spp {
             };
             level
                 .pooling
-                .unpool(b.parallel, x, &level_dy, indices, &mut level_dx)?;
+                .unpool(b.crew, x, &level_dy, indices, &mut level_dx)?;
             dx.data
                 .iter_mut()
                 .zip(&level_dx)

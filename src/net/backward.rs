@@ -5,6 +5,7 @@ use super::pass::{Pass, Timer};
 use super::ready::Set;
 use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
+use crate::kernels::crew::Crew;
 use crate::kernels::elementwise::{relu_backward, relu_backward_slices};
 use crate::layers::Backward;
 use crate::net::graph::ValueId;
@@ -30,6 +31,7 @@ impl Net {
     /// Backward of the samples that went through [`Net::forward_group`] last; adds to `grads`.
     pub(crate) fn backward_group(
         &self,
+        crew: &Crew,
         pass: &Pass,
         weights: &Weights,
         ready: &Set,
@@ -39,7 +41,6 @@ impl Net {
         grads: &mut Grads,
         captured: &mut Captured,
     ) -> Result<()> {
-        let parallel = self.plan.groups.len() == 1;
         let form = &self.plan.form;
         work.written.fill(false);
         for (i, node) in self.graph.nodes.iter().enumerate().rev() {
@@ -49,11 +50,12 @@ impl Net {
             if !self.plan.needs.layers[i] {
                 continue;
             }
+            crew.next_step();
             let started = pass.timer.map(|_| Instant::now());
             for &t in &node.tops {
                 self.start_diff(pass, t, &rows, work)?;
             }
-            self.mask_by_relu(i, parallel, &rows, work);
+            self.mask_by_relu(i, crew, &rows, work);
             for &t in &node.tops {
                 self.capture_diff(pass, t, &rows, work, captured);
             }
@@ -162,7 +164,7 @@ impl Net {
                     keep: &mut keeps[i],
                     prepared: ready[i].as_ref(),
                     normaliser: normalisers[i],
-                    parallel,
+                    crew,
                 })
             };
             for target in targets {
@@ -213,7 +215,7 @@ impl Net {
     }
 
     /// Where layer `i` has done a ReLU with its own work: sets the gradients of its top's zeros to 0.
-    fn mask_by_relu(&self, i: usize, parallel: bool, rows: &Range<usize>, work: &mut Work) {
+    fn mask_by_relu(&self, i: usize, crew: &Crew, rows: &Range<usize>, work: &mut Work) {
         let Some(&t) = self.graph.nodes[i].tops.first() else {
             return;
         };
@@ -227,7 +229,7 @@ impl Net {
         let y = self.locate(t, rows, &[], &work.slots, &work.actual);
         let diff = self.part_mut(t, shape, &mut work.diffs[s]);
         if y.pitch() == y.shape.dim(1) {
-            relu_backward(parallel, 0.0, y.data, diff.data);
+            relu_backward(crew, 0.0, y.data, diff.data);
             return;
         }
         let (pitch, channels) = (y.pitch(), y.shape.dim(1));

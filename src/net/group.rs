@@ -6,6 +6,7 @@ use super::plan::{Gather, Home};
 use super::ready::Set;
 use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
+use crate::kernels::crew::Crew;
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::layers::{Coupling, Forward, Keep, Layer};
 use crate::memory;
@@ -333,6 +334,7 @@ impl Net {
     /// Forward of the samples `rows` of `feed`.
     pub(crate) fn forward_group(
         &self,
+        crew: &Crew,
         pass: &Pass,
         weights: &Weights,
         ready: &Set,
@@ -341,7 +343,7 @@ impl Net {
         work: &mut Work,
         captured: &mut Captured,
     ) -> Result<()> {
-        let parallel = self.plan.groups.len() == 1;
+        let whole = self.plan.groups.len() == 1;
         let form = &self.plan.form;
         work.actual.fill(None);
         for (i, node) in self.graph.nodes.iter().enumerate() {
@@ -360,6 +362,7 @@ impl Net {
                 }
                 continue;
             }
+            crew.next_step();
             let started = pass.timer.map(|_| Instant::now());
             let mut taken: Vec<(usize, Aligned)> = Vec::with_capacity(node.tops.len());
             for &t in &node.tops {
@@ -384,7 +387,7 @@ impl Net {
                     actual[t] = Some(shape);
                 }
             }
-            if parallel && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
+            if whole && let Coupling::Mean { .. } = coupling_of(layer.as_ref(), &bottoms) {
                 normalisers[i] = layer.normaliser(&bottoms);
             }
             let relu = form.chains[i]
@@ -413,7 +416,7 @@ impl Net {
                     add: node.tops.iter().any(|&t| form.onto[t].is_some()),
                     random: pass.random.branch(self.stream(i)),
                     first: rows.start,
-                    parallel,
+                    crew,
                     updates: &mut updates,
                 };
                 let result = layer.forward(&mut f);
@@ -422,7 +425,7 @@ impl Net {
                         actual[t] = Some(top.shape.clone());
                     }
                 }
-                if parallel
+                if whole
                     && let Some(&t) = node.tops.first()
                     && self.plan.gather[t] == Gather::Mean
                 {
@@ -436,7 +439,7 @@ impl Net {
                     }
                     // Only now: an infinite number below 0 would have become 0.
                     for row in tops[0].rows_mut().filter(|_| relu) {
-                        crate::kernels::elementwise::relu(false, 0.0, row);
+                        crate::kernels::elementwise::relu(&Crew::alone(), 0.0, row);
                     }
                 }
                 result

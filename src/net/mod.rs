@@ -17,6 +17,7 @@ mod pass;
 mod plan;
 mod ready;
 pub mod sizes;
+mod tree;
 mod values;
 pub mod weights;
 pub mod zeros;
@@ -123,8 +124,9 @@ pub struct Net {
     backward: bool,
     force: bool,
     plan: Plan,
-    /// Workspaces and partial gradients that are not in use, so that passes need not allocate.
-    spare: Mutex<Vec<group::Work>>,
+    /// Workspaces, with the threads that had them last, and partial gradients that are not in use, so that passes
+    /// need not allocate.
+    spare: Mutex<Vec<(Option<usize>, group::Work)>>,
     spare_grads: Mutex<Vec<group::Grads>>,
     sparse: UseSparse,
     streams: Vec<u64>,

@@ -6,8 +6,10 @@ use super::group::{Captured, Grads, Piece, Work, zero_grads};
 use super::needs::no_backward;
 use super::plan::Gather;
 use super::ready::Set;
+use super::tree::{self, Tree};
 use super::{Net, Weights};
-use crate::kernels::team;
+use crate::kernels::crew::{self, Crew};
+use crate::kernels::{CHUNK, each_chunk};
 use crate::random::{Purpose, Random};
 use crate::tensor::Tensor;
 use anyhow::{Result, bail};
@@ -111,9 +113,7 @@ impl Net {
     ) -> Result<Outputs> {
         let (outputs, more) = self.run(pass, weights, feed, true)?;
         if let Some(more) = more {
-            for (sum, more) in grads.iter_mut().zip(&more) {
-                add(sum, more);
-            }
+            crew::lead(|crew| tree::add(crew, grads, &more));
             self.keep_grads(more);
         }
         Ok(outputs)
@@ -125,15 +125,36 @@ impl Net {
     }
 
     /// Partial gradients of 0, out of those that have been used before.
-    fn clean_grads(&self) -> Grads {
+    fn clean_grads(&self, crew: &Crew) -> Grads {
         let mut spare = self.spare_grads.lock().unwrap_or_else(|e| e.into_inner());
         let Some(mut grads) = spare.pop() else {
             drop(spare);
             return zero_grads(self);
         };
         drop(spare);
-        grads.iter_mut().for_each(|g| g.fill(0.0));
+        for grad in &mut grads {
+            each_chunk(crew, CHUNK, grad, |_, part| part.fill(0.0));
+        }
         grads
+    }
+
+    /// A workspace: if there is one, that which this thread had last, whose memory is near it.
+    fn take_work(&self) -> Result<Work> {
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        let me = rayon::current_thread_index();
+        let own = spare.iter().rposition(|(thread, _)| *thread == me);
+        match own.or(spare.len().checked_sub(1)) {
+            Some(at) => Ok(spare.swap_remove(at).1),
+            None => {
+                drop(spare);
+                Work::new(self)
+            }
+        }
+    }
+
+    fn keep_work(&self, work: Work) {
+        let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
+        spare.push((rayon::current_thread_index(), work));
     }
 
     fn keep_grads(&self, grads: Grads) {
@@ -187,11 +208,7 @@ impl Net {
             captured: &captured,
             backward,
         };
-        let grads = match self.plan.groups.len() {
-            // The threads share the work inside each layer.
-            1 => team::with(|| run.leaf(0))?,
-            n => run.tree(0, n)?,
-        };
+        let grads = run.leaves()?;
         let mut outputs = Outputs::default();
         let mut parts: Vec<Captured> = captured
             .into_iter()
@@ -233,7 +250,7 @@ impl Net {
             return self.stack(v, parts);
         }
         let mut sum = Tensor::zeros(self.shapes[v].clone());
-        pieces(v, parts).for_each(|p| add(&mut sum.data, &p.data));
+        pieces(v, parts).for_each(|p| super::group::add(&mut sum.data, &p.data));
         let divisor = self.normaliser_of(v, feed);
         sum.data.iter_mut().for_each(|s| *s /= divisor);
         sum
@@ -328,37 +345,37 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Runs groups `from..to` and adds up their gradients in the order of a balanced tree, which
-    /// depends on the number of groups alone.
-    fn tree(&self, from: usize, to: usize) -> Result<Option<Grads>> {
-        if to - from <= 1 {
-            return self.leaf(from);
-        }
-        let middle = from + (to - from) / 2;
-        let (left, right) = rayon::join(|| self.tree(from, middle), || self.tree(middle, to));
-        let (mut left, right) = (left?, right?);
-        if let (Some(left), Some(right)) = (&mut left, right) {
-            for (sum, more) in left.iter_mut().zip(&right) {
-                add(sum, more);
+    /// Runs all leaves and adds up their gradients.
+    fn leaves(&self) -> Result<Option<Grads>> {
+        let leaves = self.net.plan.groups.len();
+        let tree = Tree::new(leaves);
+        let errors: Mutex<BTreeMap<usize, anyhow::Error>> = Mutex::default();
+        crew::run(leaves, |crew, leaf| match self.leaf(crew, leaf) {
+            Ok(None) => {}
+            Ok(Some(grads)) => tree.add(crew, leaf, grads, |more| self.net.keep_grads(more)),
+            Err(error) => {
+                let mut errors = errors.lock().unwrap_or_else(|e| e.into_inner());
+                errors.insert(leaf, error);
             }
-            self.net.keep_grads(right);
+        });
+        // The first in the order of the samples, whichever came first.
+        let mut errors = errors.into_inner().unwrap_or_else(|e| e.into_inner());
+        match errors.pop_first() {
+            Some((_, error)) => Err(error),
+            None => Ok(tree.sum()),
         }
-        Ok(left)
     }
 
-    fn leaf(&self, group: usize) -> Result<Option<Grads>> {
+    fn leaf(&self, crew: &Crew, group: usize) -> Result<Option<Grads>> {
         let net = self.net;
         let Some(rows) = net.plan.groups.get(group).cloned() else {
             return Ok(None);
         };
-        let spare = net.spare.lock().unwrap_or_else(|e| e.into_inner()).pop();
-        let mut work = match spare {
-            Some(work) => work,
-            None => Work::new(net)?,
-        };
+        let mut work = net.take_work()?;
         let mut captured = Captured::default();
         net.set_normalisers(self.feed, &mut work);
         net.forward_group(
+            crew,
             self.pass,
             self.weights,
             self.ready,
@@ -369,8 +386,9 @@ impl Run<'_> {
         )?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(net.clean_grads());
+            let g = grads.insert(net.clean_grads(crew));
             net.backward_group(
+                crew,
                 self.pass,
                 self.weights,
                 self.ready,
@@ -384,16 +402,7 @@ impl Run<'_> {
         *self.captured[group]
             .lock()
             .unwrap_or_else(|e| e.into_inner()) = captured;
-        net.spare
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .push(work);
+        net.keep_work(work);
         Ok(grads)
-    }
-}
-
-fn add(sum: &mut [f32], more: &[f32]) {
-    for (s, m) in sum.iter_mut().zip(more) {
-        *s += m;
     }
 }

@@ -1,6 +1,7 @@
 //! Every kernel and instruction set against the plain twin: products over columns, in planes.
 
 use super::*;
+use crate::kernels::crew::{self, Crew};
 use crate::kernels::im2col::Axis;
 use crate::kernels::noise;
 use crate::random::{Purpose, Random};
@@ -60,7 +61,7 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
     }
     let (b, dy) = (noise(3, c.outputs), noise(4, samples * output));
 
-    let mut scratch = vec![0.0; c.scratch(false)];
+    let mut scratch = vec![0.0; c.scratch(&Crew::alone())];
     let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
     let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
     for n in 0..samples {
@@ -69,10 +70,10 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
             &mut y[n * output..][..output],
             &mut dx[n * input..][..input],
         );
-        c.forward(false, x, &w, Some(&b), y, &mut scratch);
-        c.backward_weights(false, x, dy, &mut dw, &mut scratch);
+        c.forward(&Crew::alone(), x, &w, Some(&b), y, &mut scratch);
+        c.backward_weights(&Crew::alone(), x, dy, &mut dw, &mut scratch);
         c.backward_bias(dy, &mut db);
-        c.backward_data(false, &w, dy, dx, &mut scratch);
+        c.backward_data(&Crew::alone(), &w, dy, dx, &mut scratch);
     }
 
     let pitch = [c.inputs + gaps[0], c.outputs + gaps[1]];
@@ -96,31 +97,33 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         kernel.pack(&other, None, true, &mut changed);
         kernel.pack(&w, Some(&b), true, &mut changed);
         let packed = changed;
-        let run = |parallel: bool| {
+        let run = |crew: &Crew| {
             let mut y = vec![f32::NAN; dy_last.len()];
-            kernel.forward(parallel, samples, &x, &packed, Then::default(), &mut y);
+            kernel.forward(crew, samples, &x, &packed, Then::default(), &mut y);
             let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
-            kernel.weights(parallel, samples, &x, &dy_last, &mut dw);
+            kernel.weights(crew, samples, &x, &dy_last, &mut dw);
             kernel.bias(samples, &dy_last, &mut db);
             let last = samples * plane * pitch[0] - gaps[0];
             let mut dx = vec![f32::NAN; last];
-            kernel.data(parallel, samples, &packed, &dy_last, &mut dx);
+            kernel.data(crew, samples, &packed, &dy_last, &mut dx);
             let dx = planes(&dx, samples, c.inputs, pitch[0]);
             (planes(&y, samples, c.outputs, pitch[1]), dw, db, dx)
         };
-        let one = run(false);
+        let one = run(&Crew::alone());
         let name = format!("{} {order:?} {c:?}", kernel.name_of(&packed));
         close(&format!("y of {name}"), &one.0, &y);
         close(&format!("dw of {name}"), &one.1, &dw);
         close(&format!("db of {name}"), &one.2, &db);
         close(&format!("dx of {name}"), &one.3, &dx);
-        assert!(run(true) == one, "threads change {name}");
+        crew::tests::each(|crew| assert!(run(crew) == one, "threads change {name}"));
         let relu = Then {
             relu: true,
             add: false,
         };
         let mut rectified = vec![f32::NAN; dy_last.len()];
-        kernel.forward(true, samples, &x, &packed, relu, &mut rectified);
+        crew::tests::with(3, |crew| {
+            kernel.forward(crew, samples, &x, &packed, relu, &mut rectified)
+        });
         let rectified = planes(&rectified, samples, c.outputs, pitch[1]);
         assert!(
             rectified.iter().zip(&one.0).all(|(r, y)| *r == y.max(0.0)),
@@ -131,7 +134,9 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
             add: true,
         };
         let mut sum = dy_last.clone();
-        kernel.forward(true, samples, &x, &packed, both, &mut sum);
+        crew::tests::with(3, |crew| {
+            kernel.forward(crew, samples, &x, &packed, both, &mut sum)
+        });
         let sum = planes(&sum, samples, c.outputs, pitch[1]);
         let terms = one.0.iter().zip(&dy);
         assert!(
@@ -244,7 +249,7 @@ fn a_nan_is_not_hidden() {
                 relu: true,
                 add: false,
             };
-            kernel.forward(false, 1, &x, &packed, relu, &mut y);
+            kernel.forward(&Crew::alone(), 1, &x, &packed, relu, &mut y);
             assert!(y.iter().any(|v| v.is_nan()));
         }
     }

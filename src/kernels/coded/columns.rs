@@ -5,6 +5,7 @@
 use super::quads::Quads;
 use super::sums::{Cut, GROUP, active};
 use super::{Book, Matrix};
+use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
 use std::ops::Range;
 
@@ -129,9 +130,9 @@ impl Columns {
         each.sum()
     }
 
-    pub fn forward(&self, isa: Isa, parallel: bool, x: &[f32], y: &mut [f32]) {
+    pub fn forward(&self, isa: Isa, crew: &Crew, x: &[f32], y: &mut [f32]) {
         assert_eq!(x.len(), self.cut.depth);
-        self.cut.sum(parallel, y, |block, inputs, sums| {
+        self.cut.sum(crew, y, |block, inputs, sums| {
             let mut found = [0; GROUP];
             for first in inputs.clone().step_by(GROUP) {
                 let x = &x[first..(first + GROUP).min(inputs.end)];

@@ -4,6 +4,7 @@
 
 use super::sums::{Cut, GROUP, SPARE, active};
 use super::{Book, Matrix};
+use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
 
 /// Outputs that are looked up together.
@@ -55,9 +56,9 @@ impl Nibbles {
         size_of_val(&self.values) + size_of_val(&self.codes[..])
     }
 
-    pub fn forward(&self, isa: Isa, parallel: bool, x: &[f32], y: &mut [f32]) {
+    pub fn forward(&self, isa: Isa, crew: &Crew, x: &[f32], y: &mut [f32]) {
         assert_eq!(x.len(), self.cut.depth);
-        self.cut.sum(parallel, y, |block, inputs, sums| {
+        self.cut.sum(crew, y, |block, inputs, sums| {
             let rows = self.cut.rows(block);
             let tiles = rows.len().div_ceil(TILE);
             let sums = &mut sums[..tiles * TILE];

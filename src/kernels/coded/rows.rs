@@ -2,6 +2,7 @@
 
 use super::quads::{LONGEST, Quads};
 use super::{Book, Matrix};
+use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
 use crate::kernels::{each_chunk, scratch};
 
@@ -34,14 +35,14 @@ impl Rows {
         self.weights.bytes()
     }
 
-    pub fn forward(&self, isa: Isa, parallel: bool, x: &[f32], y: &mut [f32]) {
+    pub fn forward(&self, isa: Isa, crew: &Crew, x: &[f32], y: &mut [f32]) {
         assert_eq!(x.len(), self.depth);
         let each = (TASK * y.len() / self.weights.len().max(1)).max(1);
         scratch::with(x.len() + 1, |padded| {
             padded[..x.len()].copy_from_slice(x);
             padded[x.len()] = 0.0;
             let padded = &*padded;
-            each_chunk(parallel, each, y, |start, part| {
+            each_chunk(crew, each, y, |start, part| {
                 self.weights.gather(isa, start, padded, part);
             });
         });

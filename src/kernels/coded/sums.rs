@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
+use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
-use crate::kernels::team;
 use std::ops::Range;
 
 /// Outputs of a block at most: their sums stay in the first-level cache, beside weights.
@@ -57,7 +57,7 @@ impl Cut {
     /// 0 before, and behind which there are [`SPARE`] floats more.
     pub fn sum(
         self,
-        parallel: bool,
+        crew: &Crew,
         y: &mut [f32],
         add: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
     ) {
@@ -66,7 +66,7 @@ impl Cut {
         let (blocks, slices) = (self.blocks(), depth.div_ceil(self.slice).max(1));
         let run = |sums: &mut [f32]| {
             let shared = Shared::new(sums);
-            team::for_each(parallel, blocks * slices, |task| {
+            crew.for_each(blocks * slices, |task| {
                 let (slice, block) = (task / blocks, task % blocks);
                 let (rows, start) = (self.rows(block), slice * self.slice);
                 // SAFETY: each task has the block's part of the slice's sums for itself.

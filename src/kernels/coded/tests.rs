@@ -1,4 +1,5 @@
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::noise;
 use crate::kernels::simd::Isa;
 
@@ -29,7 +30,7 @@ const FORMS: [Few; 3] = [Few::Columns, Few::Rows, Few::Nibbles];
 fn check(coded: &Coded, w: &[f32], x: &[f32], bias: Option<&[f32]>, rows: usize, what: &str) {
     let (outputs, depth) = (coded.outputs, coded.depth);
     let mut y = vec![f32::NAN; rows * outputs];
-    coded.forward(false, x, bias, &mut y);
+    coded.forward(&Crew::alone(), x, bias, &mut y);
     for (i, y) in y.iter().enumerate() {
         let (m, n) = (i / outputs, i % outputs);
         let terms = (0..depth).map(|k| f64::from(x[m * depth + k]) * f64::from(w[n * depth + k]));
@@ -43,11 +44,10 @@ fn check(coded: &Coded, w: &[f32], x: &[f32], bias: Option<&[f32]>, rows: usize,
     }
     let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
     for isa in Isa::all() {
-        for threads in [0, 1, 3] {
+        for threads in [1, 3] {
             let mut again = vec![f32::NAN; y.len()];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1));
-            pool.build().unwrap().install(|| {
-                coded.forward_with(isa, threads > 0, x, bias, &mut again);
+            crew::tests::with(threads, |crew| {
+                coded.forward_with(isa, crew, x, bias, &mut again);
             });
             assert_eq!(bits(&y), bits(&again), "{what}, {isa:?}, {threads} threads");
         }
@@ -117,11 +117,13 @@ fn nothing_to_add() {
             let zeros = vec![-0.0; outputs * depth];
             let coded = Coded::pack_as(&zeros, outputs, depth, Inputs::Dense, Some(few)).unwrap();
             let mut y = vec![f32::NAN; outputs];
-            coded.forward(true, &noise(2, depth), Some(&b), &mut y);
+            crew::tests::with(3, |crew| {
+                coded.forward(crew, &noise(2, depth), Some(&b), &mut y)
+            });
             assert_eq!(y, b, "{few:?}");
             let ones = vec![1.0; outputs * depth];
             let coded = Coded::pack_as(&ones, outputs, depth, Inputs::Dense, Some(few)).unwrap();
-            coded.forward(false, &vec![0.0; depth], Some(&b), &mut y);
+            coded.forward(&Crew::alone(), &vec![0.0; depth], Some(&b), &mut y);
             assert_eq!(y, b, "{few:?}");
         }
     }
@@ -153,7 +155,7 @@ fn weights_of_zero_ignore_infinite_inputs() {
     for few in FORMS {
         let coded = Coded::pack_as(&w, 2, 2, Inputs::Dense, Some(few)).unwrap();
         let mut y = [f32::NAN; 2];
-        coded.forward(false, &[f32::INFINITY, 3.0], None, &mut y);
+        coded.forward(&Crew::alone(), &[f32::INFINITY, 3.0], None, &mut y);
         assert_eq!(y, [6.0, 0.0], "{few:?}");
     }
 }

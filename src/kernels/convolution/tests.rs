@@ -1,6 +1,7 @@
 //! Tests of the kernel.
 
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::noise;
 
 fn cases() -> Vec<Convolution> {
@@ -91,23 +92,18 @@ fn equals_the_definition_with_any_threads() {
             dw_want[wi] += f(dy[yi]) * f(x[xi]);
         });
         let mut first = None;
-        for threads in [0, 1, 2, 3] {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.max(1))
-                .build()
-                .unwrap();
-            let parallel = threads > 0;
-            let mut scratch = vec![f32::NAN; c.scratch(parallel)];
+        for threads in [1, 2, 3] {
             let (mut y, mut dx, mut dw) = (
                 vec![f32::NAN; dy.len()],
                 vec![f32::NAN; x.len()],
                 vec![1.0; w.len()],
             );
             let mut db = vec![0.0; b.len()];
-            pool.install(|| {
-                c.forward(parallel, &x, &w, Some(&b), &mut y, &mut scratch);
-                c.backward_weights(parallel, &x, &dy, &mut dw, &mut scratch);
-                c.backward_data(parallel, &w, &dy, &mut dx, &mut scratch);
+            crew::tests::with(threads, |crew| {
+                let mut scratch = vec![f32::NAN; c.scratch(crew)];
+                c.forward(crew, &x, &w, Some(&b), &mut y, &mut scratch);
+                c.backward_weights(crew, &x, &dy, &mut dw, &mut scratch);
+                c.backward_data(crew, &w, &dy, &mut dx, &mut scratch);
             });
             c.backward_bias(&dy, &mut db);
             close(&y, &y_want);

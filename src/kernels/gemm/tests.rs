@@ -1,6 +1,7 @@
 //! Tests of the kernel.
 
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::noise;
 
 /// Three loops in double precision.
@@ -62,7 +63,7 @@ fn equals_the_naive_product_in_all_transpositions() {
                     z.fill(f32::NAN);
                 }
                 let want = naive(alpha, &z, beta, a, b);
-                gemm(false, alpha, MatMut::new(&mut z, m, n), beta, a, b);
+                gemm(&Crew::alone(), alpha, MatMut::new(&mut z, m, n), beta, a, b);
                 close(&z, &want);
             }
         }
@@ -70,7 +71,7 @@ fn equals_the_naive_product_in_all_transpositions() {
 }
 
 #[test]
-fn bits_do_not_depend_on_parallel_or_threads() {
+fn bits_do_not_depend_on_the_crew() {
     let sizes = [
         (96, 3025, 147),
         (256, 169, 576),
@@ -94,14 +95,18 @@ fn bits_do_not_depend_on_parallel_or_threads() {
                 Mat::new(&y, k, n)
             };
             let mut whole = z.clone();
-            gemm(false, 1.0, MatMut::new(&mut whole, m, n), 1.0, a, b);
+            gemm(
+                &Crew::alone(),
+                1.0,
+                MatMut::new(&mut whole, m, n),
+                1.0,
+                a,
+                b,
+            );
             for threads in [1, 2, 3] {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .unwrap();
                 let mut cut = z.clone();
-                pool.install(|| gemm(true, 1.0, MatMut::new(&mut cut, m, n), 1.0, a, b));
+                let c = MatMut::new(&mut cut, m, n);
+                crew::tests::with(threads, |crew| gemm(crew, 1.0, c, 1.0, a, b));
                 assert!(cut == whole, "{m} x {n} x {k} with {threads} threads");
             }
         }

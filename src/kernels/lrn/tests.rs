@@ -1,6 +1,7 @@
 //! Tests of the kernel.
 
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::noise;
 
 /// y and dx of [N, channels, plane], straight from the definition and in f64.
@@ -75,9 +76,13 @@ fn equals_the_naive_twin_in_both_layouts() {
         let what = format!("{a:?} {samples} {channels} {plane}");
         let [want_y, want_dx] = naive(&a, &x, &dy, [channels, plane]);
         let mut got = vec![f32::NAN; n];
-        a.forward_planes(true, &x, channels, plane, &mut got);
+        crew::tests::with(3, |crew| {
+            a.forward_planes(crew, &x, channels, plane, &mut got)
+        });
         close(&got, &want_y, &what);
-        a.backward_planes(true, &x, &dy, channels, plane, &mut got);
+        crew::tests::with(3, |crew| {
+            a.backward_planes(crew, &x, &dy, channels, plane, &mut got)
+        });
         close(&got, &want_dx, &what);
 
         // The same with channels last: each number's place in the planar array.
@@ -87,9 +92,9 @@ fn equals_the_naive_twin_in_both_layouts() {
         };
         let last = |v: &[f32]| (0..n).map(|i| v[of(i)]).collect::<Vec<_>>();
         let (x, dy) = (last(&x), last(&dy));
-        a.forward_last(true, &x, channels, &mut got);
+        crew::tests::with(3, |crew| a.forward_last(crew, &x, channels, &mut got));
         close(&got, &last(&want_y), &what);
-        a.backward_last(true, &x, &dy, channels, &mut got);
+        crew::tests::with(3, |crew| a.backward_last(crew, &x, &dy, channels, &mut got));
         close(&got, &last(&want_dx), &what);
     }
 }
@@ -99,21 +104,20 @@ fn same_bits_for_all_instruction_sets_and_cuts() {
     for (a, [samples, channels, plane]) in cases() {
         let n = samples * channels * plane;
         let (x, dy) = (noise(1, n), noise(2, n));
-        let all = |isa, parallel| {
+        let all = |isa, crew: &Crew| {
             let mut out = [(); 4].map(|()| vec![f32::NAN; n]);
             let shape = [channels, plane];
-            a.forward_last_by(isa, parallel, &x, channels, &mut out[0]);
-            a.backward_last_by(isa, parallel, [&x, &dy], channels, &mut out[1]);
-            a.forward_planes_by(isa, parallel, &x, shape, &mut out[2]);
-            a.backward_planes_by(isa, parallel, [&x, &dy], shape, &mut out[3]);
+            a.forward_last_by(isa, crew, &x, channels, &mut out[0]);
+            a.backward_last_by(isa, crew, [&x, &dy], channels, &mut out[1]);
+            a.forward_planes_by(isa, crew, &x, shape, &mut out[2]);
+            a.backward_planes_by(isa, crew, [&x, &dy], shape, &mut out[3]);
             out.map(|v| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>())
         };
-        let want = all(Isa::PORTABLE, false);
+        let want = all(Isa::PORTABLE, &Crew::alone());
         for isa in Isa::all() {
-            assert!(
-                all(isa, false) == want && all(isa, true) == want,
-                "{isa:?} {a:?}"
-            );
+            crew::tests::each(|crew| {
+                assert!(all(isa, crew) == want, "{isa:?} {} {a:?}", crew.threads());
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the kernel.
 
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::noise;
 
 /// (input, kernel, stride, pad, output), the last with ceil and clipping as the layer has them.
@@ -61,10 +62,12 @@ fn equal_the_naive_twins() {
             x[input] = f32::NAN;
             let mut y = vec![0.0; 3 * output];
             let mut at = vec![0; 3 * output];
-            max_indices(true, &x, [h, w], &mut y, &mut at);
+            crew::tests::with(3, |crew| max_indices(crew, &x, [h, w], &mut y, &mut at));
             let dy = noise(2, y.len());
             let mut dx = vec![f32::NAN; x.len()];
-            max_backward(true, &dy, &at, [input, output], &mut dx);
+            crew::tests::with(3, |crew| {
+                max_backward(crew, &dy, &at, [input, output], &mut dx)
+            });
             let mut want_dx = vec![0.0; x.len()];
             for (p, plane) in x.chunks(input).enumerate() {
                 for (o, window) in windows(plane, h, w).iter().enumerate() {
@@ -84,8 +87,8 @@ fn equal_the_naive_twins() {
             assert_eq!(dx, want_dx);
 
             let x = noise(4, 3 * input);
-            average(true, &x, [h, w], &mut y);
-            average_backward(true, &dy, [h, w], &mut dx);
+            crew::tests::with(3, |crew| average(crew, &x, [h, w], &mut y));
+            crew::tests::with(3, |crew| average_backward(crew, &dy, [h, w], &mut dx));
             want_dx.fill(0.0);
             for (p, plane) in x.chunks(input).enumerate() {
                 for (o, window) in windows(plane, h, w).iter().enumerate() {

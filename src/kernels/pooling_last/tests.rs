@@ -1,6 +1,7 @@
 //! Tests of the kernel against the planar one, which has naive twins of its own.
 
 use super::*;
+use crate::kernels::crew;
 use crate::kernels::{noise, pooling};
 
 /// Windows with and without overlap, padding, gaps and parts beyond the padding.
@@ -59,20 +60,23 @@ fn close(got: &[f32], want: &[f32]) {
     }
 }
 
-/// Runs `f` with and without `parallel` under every instruction set: its results must be the same bits.
+/// Runs `f` alone and with a crew under every instruction set: its results must be the same bits.
 fn same<const N: usize>(
     x: usize,
     y: usize,
     channels: usize,
     axes: [Axis; 2],
-    f: impl Fn(&Windows, bool) -> [Vec<u32>; N],
+    f: impl Fn(&Windows, &Crew) -> [Vec<u32>; N] + Sync,
 ) {
-    let want = f(&Windows::new(Isa::PORTABLE, channels, axes, x, y), false);
+    let want = f(
+        &Windows::new(Isa::PORTABLE, channels, axes, x, y),
+        &Crew::alone(),
+    );
     for isa in Isa::all() {
         let g = Windows::new(isa, channels, axes, x, y);
-        for parallel in [false, true] {
-            assert!(f(&g, parallel) == want, "{isa:?} {parallel} {axes:?}");
-        }
+        crew::tests::each(|crew| {
+            assert!(f(&g, crew) == want, "{isa:?} {} {axes:?}", crew.threads());
+        });
     }
 }
 
@@ -92,28 +96,38 @@ fn equal_the_planar_kernels() {
         let dy = noise(2, output);
         let (mut y, mut at) = (vec![0.0; output], vec![0; output]);
         let mut dx = vec![f32::NAN; input];
-        pooling::max_indices(false, &x, [h, w], &mut y, &mut at);
-        pooling::max_backward(false, &dy, &at, planes, &mut dx);
+        pooling::max_indices(&Crew::alone(), &x, [h, w], &mut y, &mut at);
+        pooling::max_backward(&Crew::alone(), &dy, &at, planes, &mut dx);
 
         let (x_last, dy_last) = (last(&x, channels), last(&dy, channels));
         let (mut y_last, mut at_last) = (vec![f32::NAN; output], vec![0; output]);
-        max(true, &x_last, channels, [h, w], &mut y_last, None);
+        crew::tests::with(3, |crew| {
+            max(crew, &x_last, channels, [h, w], &mut y_last, None)
+        });
         assert_eq!(planar(&y_last, channels), y, "{channels} {h:?} {w:?}");
         y_last.fill(f32::NAN);
         let places = Some(&mut at_last[..]);
-        max(true, &x_last, channels, [h, w], &mut y_last, places);
+        crew::tests::with(3, |crew| {
+            max(crew, &x_last, channels, [h, w], &mut y_last, places)
+        });
         assert_eq!(planar(&y_last, channels), y, "{channels} {h:?} {w:?}");
         let at_float: Vec<f32> = at_last.iter().map(|i| f32::from_bits(*i)).collect();
         assert_eq!(bits(&planar(&at_float, channels)), at);
         let mut dx_last = vec![f32::NAN; input];
-        max_backward(true, &dy_last, &at_last, channels, [h, w], &mut dx_last);
+        crew::tests::with(3, |crew| {
+            max_backward(crew, &dy_last, &at_last, channels, [h, w], &mut dx_last)
+        });
         assert_eq!(planar(&dx_last, channels), dx, "{channels} {h:?} {w:?}");
 
         let x = noise(3, input);
-        pooling::average(false, &x, [h, w], &mut y);
-        pooling::average_backward(false, &dy, [h, w], &mut dx);
-        average(true, &last(&x, channels), channels, [h, w], &mut y_last);
-        average_backward(true, &dy_last, channels, [h, w], &mut dx_last);
+        pooling::average(&Crew::alone(), &x, [h, w], &mut y);
+        pooling::average_backward(&Crew::alone(), &dy, [h, w], &mut dx);
+        crew::tests::with(3, |crew| {
+            average(crew, &last(&x, channels), channels, [h, w], &mut y_last)
+        });
+        crew::tests::with(3, |crew| {
+            average_backward(crew, &dy_last, channels, [h, w], &mut dx_last)
+        });
         close(&planar(&y_last, channels), &y);
         close(&planar(&dx_last, channels), &dx);
     }
@@ -141,15 +155,15 @@ fn same_bits_for_all_instruction_sets_and_cuts() {
         let input = SAMPLES * channels * h.input * w.input;
         let output = SAMPLES * channels * h.output * w.output;
         let (x, dy) = (noise(1, input), noise(2, output));
-        same(input, output, channels, axes, |g, parallel| {
+        same(input, output, channels, axes, |g, crew| {
             let (mut y, mut at) = (vec![0.0; output], vec![0; output]);
             let (mut plain, mut mean) = (y.clone(), y.clone());
             let (mut dx, mut spread) = (vec![f32::NAN; input], vec![f32::NAN; input]);
-            g.max(parallel, &x, &mut plain, None);
-            g.max(parallel, &x, &mut y, Some(&mut at));
-            g.max_backward(parallel, &dy, &at, &mut dx);
-            g.average(parallel, &x, &mut mean);
-            g.average_backward(parallel, &dy, &mut spread);
+            g.max(crew, &x, &mut plain, None);
+            g.max(crew, &x, &mut y, Some(&mut at));
+            g.max_backward(crew, &dy, &at, &mut dx);
+            g.average(crew, &x, &mut mean);
+            g.average_backward(crew, &dy, &mut spread);
             assert_eq!(plain, y);
             [bits(&y), at, bits(&dx), bits(&mean), bits(&spread)]
         });
@@ -160,9 +174,9 @@ fn same_bits_for_all_instruction_sets_and_cuts() {
 fn nothing_is_pooled_to_nothing() {
     let axes = axes();
     let axes = [axes[0], axes[1]];
-    max(false, &[], 3, axes, &mut [], Some(&mut []));
-    max(true, &[], 0, axes, &mut [], Some(&mut []));
-    max_backward(true, &[], &[], 0, axes, &mut []);
-    average(true, &[], 0, axes, &mut []);
-    average_backward(true, &[], 0, axes, &mut []);
+    max(&Crew::alone(), &[], 3, axes, &mut [], Some(&mut []));
+    crew::tests::with(3, |crew| max(crew, &[], 0, axes, &mut [], Some(&mut [])));
+    crew::tests::with(3, |crew| max_backward(crew, &[], &[], 0, axes, &mut []));
+    crew::tests::with(3, |crew| average(crew, &[], 0, axes, &mut []));
+    crew::tests::with(3, |crew| average_backward(crew, &[], 0, axes, &mut []));
 }

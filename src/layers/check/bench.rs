@@ -1,6 +1,7 @@
 //! One layer with arrays of its own, run as a net would run it.
 
 use super::Check;
+use crate::kernels::crew::{self, Crew};
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::kernels::noise;
 use crate::layers::{Backward, Coupling, Forward, Keep, Layer, ParamSpec, Prepare, Prepared};
@@ -15,7 +16,8 @@ pub(super) struct Bench<'a> {
     bottoms: Vec<Tensor>,
     params: Vec<Tensor>,
     keep: Keep,
-    pub parallel: bool,
+    /// Threads that share the layer's work.
+    pub threads: usize,
 }
 
 impl<'a> Bench<'a> {
@@ -41,7 +43,7 @@ impl<'a> Bench<'a> {
             bottoms,
             params,
             keep: Keep::default(),
-            parallel: false,
+            threads: 1,
         })
     }
 
@@ -113,6 +115,13 @@ impl<'a> Bench<'a> {
     }
 
     pub fn forward(&mut self) -> Result<Vec<Tensor>> {
+        match self.threads {
+            1 => self.forward_by(&Crew::alone()),
+            n => crew::tests::with(n, |crew| self.forward_by(crew)),
+        }
+    }
+
+    fn forward_by(&mut self, crew: &Crew) -> Result<Vec<Tensor>> {
         let shapes = self.layer.shapes(&self.shapes())?;
         let mut tops: Vec<Tensor> = shapes.iter().cloned().map(Tensor::zeros).collect();
         tops.iter_mut().for_each(|t| t.data.fill(f32::NAN));
@@ -147,7 +156,7 @@ impl<'a> Bench<'a> {
             add: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
-            parallel: self.parallel,
+            crew,
             updates: &mut Vec::new(),
         })?;
         self.keep = keep;
@@ -163,6 +172,18 @@ impl<'a> Bench<'a> {
     /// The gradients of bottoms (None where none flows) and parameters.
     pub fn backward(
         &mut self,
+        tops: &[Tensor],
+        top_diffs: &[Tensor],
+    ) -> (Vec<Option<Tensor>>, Vec<Tensor>) {
+        match self.threads {
+            1 => self.backward_by(&Crew::alone(), tops, top_diffs),
+            n => crew::tests::with(n, |crew| self.backward_by(crew, tops, top_diffs)),
+        }
+    }
+
+    fn backward_by(
+        &mut self,
+        crew: &Crew,
         tops: &[Tensor],
         top_diffs: &[Tensor],
     ) -> (Vec<Option<Tensor>>, Vec<Tensor>) {
@@ -221,7 +242,7 @@ impl<'a> Bench<'a> {
                 keep: &mut keep,
                 prepared: prepared.as_ref(),
                 normaliser,
-                parallel: self.parallel,
+                crew,
             })
             .unwrap();
         self.keep = keep;
