@@ -15,6 +15,7 @@ pub mod data;
 pub mod draw;
 pub mod files;
 pub mod filler;
+pub mod flow;
 pub mod hdf5;
 pub mod kernels;
 pub mod layers;

@@ -42,6 +42,7 @@ use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
 use crate::net::weights::{LoadPlan, Stored};
 use crate::net::{self, Net, Weights};
+use crate::phase::Phase;
 use crate::report::human::HumanBytes;
 use crate::report::metrics::{Densities, Metrics};
 use crate::tensor::Shape;
@@ -107,7 +108,7 @@ pub struct Reports {
 pub struct Solver {
     config: Config,
     policy: LrPolicy,
-    phase: String,
+    phase: Phase,
     seed: u64,
     prefix: String,
     net: Net,
@@ -147,9 +148,9 @@ pub struct Solver {
 }
 
 /// What a solver is made with beside its prototxt.
-pub struct Options<'a> {
-    /// dense, sparse, redense or quantize.
-    pub phase: &'a str,
+pub struct Options {
+    /// Which phase it trains.
+    pub phase: Phase,
     /// `--seed`; else the prototxt's.
     pub seed: Option<u64>,
     /// Where snapshots go: the path before `_iter_N`.
@@ -228,7 +229,7 @@ impl Solver {
         info!("Solver scaffolding done.");
         Ok(Self {
             policy,
-            phase: options.phase.to_string(),
+            phase: options.phase,
             seed,
             prefix: options.prefix,
             net,

@@ -10,6 +10,7 @@ use super::shared::Shared;
 use crate::net::carried::Named;
 use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
+use crate::phase::Phase;
 use crate::proto::caffe::solver_parameter::SnapshotFormat;
 use crate::proto::{SolverParameter, binary};
 use crate::tensor::Tensor;
@@ -35,8 +36,8 @@ pub struct State {
 /// What only `dsd` stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Own {
-    /// dense, sparse, redense or quantize.
-    pub phase: String,
+    /// The phase that was trained.
+    pub phase: Phase,
     /// The seed of the run.
     pub seed: u64,
     /// The mask of each masked parameter: layer, blob, mask.

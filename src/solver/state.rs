@@ -64,7 +64,7 @@ impl Solver {
                 tested = std::mem::take(&mut own.test_batches);
                 self.restore_own(path, own)?;
             }
-            None if matches!(&self.phase[..], "sparse" | "quantize") => {
+            None if self.phase.keeps_zeros() => {
                 info!("The state holds no masks: weights that are 0 stay 0");
                 for (id, _) in self
                     .net
@@ -277,7 +277,7 @@ impl Solver {
         let notes = notes.into_iter().filter(|(_, holds)| *holds);
         let note = |(name, _): (&str, bool)| (name.to_string(), "true".to_string());
         Own {
-            phase: self.phase.clone(),
+            phase: self.phase,
             seed: self.seed,
             masks: masks.map(|((layer, k), m)| (layer, k, m)).collect(),
             codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),

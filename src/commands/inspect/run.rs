@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Description, noted, things};
 use crate::commands::run_folder::{Record, RunFolder};
 use crate::files;
-use crate::phase::{Flow, Schedule, Step};
+use crate::flow::{Flow, Schedule, Step};
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
 
@@ -97,12 +97,12 @@ pub fn flow(path: &Path) -> Result<Description> {
         ]);
         phases.push(json!({
             "name": step.name,
-            "phase": step.phase.to_string(),
+            "phase": step.phase,
             "solver": file(&step.solver),
             "max_iter": step.max_iter,
             "base_lr": step.base_lr.map(super::decimal),
             "sparsity": step.sparsity,
-            "schedule": step.schedule.map(|s| format!("{s:?}").to_lowercase()),
+            "schedule": step.schedule.map(|s| s.to_string()),
             "prune_every": step.prune_every,
             "prune_until": step.prune_until,
             "bits": step.bits,

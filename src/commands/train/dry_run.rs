@@ -3,7 +3,8 @@
 use super::flow::Plan;
 use super::{Runner, settings::Settings};
 use crate::commands::run_folder::RunFolder;
-use crate::phase::{DEFAULT_SPARSITY, Flow, Phase};
+use crate::flow::{DEFAULT_SPARSITY, Flow};
+use crate::phase::Phase;
 use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use crate::report::output;

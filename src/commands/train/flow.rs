@@ -4,12 +4,13 @@ use super::rates::Rate;
 use super::resume::{self, Said};
 use super::settings::{self, Settings};
 use super::{Runner, copies, warn_of_gpu};
-use crate::cli::PhaseName;
+use crate::cli::Phases;
 use crate::commands::Usage;
 use crate::commands::run_folder::run_record::command_line;
 use crate::commands::run_folder::{Record, RunFolder};
+use crate::flow::{DEFAULT_SPARSITY, Flow, Step};
 use crate::models;
-use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, Step};
+use crate::phase::Phase;
 use crate::proto::SolverParameter;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
@@ -67,11 +68,8 @@ impl Runner<'_> {
                 ),
             },
             (Some(path), _) => Flow::read(path)?,
-            (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
-            (None, Some(PhaseName::Sparse)) => Flow::single(Phase::Sparse),
-            (None, Some(PhaseName::Redense)) => Flow::single(Phase::Redense),
-            (None, Some(PhaseName::Quantize)) => Flow::single(Phase::Quantize),
-            (None, Some(PhaseName::Dsd)) => Flow::dsd(),
+            (None, Some(Phases::One(phase))) => Flow::single(phase),
+            (None, Some(Phases::Dsd)) => Flow::dsd(),
             (None, None) if args.args.solver.is_some() => Flow::single(Phase::Dense),
             (None, None) => Flow::dsd(),
         })

@@ -4,7 +4,8 @@ use super::copies::{self, Change};
 use crate::cli::TrainArgs;
 use crate::commands::Usage;
 use crate::commands::run_folder::Record;
-use crate::phase::{Phase, Schedule, Step};
+use crate::flow::{Schedule, Step};
+use crate::phase::Phase;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::sparsity::Sparsity;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// then from the phase's own record, if it goes on.
 pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>) {
     let own = record.cloned().unwrap_or_default();
-    let schedule = args.schedule.map(super::settings::schedule_of);
+    let schedule = args.schedule;
     match step.phase {
         Phase::Sparse => {
             over(&mut step.sparsity, args.sparsity.clone(), own.sparsity);
@@ -29,7 +30,7 @@ pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>
         Phase::Quantize => over(&mut step.bits, args.bits.clone(), own.bits),
         Phase::Dense | Phase::Redense => {}
     }
-    if matches!(step.phase, Phase::Sparse | Phase::Quantize) {
+    if step.phase.keeps_zeros() {
         step.scale_dropout |= args.scale_dropout || own.scale_dropout;
     }
     let max_iter = args.max_iter.and_then(|n| u64::try_from(n).ok());
@@ -82,7 +83,7 @@ impl Said<'_> {
         }
         self.schedule(record, phase, &mut differs);
         let scales = self.args.scale_dropout || step.is_some_and(|s| s.scale_dropout);
-        if scales && !record.scale_dropout && matches!(phase, Phase::Sparse | Phase::Quantize) {
+        if scales && !record.scale_dropout && phase.keeps_zeros() {
             differs("scale_dropout", Some("false".into()), "true".into());
         }
         if let (Some(now), Some(was)) = (self.seed, record.seed)
@@ -118,15 +119,12 @@ impl Said<'_> {
             return;
         }
         let step = self.step;
-        let schedule = self.args.schedule.map(super::settings::schedule_of);
+        let schedule = self.args.schedule;
         let schedule = schedule.or(step.and_then(|s| s.schedule));
         if schedule.is_some_and(|s| (s == Schedule::Cubic) != record.schedule.is_some()) {
             let was = record.schedule.clone().unwrap_or("once".into());
-            let now = match schedule {
-                Some(Schedule::Cubic) => "cubic",
-                _ => "once",
-            };
-            differs("schedule", Some(was), now.into());
+            let now = schedule.unwrap_or(Schedule::Once);
+            differs("schedule", Some(was), now.to_string());
         }
         let every = self.args.prune_every.or(step.and_then(|s| s.prune_every));
         let until = self.args.prune_until.or(step.and_then(|s| s.prune_until));

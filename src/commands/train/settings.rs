@@ -1,8 +1,9 @@
 //! How a phase quantizes, prunes gradually and scales dropout: the command line's flags over the flow's.
 
-use crate::cli::{ScheduleName, TrainArgs};
+use crate::cli::TrainArgs;
 use crate::commands::Usage;
-use crate::phase::{DEFAULT_BITS, Flow, Phase, Schedule, Step};
+use crate::flow::{DEFAULT_BITS, Flow, Schedule, Step};
+use crate::phase::Phase;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::sparsity::{Rule, Sparsity};
@@ -29,9 +30,9 @@ impl Settings {
     pub fn of(args: &TrainArgs, step: &Step) -> Result<Self> {
         let bits = args.bits.as_ref().or(step.bits.as_ref());
         let bits = bits.map_or(DEFAULT_BITS, |b| b);
-        let schedule = args.schedule.map(schedule_of).or(step.schedule);
+        let schedule = args.schedule.or(step.schedule);
         let gradual = step.phase == Phase::Sparse && schedule == Some(Schedule::Cubic);
-        let follows = matches!(step.phase, Phase::Sparse | Phase::Quantize);
+        let follows = step.phase.keeps_zeros();
         Ok(Self {
             bits: match step.phase {
                 Phase::Quantize => Some(Bits::parse(bits)?),
@@ -99,17 +100,10 @@ impl Settings {
     }
 }
 
-pub(super) fn schedule_of(name: ScheduleName) -> Schedule {
-    match name {
-        ScheduleName::Once => Schedule::Once,
-        ScheduleName::Cubic => Schedule::Cubic,
-    }
-}
-
 /// Refuses flags that no phase of the flow takes, and values that are none.
 pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
     let has = |phase: Phase| flow.steps.iter().any(|s| s.phase == phase);
-    let idle = |flag: &str, kind: &str| {
+    let idle = |flag: &str, kind: Phase| {
         Err(Usage(format!(
             "{flag} is given, but no phase of this run is {kind}"
         )))
@@ -121,10 +115,10 @@ pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
     ];
     for (flag, given) in flags {
         if given && !has(Phase::Sparse) {
-            return idle(flag, "sparse");
+            return idle(flag, Phase::Sparse);
         }
         let cubic = |s: &Step| {
-            let schedule = args.schedule.map(schedule_of).or(s.schedule);
+            let schedule = args.schedule.or(s.schedule);
             s.phase == Phase::Sparse && schedule == Some(Schedule::Cubic)
         };
         if given && flag != "--schedule" && !flow.steps.iter().any(cubic) {
@@ -135,12 +129,14 @@ pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
     }
     if let Some(text) = &args.bits {
         if !has(Phase::Quantize) {
-            return idle("--bits", "quantize");
+            return idle("--bits", Phase::Quantize);
         }
         Bits::parse(text).map_err(|e| Usage(format!("--bits: {e:#}")))?;
     }
     if args.scale_dropout && !has(Phase::Sparse) && !has(Phase::Quantize) {
-        return idle("--scale_dropout", "sparse or quantize");
+        return Err(Usage(
+            "--scale_dropout is given, but no phase of this run is sparse or quantize".into(),
+        ));
     }
     Ok(())
 }
