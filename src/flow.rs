@@ -9,20 +9,12 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The sparsity of a sparse phase that names none, as in the DSD paper (Han et al. 2017): 30% of every layer but the first
-/// convolution.
-pub const DEFAULT_SPARSITY: &str = "@dsd";
-
 /// Where a sparse phase starts that shares its solver with a dense one: this fraction of the solver's learning rate (DSD
 /// paper, table 1: GoogLeNet and both ResNets).
 pub const SPARSE_RATE: f64 = 0.1;
 
 /// Where a redense phase starts, likewise.
 pub const REDENSE_RATE: f64 = 0.01;
-
-/// The bits of a quantize phase that names none: what Deep Compression spends on a weight of SqueezeNet
-/// (Iandola et al. 2016, table 2).
-pub const DEFAULT_BITS: &str = "6";
 
 /// Where a quantize phase starts: this fraction of the solver's learning rate. The gradient of a centroid is the
 /// sum over its members, hundreds or more, and so much larger than what the solver's rate was made for.
@@ -61,7 +53,7 @@ pub struct Step {
     /// Its own length, in iterations.
     pub max_iter: Option<u64>,
     /// What a sparse phase prunes.
-    pub sparsity: Option<String>,
+    pub sparsity: Option<Sparsity>,
     /// How a sparse phase comes there.
     pub schedule: Option<Schedule>,
     /// Of a gradual schedule: the iterations between two prunings.
@@ -69,11 +61,23 @@ pub struct Step {
     /// Of a gradual schedule: the iteration of the last one.
     pub prune_until: Option<u64>,
     /// With how many bits a quantize phase stores each layer's weights.
-    pub bits: Option<String>,
+    pub bits: Option<Bits>,
     /// Whether dropout gets weaker with the density, in a sparse or quantize phase.
     pub scale_dropout: bool,
     /// Its own learning rate.
     pub base_lr: Option<f32>,
+}
+
+impl Step {
+    /// What this phase prunes, if it is a sparse one.
+    pub fn rules(&self) -> Option<Sparsity> {
+        (self.phase == Phase::Sparse).then(|| self.sparsity.clone().unwrap_or_default())
+    }
+
+    /// The bits of this phase, if it is a quantize one.
+    pub fn code_bits(&self) -> Option<Bits> {
+        (self.phase == Phase::Quantize).then(|| self.bits.clone().unwrap_or_default())
+    }
 }
 
 /// Phases in turn.
@@ -246,10 +250,17 @@ impl Flow {
         let find = |p: &PathBuf| crate::files::resolve(&crate::files::encoding::name(p), folder);
         let mut steps = Vec::new();
         for (i, s) in file.phase.iter().enumerate() {
-            s.check().with_context(|| format!("phase {}", i + 1))?;
+            let place = || format!("phase {}", i + 1);
+            s.check().with_context(place)?;
             let (sparse, quantize) = (s.kind == Phase::Sparse, s.kind == Phase::Quantize);
             let sparsity = s.sparsity.as_ref().or(file.sparsity.as_ref());
+            let sparsity = sparsity.filter(|_| sparse).map(|s| {
+                let text = sparsity::located(&s.text(), folder);
+                Sparsity::parse(&text).with_context(place)
+            });
             let bits = s.bits.as_ref().or(file.bits.as_ref());
+            let bits = bits.filter(|_| quantize);
+            let bits = bits.map(|b| Bits::parse(&b.text()).with_context(place));
             let scale_dropout = s.scale_dropout.or(file.scale_dropout);
             steps.push(Step {
                 phase: s.kind,
@@ -257,13 +268,11 @@ impl Flow {
                 solver: s.solver.as_ref().or(file.solver.as_ref()).map(find),
                 own_solver: s.solver.is_some(),
                 max_iter: s.max_iter,
-                sparsity: sparsity
-                    .filter(|_| sparse)
-                    .map(|s| sparsity::located(&s.text(), folder)),
+                sparsity: sparsity.transpose()?,
                 schedule: s.schedule,
                 prune_every: s.prune_every,
                 prune_until: s.prune_until,
-                bits: bits.filter(|_| quantize).map(Setting::text),
+                bits: bits.transpose()?,
                 scale_dropout: scale_dropout == Some(true) && (sparse || quantize),
                 base_lr: s.base_lr,
             });
@@ -315,9 +324,7 @@ impl Flow {
                 ),
                 Phase::Redense | Phase::Dense => pruned = None,
                 Phase::Sparse => {
-                    let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-                    Sparsity::parse(text).with_context(|| format!("phase {n}"))?;
-                    let now = text.parse::<f64>().ok();
+                    let now = step.sparsity.as_ref().and_then(Sparsity::everywhere);
                     if let (Some(before), Some(now)) = (pruned, now)
                         && now < before
                     {
@@ -329,8 +336,7 @@ impl Flow {
                     pruned = Some(now.unwrap_or(0.0));
                 }
                 Phase::Quantize => {
-                    let text = step.bits.as_deref().unwrap_or(DEFAULT_BITS);
-                    let now = Bits::parse(text).with_context(|| format!("phase {n}"))?;
+                    let now = step.bits.clone().unwrap_or_default();
                     if let Some(before) = &quantized
                         && let (Some(b), Some(a)) = (before.everywhere(), now.everywhere())
                         && a > b
@@ -379,7 +385,8 @@ mod tests {
         .unwrap();
         let names: Vec<&str> = flow.steps.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["dense", "sparse", "redense", "sparse-2"]);
-        assert_eq!(flow.steps[1].sparsity.as_deref(), Some("0.4"));
+        let texts = flow.steps[1].sparsity.as_ref().map(Sparsity::text);
+        assert_eq!(texts, Some("0.4"));
         assert_eq!(
             (flow.steps[0].own_solver, flow.steps[3].own_solver),
             (false, true)
@@ -457,7 +464,10 @@ mod tests {
         let steps = &flow.steps;
         let names: Vec<&str> = steps.iter().map(|s| &s.name[..]).collect();
         assert_eq!(names, ["dense", "sparse", "quantize", "quantize-2"]);
-        let bits: Vec<Option<&str>> = steps.iter().map(|s| s.bits.as_deref()).collect();
+        let bits: Vec<Option<&str>> = steps
+            .iter()
+            .map(|s| s.bits.as_ref().map(Bits::text))
+            .collect();
         assert_eq!(bits, [None, None, Some("5"), Some("conv*=4,*=3")]);
         let scaled: Vec<bool> = steps.iter().map(|s| s.scale_dropout).collect();
         assert_eq!(scaled, [false, true, true, false]);

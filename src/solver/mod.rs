@@ -13,7 +13,7 @@ mod dropout;
 mod gradual;
 pub mod lr_policy;
 pub mod mask;
-mod patterns;
+pub mod patterns;
 mod quantize;
 pub mod rules;
 pub mod schedule;
@@ -52,6 +52,7 @@ use config::Config;
 use indicatif::ProgressBar;
 use lr_policy::LrPolicy;
 use mask::Mask;
+use patterns::never_decides;
 use schedule::Schedule;
 use shared::Shared;
 use signals::Signals;
@@ -412,14 +413,6 @@ impl Solver {
             }
         }
     }
-}
-
-/// Why a rule that stands behind another one has no effect.
-pub fn never_decides(pattern: &str, earlier: &str) -> String {
-    format!(
-        "the rule for '{pattern}' never decides, for '{earlier}' comes before it and the first match wins; put '{pattern}' \
-         first, or leave it out"
-    )
 }
 
 /// Says which of a profile's layers the net lacks, and which of the net's the profile.
