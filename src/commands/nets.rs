@@ -7,8 +7,7 @@ use crate::net::weights::Stored;
 use crate::net::{Net, Weights, zeros};
 use crate::proto::{self, NetParameter, Parsed};
 use crate::solver::config::set_level;
-use crate::solver::log_plan;
-use crate::{files, info, warn, weights_file};
+use crate::{files, info, report, warn, weights_file};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -138,7 +137,7 @@ fn filled(net: &Net, files: &[PathBuf], seed: u64) -> Result<(Weights, BTreeSet<
         let stored = weights_file::read(path, net)?;
         stored.warn_of_bad();
         let plan = net.load(&mut weights, &stored)?;
-        log_plan(&plan, &stored.file);
+        report::nets::loaded(&plan, &stored.file);
         given.extend(plan.loaded);
     }
     Ok((weights, given))

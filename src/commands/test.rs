@@ -13,9 +13,9 @@ use crate::net::{Net, Pass};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
-use crate::report::{output, progress};
+use crate::report::{self, output, progress};
 use crate::solver::scores::Scores;
-use crate::solver::{OpenData, Opened, announce};
+use crate::solver::{OpenData, Opened};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
     } = opener.open(&graph, 0)?;
     let options = settings.options();
     let net = Net::new(graph, &shapes, &options)?;
-    announce::net(&net);
+    report::nets::built(&net);
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",
@@ -86,7 +86,7 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
     for (v, mean) in scores.means() {
         let name = net.graph().values[v].name.as_str();
         let weight = net.loss_weight(v);
-        let note = crate::solver::loss_note(weight, mean);
+        let note = report::nets::loss_note(weight, mean);
         info!("{name} = {}{note}", G(mean));
         means.push((name, mean));
     }

@@ -18,8 +18,8 @@ use crate::proto::NetParameter;
 use crate::random::{Purpose, Random};
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
-use crate::report::{output, progress};
-use crate::solver::{OpenData, announce};
+use crate::report::{self, output, progress};
+use crate::solver::OpenData;
 use crate::tensor::Tensor;
 use anyhow::Result;
 use speed::Speeds;
@@ -63,7 +63,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
         ..Default::default()
     };
     let net = Net::new(graph, &opened.shapes, &options)?;
-    announce::net(&net);
+    report::nets::built(&net);
     let threads = rayon::current_num_threads();
     info!("Threads: {threads}");
     info!(

@@ -3,7 +3,7 @@
 //! Every phase (dense, sparse, redense, quantize) runs here; it differs from the others only in the masks,
 //! codebooks and rates it starts with. What the next iteration depends on is in [`Solver::snapshot`].
 
-pub(crate) mod announce;
+mod announce;
 pub mod bits;
 pub mod config;
 mod data_checks;
@@ -30,12 +30,10 @@ mod trial;
 mod update;
 mod watch;
 
-pub(crate) use step::loss_note;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
 use crate::kernels::choice::UseSparse;
-use crate::layers::Mode;
 use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
@@ -45,6 +43,7 @@ use crate::net::{self, Net, Weights};
 use crate::phase::Phase;
 use crate::report::human::HumanBytes;
 use crate::report::metrics::{Densities, Metrics};
+use crate::report::nets;
 use crate::tensor::Shape;
 use crate::{info, memory, warn};
 use anyhow::{Context, Result, bail};
@@ -199,7 +198,7 @@ impl Solver {
             net.check_hdf5_names()
                 .context("snapshot_format: HDF5 cannot store this net")?;
         }
-        announce::net(&net);
+        nets::built(&net);
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
             announce::test(&config.param, i);
@@ -334,7 +333,7 @@ impl Solver {
     /// Copies weights in by layer name and says what went where.
     pub fn load(&mut self, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.net.load(&mut self.weights, stored)?;
-        log_plan(&plan, &stored.file);
+        nets::loaded(&plan, &stored.file);
         if let Some(bad) = self.net.first_bad(&self.weights) {
             bail!(
                 "{}: {bad}; nothing can be trained from them: give weights from before they blew up",
@@ -487,23 +486,4 @@ fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> Result<usize> {
         ),
     }
     Ok(usize::try_from(fixed + work + test).unwrap_or(usize::MAX))
-}
-
-/// Says which layers got weights, which did not, and what of the file was not used.
-pub fn log_plan(plan: &LoadPlan, file: &str) {
-    info!("Weights from {file}: {} layers loaded", plan.loaded.len());
-    for name in &plan.missing {
-        warn!("Layer {name} is not in {file}; it keeps its initial weights");
-    }
-    for name in &plan.unused {
-        info!("Ignoring source layer {name}");
-    }
-}
-
-/// Whether a net trains or tests, in Caffe's words.
-pub fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Train => "TRAIN",
-        Mode::Test => "TEST",
-    }
 }

@@ -1,10 +1,11 @@
 //! A run's snapshots: written, and gone on from.
 
+use super::Solver;
 use super::mask::Mask;
 use super::shared::Shared;
 use super::snapshot::{self, Format, OfNet, Own};
 use super::test::TestNet;
-use super::{Solver, log_plan};
+use crate::report::nets;
 use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,7 @@ impl Solver {
         let state = snapshot::read(path)?;
         let stored = snapshot::weights(path, &state)?;
         let plan = self.net.restore(&mut self.weights, &stored)?;
-        log_plan(&plan, &stored.file);
+        nets::loaded(&plan, &stored.file);
         info!("SGDSolver: restoring history");
         if state.history.len() != self.history.len() {
             bail!(
