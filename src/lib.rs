@@ -28,6 +28,7 @@ pub mod proto;
 pub mod random;
 pub mod report;
 pub mod sensitivity;
+pub mod session;
 pub mod solver;
 pub mod squeezenet;
 pub mod tensor;

@@ -12,7 +12,6 @@ mod device_query;
 mod draw;
 mod export;
 mod extract_features;
-mod feed;
 mod inspect;
 mod nets;
 mod new;

@@ -7,7 +7,6 @@ mod rates;
 mod resume;
 mod settings;
 
-use super::feed::Opener;
 use super::run_folder::run_record::RunRecord;
 use super::run_folder::{METRICS, RunFolder};
 use super::{Settings, Usage};
@@ -19,6 +18,7 @@ use crate::net::zeros;
 use crate::phase::Phase;
 use crate::report::metrics::Metrics;
 use crate::report::progress;
+use crate::session::Opener;
 use crate::solver::config::Config;
 use crate::solver::signals::{Request, Signals};
 use crate::solver::{Ending, Options, Reports, Solver, snapshot};
