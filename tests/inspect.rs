@@ -1,13 +1,13 @@
 //! `dsd inspect` on every kind of file: built-in nets, files made here, and Caffe's own.
 
 use assert_cmd::Command;
-use dsd::net::weights::Stored;
 use dsd::phase::Phase;
 use dsd::proto::caffe::{Datum, LayerParameter};
 use dsd::proto::{BlobProto, NetParameter, binary, blob};
 use dsd::solver::mask::Mask;
 use dsd::solver::snapshot::{self, Own, State};
 use dsd::tensor::{Shape, Tensor};
+use dsd::weights_file::Stored;
 use heed::CommitOrAbort;
 use heed::types::Bytes;
 use predicates::prelude::*;

@@ -2,8 +2,8 @@
 
 use super::Usage;
 use super::nets;
-use crate::net::weights::Stored;
 use crate::session::Model;
+use crate::weights_file::Stored;
 use crate::{cli, files, info, npz, warn, weights_file};
 use anyhow::Result;
 

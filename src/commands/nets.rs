@@ -2,8 +2,8 @@
 
 use super::inspect::{self, Built};
 use crate::net::Net;
-use crate::net::weights::Stored;
 use crate::session::Model;
+use crate::weights_file::Stored;
 use crate::{files, warn, weights_file};
 use anyhow::{Result, bail};
 use std::path::Path;

@@ -10,7 +10,6 @@ pub mod finite;
 mod form;
 pub mod graph;
 mod group;
-mod hdf5_weights;
 mod memory;
 mod needs;
 mod pass;

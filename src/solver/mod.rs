@@ -38,13 +38,14 @@ use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
-use crate::net::weights::{LoadPlan, Stored};
+use crate::net::weights::LoadPlan;
 use crate::net::{self, Net, Weights};
 use crate::phase::Phase;
 use crate::report::human::HumanBytes;
 use crate::report::metrics::{Densities, Metrics};
 use crate::report::nets;
 use crate::tensor::Shape;
+use crate::weights_file::{self, Stored};
 use crate::{info, memory, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
@@ -195,7 +196,7 @@ impl Solver {
             );
         }
         if Format::of(&config.param) == Format::Hdf5 {
-            net.check_hdf5_names()
+            weights_file::hdf5::check_names(&net)
                 .context("snapshot_format: HDF5 cannot store this net")?;
         }
         nets::built(&net);

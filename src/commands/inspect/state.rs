@@ -19,7 +19,7 @@ pub fn describe(path: &Path, size: HumanBytes) -> Result<Description> {
     // The state knows its histories by number; the weights beside it have the names.
     let names = match snapshot::weights(path, &state) {
         Ok(stored) => {
-            let blobs = |l: &crate::net::weights::StoredLayer| {
+            let blobs = |l: &crate::weights_file::StoredLayer| {
                 let labels = (0..l.blobs.len()).map(|k| format!("{}:{k}", l.name));
                 let counts = l.blobs.iter().map(|b| b.data.len());
                 labels.zip(counts).collect::<Vec<_>>()
