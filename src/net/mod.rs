@@ -9,7 +9,6 @@ pub mod debug;
 pub mod finite;
 mod frame;
 pub mod graph;
-mod hdf5_weights;
 mod leaf;
 mod lower;
 mod memory;

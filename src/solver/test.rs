@@ -3,8 +3,7 @@
 use super::config::TestConfig;
 use super::scores::Scores;
 use super::signals::{Request, Signals};
-use super::step::loss_note;
-use super::{OpenData, Opened, announce};
+use super::{OpenData, Opened};
 use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
@@ -15,7 +14,7 @@ use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
 use crate::net::{self, Net, Param, Pass, Weights};
 use crate::report::number::G;
-use crate::report::progress;
+use crate::report::{nets, progress};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,7 @@ impl TestNet {
             ..Default::default()
         };
         let net = Net::new(graph, &shapes, &options)?;
-        announce::net(&net);
+        nets::built(&net);
         let mut from = Vec::new();
         for p in net.params() {
             let twin = trained
@@ -223,7 +222,7 @@ impl TestNet {
         }
         for (k, (v, mean)) in scores.means().into_iter().enumerate() {
             let name = self.net.graph().values[v].name.clone();
-            let note = loss_note(self.net.loss_weight(v), mean);
+            let note = nets::loss_note(self.net.loss_weight(v), mean);
             info!("    Test net output #{k}: {name} = {}{note}", G(mean));
             means.push((name, mean));
         }
