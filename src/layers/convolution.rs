@@ -180,12 +180,20 @@ impl Layer for Convolution {
             Some(kernel.macs() * (x.count() / sample.max(1)) as u64)
         };
         let kernel = self.kernel(&bottoms[0]).ok();
+        let layouts = self.layouts(&bottoms[0]);
+        let last = kernel.as_ref().filter(|_| layouts == Layouts::Pixels);
+        let last = last.and_then(|k| channels_last(k, Layout::pixels(&bottoms[0]), k.outputs));
         Facts {
             coupling: Coupling::along(self.param.axis(), bottoms),
             role: Role::Convolution,
-            layouts: self.layouts(&bottoms[0]),
+            layouts,
             macs: bottoms.iter().filter_map(one).sum(),
-            scratch_bytes: kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
+            scratch_bytes: match &last {
+                // The threads keep it, whatever the leaf.
+                Some(_) => 0,
+                None => kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
+            },
+            packed_bytes: last.map_or([0; 2], |k| k.packed_bytes()),
             kernel: "columns",
             ..Facts::default()
         }
