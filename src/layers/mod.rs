@@ -36,6 +36,7 @@ pub mod inner_product;
 mod kernel;
 mod labels;
 mod layer;
+mod loss;
 pub mod lrn;
 pub mod lstm;
 pub mod lstm_unit;
