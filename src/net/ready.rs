@@ -1,6 +1,6 @@
 //! What the layers have made of the weights for their kernels: packed once, not at every call.
 
-use super::{Net, Weights};
+use super::{Net, ParamUse, Weights};
 use crate::layers::{Kernel, Lower, Role};
 use crate::tensor::View;
 use rayon::prelude::*;
@@ -53,20 +53,20 @@ impl Net {
         old: Option<Box<dyn Kernel>>,
     ) -> Option<Box<dyn Kernel>> {
         let layer = self.layers[i].as_ref()?;
-        let form = &self.plan.form;
+        let form = &self.lowered.form;
         if form.absorbed[i].is_some() {
             return None;
         }
         let node = &self.graph.nodes[i];
-        let (bottoms, layouts) = self.seen(i);
+        let bottoms = self.bottom_shapes(i);
         let params = self.param_views(i, weights, &[]);
         let lower = Lower {
             params: &params,
             bottoms: &bottoms,
-            layouts: &layouts,
+            layouts: &self.lowered.seen[i],
             top: form.layouts[*node.tops.first()?],
             affine: self.affine(i, weights),
-            backward: self.backward && self.plan.needs.bottoms[i].contains(&true),
+            backward: self.backward && self.lowered.needs.bottoms[i].contains(&true),
             sparse: self.sparse,
         };
         if let Some(mut kernel) = old
@@ -77,10 +77,25 @@ impl Net {
         layer.lower(&lower)
     }
 
+    /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.
+    pub(super) fn param_views<'a>(
+        &self,
+        i: usize,
+        weights: &'a Weights,
+        updates: &'a [(usize, Vec<f32>)],
+    ) -> Vec<View<'a>> {
+        let view = |u: &ParamUse| {
+            let update = updates.iter().rev().find(|(id, _)| *id == u.id);
+            let data = update.map_or(&weights[u.id].data, |(_, values)| values);
+            View::planes(u.shape.clone(), data)
+        };
+        self.uses[i].iter().map(view).collect()
+    }
+
     /// The scales and shifts that layer `i` shall apply for those whose work it does.
     fn affine(&self, i: usize, weights: &Weights) -> Option<(Vec<f32>, Vec<f32>)> {
         let mut sum: Option<(Vec<f32>, Vec<f32>)> = None;
-        for &j in &self.plan.form.chains[i] {
+        for &j in &self.lowered.form.chains[i] {
             let layer = self.layers[j].as_ref()?;
             if self.facts[j].role != Role::Affine {
                 continue;
