@@ -58,12 +58,8 @@ impl Layer for Accuracy {
     }
 
     fn facts(&self, bottoms: &[Shape]) -> Facts {
-        let coupling = match self.by_rows(&bottoms[0]) {
-            true => Coupling::Mean { labels: Some(1) },
-            false => Coupling::Whole,
-        };
         Facts {
-            coupling,
+            coupling: Coupling::of_labels(self.by_rows(&bottoms[0])),
             has_backward: false,
             flows: vec![false; bottoms.len()],
             ..Facts::default()

@@ -29,6 +29,14 @@ impl Coupling {
         }
     }
 
+    /// A mean over the labels in bottom 1 where the rows are independent but for it.
+    pub(super) fn of_labels(by_rows: bool) -> Self {
+        match by_rows {
+            true => Self::Mean { labels: Some(1) },
+            false => Self::Whole,
+        }
+    }
+
     /// That of a layer which works along `axis` of bottom 0, or on all axes from there on: `Free` unless it is
     /// the outermost one. Negative numbers count from the end.
     pub(super) fn along(axis: i32, bottoms: &[Shape]) -> Self {

@@ -2,7 +2,7 @@
 //! `norm: L2` each term is squared. Bottoms: scores [N, classes…], labels [N].
 
 use super::labels::Layout;
-use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, loss, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::hinge_loss_parameter::Norm;
 use crate::tensor::{Shape, View};
@@ -32,17 +32,15 @@ impl Layer for HingeLoss {
     }
 
     fn facts(&self, _bottoms: &[Shape]) -> Facts {
-        Facts {
-            coupling: Coupling::Mean { labels: None },
-            flows: vec![true, false],
-            refuses: vec![(1, "HingeLoss Layer cannot backpropagate to label inputs")],
-            is_loss: true,
-            ..Facts::default()
-        }
+        let coupling = Coupling::Mean { labels: None };
+        loss::facts(
+            coupling,
+            "HingeLoss Layer cannot backpropagate to label inputs",
+        )
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        bottoms[0].shape.dim(0).max(1) as f32
+        loss::samples(bottoms)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -68,7 +66,7 @@ impl Layer for HingeLoss {
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (scores, labels) = (&b.bottoms[0], &b.bottoms[1]);
         let layout = Layout::of_rows(&scores.shape, &labels.shape)?;
-        let scale = b.top_diffs[0].data[0] / b.normaliser;
+        let scale = loss::scale(b);
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };

@@ -1,4 +1,5 @@
-//! The layers: one file a type, and the one match from a type's name to its layer.
+//! The layers: one file a type (those that compute each element from itself alone share `neuron.rs`), and the one
+//! match from a type's name to its layer.
 //!
 //! A layer is what the prototxt says and nothing more: it holds no weights and no run-time state, so
 //! that many groups of samples can pass through it at once. Weights live in the net's parameters; what
@@ -7,17 +8,14 @@
 //! **To add a layer**: write `src/layers/NAME.rs` with `pub fn new(param: &LayerParameter, mode: Mode)
 //! -> Result<Self>` and `impl Layer`, and add one arm to [`create`].
 
-pub mod abs_val;
 pub mod accuracy;
 pub mod argmax;
 pub mod batch_norm;
 pub mod batch_reindex;
 pub mod bias;
-pub mod bnll;
 mod call;
 #[cfg(test)]
 mod check;
-pub mod clip;
 pub mod concat;
 pub mod contrastive_loss;
 pub mod convolution;
@@ -25,10 +23,8 @@ pub mod crop;
 pub mod deconvolution;
 pub mod dropout;
 pub mod eltwise;
-pub mod elu;
 pub mod embed;
 pub mod euclidean_loss;
-pub mod exp;
 mod facts;
 pub mod filter;
 pub mod flatten;
@@ -40,24 +36,21 @@ pub mod inner_product;
 mod kernel;
 mod labels;
 mod layer;
-pub mod log;
+mod loss;
 pub mod lrn;
 pub mod lstm;
 pub mod lstm_unit;
 pub mod multinomial_logistic_loss;
 pub mod mvn;
-mod neuron;
+pub mod neuron;
 pub mod parameter;
 pub mod pooling;
-pub mod power;
 pub mod prelu;
 mod recurrent;
 pub mod reduction;
-pub mod relu;
 pub mod reshape;
 pub mod rnn;
 pub mod scale;
-pub mod sigmoid;
 pub mod sigmoid_cross_entropy_loss;
 pub mod silence;
 pub mod slice;
@@ -65,9 +58,6 @@ pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
 pub mod spp;
-pub mod swish;
-pub mod tanh;
-pub mod threshold;
 pub mod tile;
 pub mod types;
 mod windows;
@@ -85,14 +75,13 @@ use anyhow::{Result, bail};
 /// [`crate::net::graph`].
 pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
     Ok(match param.r#type() {
-        "AbsVal" => Box::new(abs_val::AbsVal::new(param, mode)?),
+        "AbsVal" | "BNLL" | "Clip" | "ELU" | "Exp" | "Log" | "Power" | "ReLU" | "Sigmoid"
+        | "Swish" | "TanH" | "Threshold" => Box::new(neuron::Neuron::new(param)?),
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
         "ArgMax" => Box::new(argmax::ArgMax::new(param, mode)?),
         "BatchNorm" => Box::new(batch_norm::BatchNorm::new(param, mode)?),
         "BatchReindex" => Box::new(batch_reindex::BatchReindex::new(param, mode)?),
         "Bias" => Box::new(bias::Bias::new(param, mode)?),
-        "BNLL" => Box::new(bnll::Bnll::new(param, mode)?),
-        "Clip" => Box::new(clip::Clip::new(param, mode)?),
         "Concat" => Box::new(concat::Concat::new(param, mode)?),
         "ContrastiveLoss" => Box::new(contrastive_loss::ContrastiveLoss::new(param, mode)?),
         "Convolution" => Box::new(convolution::Convolution::new(param, mode)?),
@@ -100,10 +89,8 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "Deconvolution" => Box::new(deconvolution::Deconvolution::new(param, mode)?),
         "Dropout" => Box::new(dropout::Dropout::new(param, mode)?),
         "Eltwise" => Box::new(eltwise::Eltwise::new(param, mode)?),
-        "ELU" => Box::new(elu::Elu::new(param, mode)?),
         "Embed" => Box::new(embed::Embed::new(param, mode)?),
         "EuclideanLoss" => Box::new(euclidean_loss::EuclideanLoss::new(param, mode)?),
-        "Exp" => Box::new(exp::Exp::new(param, mode)?),
         "Filter" => Box::new(filter::Filter::new(param, mode)?),
         "Flatten" => Box::new(flatten::Flatten::new(param, mode)?),
         "HingeLoss" => Box::new(hinge_loss::HingeLoss::new(param, mode)?),
@@ -111,7 +98,6 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "InfogainLoss" => Box::new(infogain_loss::InfogainLoss::new(param, mode)?),
         "HDF5Output" => Box::new(hdf5_output::Hdf5Output::new(param, mode)?),
         "InnerProduct" => Box::new(inner_product::InnerProduct::new(param, mode)?),
-        "Log" => Box::new(log::Log::new(param, mode)?),
         "LRN" => Box::new(lrn::Lrn::new(param, mode)?),
         "LSTM" => Box::new(lstm::Lstm::new(param, mode)?),
         "LSTMUnit" => Box::new(lstm_unit::LstmUnit::new(param, mode)?),
@@ -121,14 +107,11 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "MVN" => Box::new(mvn::Mvn::new(param, mode)?),
         "Parameter" => Box::new(parameter::Parameter::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
-        "Power" => Box::new(power::Power::new(param, mode)?),
         "PReLU" => Box::new(prelu::PReLU::new(param, mode)?),
         "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
-        "ReLU" => Box::new(relu::ReLU::new(param, mode)?),
         "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "RNN" => Box::new(rnn::Rnn::new(param, mode)?),
         "Scale" => Box::new(scale::Scale::new(param, mode)?),
-        "Sigmoid" => Box::new(sigmoid::Sigmoid::new(param, mode)?),
         "SigmoidCrossEntropyLoss" => Box::new(
             sigmoid_cross_entropy_loss::SigmoidCrossEntropyLoss::new(param, mode)?,
         ),
@@ -138,9 +121,6 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),
         "SPP" => Box::new(spp::Spp::new(param, mode)?),
-        "Swish" => Box::new(swish::Swish::new(param, mode)?),
-        "TanH" => Box::new(tanh::TanH::new(param, mode)?),
-        "Threshold" => Box::new(threshold::Threshold::new(param, mode)?),
         "Tile" => Box::new(tile::Tile::new(param, mode)?),
         "Python" => {
             bail!("layers of type Python run Python code inside Caffe and cannot be run here")

@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernels::noise;
+use crate::layers::Coupling;
 use crate::layers::check::{Check, layer, layer_in};
 
 #[test]
