@@ -1,6 +1,6 @@
 //! Clip: y = x, but at least `min` and at most `max`, element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -30,16 +30,13 @@ impl Layer for Clip {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
+        }
     }
 
     /// Where `max` is below `min`, `min` wins; a NaN becomes `min`, as in Caffe.

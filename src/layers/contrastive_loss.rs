@@ -2,7 +2,7 @@
 //! (the third bottom is not 0) and of max(0, `margin` − d)² where it is not; d is the Euclidean distance.
 //! `legacy_version` takes max(0, margin − d²) for the latter. Bottoms: a [N, C], b [N, C], similar [N].
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::kernels::broadcast::sum_pairs;
 use crate::proto::caffe::{ContrastiveLossParameter, LayerParameter};
 use crate::tensor::{Shape, View};
@@ -48,20 +48,17 @@ impl Layer for ContrastiveLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            flows: vec![true, true, false],
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
         bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom < 2
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

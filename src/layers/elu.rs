@@ -1,6 +1,6 @@
 //! ELU (Clevert et al. 2015): y = x where x > 0, `alpha`·(exp(x) − 1) elsewhere, element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -25,21 +25,15 @@ impl Layer for Elu {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    /// With a negative alpha y's sign no longer tells x's.
-    fn backward_reads_bottom(&self) -> bool {
-        self.alpha < 0.0
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            // With a negative alpha y's sign no longer tells x's.
+            reads_bottom: self.alpha < 0.0,
+            reads_tops: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! EuclideanLoss: Σ (a − b)² / 2N over two bottoms of N samples. Gradients flow to both.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::kernels::broadcast::sum_pairs;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
@@ -28,16 +28,16 @@ impl Layer for EuclideanLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
         bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

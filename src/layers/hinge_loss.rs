@@ -2,7 +2,7 @@
 //! `norm: L2` each term is squared. Bottoms: scores [N, classes…], labels [N].
 
 use super::labels::Layout;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::hinge_loss_parameter::Norm;
 use crate::tensor::{Shape, View};
@@ -31,24 +31,18 @@ impl Layer for HingeLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            flows: vec![true, false],
+            refuses: vec![(1, "HingeLoss Layer cannot backpropagate to label inputs")],
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
         bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("HingeLoss Layer cannot backpropagate to label inputs")
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

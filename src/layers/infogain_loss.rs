@@ -4,7 +4,7 @@
 
 use super::labels::{Layout, SMALLEST, at_least};
 use super::softmax::softmax;
-use super::{Backward, Coupling, Forward, Layer, Mode};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode};
 use crate::proto::blob;
 use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::proto::caffe::{BlobProto, LayerParameter};
@@ -98,12 +98,24 @@ impl Layer for InfogainLoss {
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores, bottoms.len()) => {
-                Coupling::Mean { labels: Some(1) }
-            }
-            _ => Coupling::Whole,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let coupling = match self.by_rows(&bottoms[0], bottoms.len()) {
+            true => Coupling::Mean { labels: Some(1) },
+            false => Coupling::Whole,
+        };
+        Facts {
+            coupling,
+            flows: (0..bottoms.len()).map(|i| i == 0).collect(),
+            refuses: vec![
+                (1, "InfogainLoss Layer cannot backpropagate to label inputs"),
+                (
+                    2,
+                    "InfogainLoss Layer cannot backpropagate to infogain inputs",
+                ),
+            ],
+            is_loss: true,
+            scratch_bytes: 4 * bottoms[0].count(),
+            ..Facts::default()
         }
     }
 
@@ -118,26 +130,6 @@ impl Layer for InfogainLoss {
             NormalizationMode::None => 1,
         };
         n.max(1) as f32
-    }
-
-    fn default_loss_weight(&self, top: usize) -> f32 {
-        if top == 0 { 1.0 } else { 0.0 }
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        match bottom {
-            1 => Some("InfogainLoss Layer cannot backpropagate to label inputs"),
-            2 => Some("InfogainLoss Layer cannot backpropagate to infogain inputs"),
-            _ => None,
-        }
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().map_or(0, |scores| 4 * scores.count())
     }
 
     /// Leaves the probabilities.

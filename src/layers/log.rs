@@ -1,7 +1,7 @@
 //! Log: y = log(`shift` + `scale`·x) to the base `base`, element by element; base −1, the default,
 //! stands for e.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -38,16 +38,13 @@ impl Layer for Log {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -2,7 +2,7 @@
 //! [N, classes…], labels [N].
 
 use super::labels::{Layout, SMALLEST, at_least};
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
 use anyhow::Result;
@@ -25,25 +25,21 @@ impl Layer for MultinomialLogisticLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            flows: vec![true, false],
+            refuses: vec![(
+                1,
+                "MultinomialLogisticLoss Layer cannot backpropagate to label inputs",
+            )],
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
         bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1)
-            .then_some("MultinomialLogisticLoss Layer cannot backpropagate to label inputs")
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

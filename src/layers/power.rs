@@ -1,6 +1,6 @@
 //! Power: y = (`shift` + `scale`·x)^`power`, element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -35,16 +35,13 @@ impl Layer for Power {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        !self.is_constant() && self.power != 1.0
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_bottom: !self.is_constant() && self.power != 1.0,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! ReLU: y = max(x, 0) + negative_slope · min(x, 0), element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, Role, take};
 use crate::kernels::elementwise::{relu, relu_backward};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -29,20 +29,17 @@ impl Layer for ReLU {
         Ok(vec![x.clone()])
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
-    }
-
-    fn is_relu(&self) -> bool {
-        self.slope == 0.0
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            role: match self.slope == 0.0 {
+                true => Role::Relu,
+                false => Role::Other,
+            },
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_tops: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

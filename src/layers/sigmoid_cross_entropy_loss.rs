@@ -3,7 +3,7 @@
 //! targets in [0, 1], as many.
 
 use super::labels::Layout;
-use super::{Backward, Coupling, Forward, Layer, Mode, neuron, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, neuron, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::tensor::{Shape, View};
@@ -47,10 +47,19 @@ impl Layer for SigmoidCrossEntropyLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
         let reads = self.normalization == NormalizationMode::Valid && self.ignored.is_some();
-        Coupling::Mean {
-            labels: reads.then_some(1),
+        Facts {
+            coupling: Coupling::Mean {
+                labels: reads.then_some(1),
+            },
+            flows: vec![true, false],
+            refuses: vec![(
+                1,
+                "SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs",
+            )],
+            is_loss: true,
+            ..Facts::default()
         }
     }
 
@@ -62,19 +71,6 @@ impl Layer for SigmoidCrossEntropyLoss {
             NormalizationMode::None => 1,
         };
         n.max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1)
-            .then_some("SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs")
     }
 
     /// Each term is max(x, 0) − x·t + ln(1 + exp(−|x|)), which never overflows.

@@ -4,7 +4,7 @@
 
 use super::labels::Layout;
 use super::softmax::softmax;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::tensor::{Shape, View};
@@ -63,10 +63,21 @@ impl Layer for SoftmaxLoss {
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores) => Coupling::Mean { labels: Some(1) },
-            _ => Coupling::Whole,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let coupling = match self.by_rows(&bottoms[0]) {
+            true => Coupling::Mean { labels: Some(1) },
+            false => Coupling::Whole,
+        };
+        Facts {
+            coupling,
+            flows: vec![true, false],
+            refuses: vec![(
+                1,
+                "SoftmaxWithLoss Layer cannot backpropagate to label inputs",
+            )],
+            is_loss: true,
+            scratch_bytes: 4 * bottoms[0].count(),
+            ..Facts::default()
         }
     }
 
@@ -81,22 +92,6 @@ impl Layer for SoftmaxLoss {
             NormalizationMode::None => 1,
         };
         n.max(1) as f32
-    }
-
-    fn default_loss_weight(&self, top: usize) -> f32 {
-        if top == 0 { 1.0 } else { 0.0 }
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("SoftmaxWithLoss Layer cannot backpropagate to label inputs")
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().map_or(0, |scores| 4 * scores.count())
     }
 
     /// Leaves the probabilities.

@@ -1,6 +1,6 @@
 //! Swish (Ramachandran et al. 2017): y = x · sigmoid(`beta`·x), element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -25,16 +25,13 @@ impl Layer for Swish {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

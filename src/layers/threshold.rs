@@ -1,6 +1,6 @@
 //! Threshold: y = 1 where x > `threshold`, 0 elsewhere. No gradient flows through it.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, neuron};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, neuron};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -25,20 +25,14 @@ impl Layer for Threshold {
         neuron::shapes(bottoms)
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
-    }
-
-    fn has_backward(&self) -> bool {
-        false
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            has_backward: false,
+            flows: vec![false; bottoms.len()],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

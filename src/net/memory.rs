@@ -15,9 +15,9 @@ impl Net {
     /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial
     /// gradients, and the batch itself.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
-        let at_once = threads.clamp(1, self.plan.groups.len().max(1)) as u128;
-        let rows = self.plan.groups.iter().map(|g| g.len()).max().unwrap_or(0);
-        let whole = self.plan.whole.is_some();
+        let at_once = threads.clamp(1, self.lowered.cut.leaves.len().max(1)) as u128;
+        let rows = self.lowered.cut.most();
+        let whole = self.lowered.cut.whole.is_some();
         let kept = |i: usize| -> Option<u128> {
             let layer = self.layers[i].as_ref()?;
             let bottom = |&v: &usize| match whole {
@@ -25,13 +25,13 @@ impl Net {
                 false => self.shapes[v].with_rows(rows),
             };
             let bottoms: Vec<Shape> = self.graph.nodes[i].bottoms.iter().map(bottom).collect();
-            Some(layer.keep_bytes(&bottoms) as u128)
+            Some(layer.facts(&bottoms).scratch_bytes as u128)
         };
         let keep: u128 = (0..self.layers.len()).filter_map(kept).sum();
-        let slots = self.plan.slots.iter().chain(&self.plan.diff_slots);
+        let slots = self.lowered.buffers.iter();
         let slots: u128 = slots.map(|&n| memory::floats(n)).sum();
         let gradients = if self.backward { self.param_bytes() } else { 0 };
-        let groups = self.plan.groups.len();
+        let groups = self.lowered.cut.leaves.len();
         let pending = (groups.max(1).ilog2() as usize + 1).min(groups) as u128;
         let feed = self.inputs.iter();
         let feed: u128 = feed.map(|&v| memory::floats(self.shapes[v].count())).sum();
@@ -41,7 +41,7 @@ impl Net {
     /// What to lower where a pass does not fit.
     pub fn memory_advice(&self, threads: usize) -> String {
         let batch = self.batch();
-        let at_once = threads.min(self.plan.groups.len());
+        let at_once = threads.min(self.lowered.cut.leaves.len());
         match (batch, at_once) {
             (0 | 1, _) => "take a smaller net or smaller inputs".to_string(),
             (_, 0 | 1) => format!("lower the batch size (now {batch})"),

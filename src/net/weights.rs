@@ -196,9 +196,7 @@ impl Net {
         };
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let mut layer = node.param.clone();
-            let default = self.layers[i]
-                .as_ref()
-                .map_or(0.0, |l| l.default_loss_weight(0));
+            let default = self.facts[i].loss_weight(0);
             // As Caffe's losses do, which write down the weight that they have by default.
             if layer.loss_weight.is_empty() && default != 0.0 {
                 layer.loss_weight.push(default);

@@ -145,6 +145,7 @@ impl TestNet {
         limit: Duration,
     ) -> Result<Duration> {
         let weights: Weights = self.from.iter().map(|&id| trained[id].clone()).collect();
+        self.batches.expect(self.iterations);
         let (clock, mut done) = (Instant::now(), 0);
         while done == 0 || clock.elapsed() < limit && u64::from(done) < self.iterations {
             let batch = self.batches.next_batch()?;
@@ -152,11 +153,26 @@ impl TestNet {
             self.batches.recycle(batch);
             done += 1;
         }
+        self.batches.rest();
         Ok(clock.elapsed() / done)
     }
 
-    /// Runs one test and logs its outputs; `None` if a signal stopped it.
+    /// Runs one test and logs its outputs; `None` if a signal stopped it. Its data are read ahead while it runs, so
+    /// that training has the memory between tests.
     pub fn run(
+        &mut self,
+        seed: u64,
+        trained: &Weights,
+        compute_loss: bool,
+        signals: &mut Signals,
+    ) -> Result<Option<Vec<(String, f32)>>> {
+        self.batches.expect(self.iterations);
+        let result = self.test(seed, trained, compute_loss, signals);
+        self.batches.rest();
+        result
+    }
+
+    fn test(
         &mut self,
         seed: u64,
         trained: &Weights,

@@ -44,7 +44,10 @@ fn the_matrix_can_be_a_file() {
     .unwrap();
     let loss = layer(&text);
     let shapes = [Shape::new([2, 3, 2]), Shape::new([2, 2])];
-    assert_eq!(loss.coupling(&shapes), Coupling::Mean { labels: Some(1) });
+    assert_eq!(
+        loss.facts(&shapes).coupling,
+        Coupling::Mean { labels: Some(1) }
+    );
     let check = Check {
         fixed: vec![(1, vec![2., 1., 0., 0.])],
         ..Check::default()
