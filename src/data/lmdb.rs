@@ -120,6 +120,7 @@ impl Records for Lmdb {
             );
         };
         let decoded = datum::decode(value, datum);
+        release(value);
         let key = key.to_vec();
         let (place, message) = (
             Some(number),
@@ -223,6 +224,37 @@ fn open(folder: &Path, summary: &Summary) -> heed::Result<Env<WithoutTls>> {
     // pages say, and the table of environments opens it once in this process. That nobody truncates it
     // while it is mapped is the user's part, as with every mapped file.
     unsafe { options.open(folder) }
+}
+
+/// Records of fewer bytes share too much of their pages with others.
+const RELEASED: usize = 1 << 16;
+
+/// Gives the system back the pages that hold nothing but `record`, a part of a mapped database. They count as this
+/// process's memory as long as they are mapped, and a run over a large database would come to have all of it; in
+/// the system's cache they stay.
+#[allow(unsafe_code)]
+fn release(record: &[u8]) {
+    #[cfg(unix)]
+    {
+        // SAFETY: a question to the system.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0);
+        if page == 0 || record.len() < RELEASED {
+            return;
+        }
+        let skip = record.as_ptr().align_offset(page);
+        let whole = record.get(skip..).map_or(0, |rest| rest.len() / page * page);
+        if whole == 0 {
+            return;
+        }
+        // SAFETY: whole pages within the record, of a shared mapping that is only read: who reads them again gets the
+        // file's bytes again.
+        unsafe {
+            let start = record.as_ptr().add(skip).cast_mut().cast();
+            libc::madvise(start, whole, libc::MADV_DONTNEED);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = record;
 }
 
 /// The system's page size, of which a map's size must be a multiple; any larger power of two is, too.

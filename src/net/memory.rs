@@ -6,7 +6,7 @@ use crate::tensor::Shape;
 use anyhow::Result;
 
 /// Bytes of the program itself, with what its libraries keep.
-pub const PROGRAM: u128 = 12 << 20;
+pub const PROGRAM: u128 = 20 << 20;
 
 impl Net {
     /// Bytes of all parameters once.
