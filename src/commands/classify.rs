@@ -9,6 +9,7 @@ use crate::models;
 use crate::net::graph::{Graph, State};
 use crate::net::{Net, Pass, Weights};
 use crate::proto::{NetParameter, Parsed};
+use crate::report::human::HumanBytes;
 use crate::report::{output, progress};
 use crate::session::{Model, Session};
 use crate::tensor::{Shape, Tensor};
@@ -174,7 +175,10 @@ impl Classifier {
         )?;
         let shapes = models::input_shapes(&graph)?;
         let net = Net::new(graph, &shapes, &session.options())?;
-        net.check_memory(rayon::current_num_threads())?;
+        let threads = rayon::current_num_threads();
+        let required = u64::try_from(net.run_bytes(threads, 0)).unwrap_or(u64::MAX);
+        info!("Memory required: {}", HumanBytes(required));
+        net.check_memory(threads, 0)?;
         let weights = session.weights(&net)?;
         Ok(Self {
             scores: Scores::find(&net)?,

@@ -100,16 +100,11 @@ impl Convolution {
         Ok(Self { front })
     }
 
-    /// Channels last where there is a kernel for pictures of shape `x`.
-    fn layouts(&self, x: &Shape) -> Layouts {
+    /// The kernel that runs channels last, where there is one for pictures of shape `x`.
+    fn direct(&self, x: &Shape) -> Option<ChannelsLast> {
         let pictures = x.axes() == 4 && x.axis(self.front.param.axis()) == Some(1);
-        let Ok(kernel) = self.front.convolution(x) else {
-            return Layouts::Planes;
-        };
-        match channels_last(&kernel, Layout::pixels(x), kernel.outputs) {
-            Some(_) if pictures => Layouts::Pixels,
-            _ => Layouts::Planes,
-        }
+        let kernel = self.front.convolution(x).ok().filter(|_| pictures)?;
+        channels_last(&kernel, Layout::pixels(x), kernel.outputs)
     }
 }
 
@@ -133,11 +128,20 @@ impl Layer for Convolution {
     }
 
     fn facts(&self, bottoms: &[Shape]) -> Facts {
-        Facts {
+        let facts = Facts {
             role: Role::Convolution,
-            layouts: self.layouts(&bottoms[0]),
             kernel: "columns",
             ..self.front.facts(bottoms)
+        };
+        match self.direct(&bottoms[0]) {
+            None => facts,
+            Some(direct) => Facts {
+                layouts: Layouts::Pixels,
+                // The threads keep it, whatever the leaf.
+                scratch_bytes: 0,
+                packed_bytes: direct.packed_bytes(),
+                ..facts
+            },
         }
     }
 

@@ -110,6 +110,9 @@ pub struct Facts {
     pub macs: u64,
     /// Bytes that one forward needs beside its tops, for the memory that is logged before a run.
     pub scratch_bytes: usize,
+    /// Bytes of what [`Layer::lower`](super::Layer::lower) makes of dense weights: for forward, and for the gradient
+    /// of the bottoms.
+    pub packed_bytes: [usize; 2],
     /// The sizes of the states that the layer hands on from one batch to the next (LSTM, RNN; else none).
     pub carries: Vec<usize>,
     /// The name of what runs where [`Layer::lower`](super::Layer::lower) gives no kernel, for `dsd time`.
@@ -132,6 +135,7 @@ impl Default for Facts {
             data_decide_rows: false,
             macs: 0,
             scratch_bytes: 0,
+            packed_bytes: [0; 2],
             carries: Vec::new(),
             kernel: "plain",
         }

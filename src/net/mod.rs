@@ -11,7 +11,7 @@ mod frame;
 pub mod graph;
 mod leaf;
 mod lower;
-mod memory;
+pub mod memory;
 mod moves;
 mod needs;
 mod pass;

@@ -13,6 +13,7 @@ mod dropout;
 mod gradual;
 pub mod lr_policy;
 pub mod mask;
+mod memory;
 pub mod patterns;
 mod quantize;
 pub mod rules;
@@ -41,12 +42,11 @@ use crate::net::sizes::Sizes;
 use crate::net::weights::LoadPlan;
 use crate::net::{self, Net, Weights};
 use crate::phase::Phase;
-use crate::report::human::HumanBytes;
 use crate::report::metrics::{Densities, Metrics};
 use crate::report::nets;
 use crate::tensor::Shape;
 use crate::weights_file::{self, Stored};
-use crate::{info, memory, warn};
+use crate::{info, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
@@ -213,7 +213,7 @@ impl Solver {
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
-        let memory = log_memory(&net, &tests, arrays)?;
+        let memory = memory::announce(&net, &opened.batches, &tests, arrays)?;
         let mut debug = None;
         if config.param.debug_info() {
             debug = Some(DebugNet::new(&net)?);
@@ -435,56 +435,4 @@ fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]
             whole.join(", ")
         );
     }
-}
-
-/// Says what the run will need, before any of it is allocated, and refuses what this machine does not have.
-fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> Result<usize> {
-    let fixed = net.param_bytes() * (2 + histories as u128);
-    let threads = rayon::current_num_threads();
-    let work = net.workspace_bytes(threads);
-    let test = tests
-        .iter()
-        .map(|t| t.workspace_bytes(threads))
-        .max()
-        .unwrap_or(0);
-    let bytes = |n: u128| HumanBytes(u64::try_from(n).unwrap_or(u64::MAX));
-    info!(
-        "Memory required: {} (weights, gradients and history {}; training {}; testing {})",
-        bytes(fixed + work + test),
-        bytes(fixed),
-        bytes(work),
-        bytes(test),
-    );
-    let largest = tests
-        .iter()
-        .map(|t| t.net())
-        .max_by_key(|n| n.workspace_bytes(threads));
-    let advice = match largest.filter(|n| n.workspace_bytes(threads) > work) {
-        Some(test) => format!("in the test net, {}", test.memory_advice(threads)),
-        None => net.memory_advice(threads),
-    };
-    let what = || {
-        format!(
-            "{}: the run (weights, gradients and history {}; training {}; testing {})",
-            net.graph().file,
-            bytes(fixed),
-            bytes(work),
-            bytes(test)
-        )
-    };
-    memory::require(fixed + work + test, what, &advice)?;
-    let (groups, rows, why) = net.cut();
-    match why {
-        Some(layer) if net.batch() > 1 => {
-            info!(
-                "The batch of {} runs whole: layer '{layer}' needs all samples at once",
-                net.batch()
-            );
-        }
-        _ => info!(
-            "The batch of {} runs in {groups} groups of up to {rows}",
-            net.batch()
-        ),
-    }
-    Ok(usize::try_from(fixed + work + test).unwrap_or(usize::MAX))
 }

@@ -134,7 +134,7 @@ impl TestNet {
 
     /// Bytes that a test needs.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
-        self.net.workspace_bytes(threads)
+        self.net.workspace_bytes(threads) + self.batches.queue_bytes()
     }
 
     /// The time of one batch, from as many as take about `limit`.
@@ -169,6 +169,7 @@ impl TestNet {
         self.batches.expect(self.iterations);
         let result = self.test(seed, trained, compute_loss, signals);
         self.batches.rest();
+        self.net.rest();
         result
     }
 
