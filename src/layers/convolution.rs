@@ -2,17 +2,16 @@
 //! elements of w\[o, …\] · x\[…\], where the input is [outer…, I, spatial…], the weights are
 //! [O, I / group, kernel…], the biases [O] and the output is [outer…, O, windows…].
 
-use super::{
-    Backward, Coupling, Facts, Forward, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role,
-    windows,
-};
+pub(super) mod front;
+
+use super::{Backward, Facts, Forward, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role};
 use crate::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::convolution::Convolution as Columns;
-use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
-use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
+use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Layout, Shape};
 use anyhow::Result;
+use front::Front;
 
 /// A convolution that runs channels last, with its weights packed.
 struct Direct {
@@ -91,50 +90,21 @@ impl Kernel for Direct {
 /// A Convolution layer. It runs channels last where a kernel is made for its sizes.
 #[derive(Debug)]
 pub struct Convolution {
-    param: ConvolutionParameter,
+    front: Front,
 }
 
 impl Convolution {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        let param = param.convolution_param.clone().unwrap_or_default();
-        windows::check(&param)?;
-        Ok(Self { param })
+        let front = Front::new(param, false)?;
+        Ok(Self { front })
     }
 
-    /// The sizes for a bottom of shape `x`.
-    fn kernel(&self, x: &Shape) -> Result<Columns> {
-        let (channel_axis, windows) = windows::windows(&self.param, x)?;
-        let inputs = x.dim(channel_axis);
-        Ok(Columns {
-            groups: windows::groups(&self.param, inputs, x)?,
-            inputs,
-            outputs: self.param.num_output() as usize,
-            axes: windows::axes(&windows, x)?,
-        })
-    }
-
-    /// The sizes, and those of one sample's input and output. `x` passed [`Layer::shapes`].
-    fn prepared(&self, x: &Shape) -> Result<(Columns, usize, usize)> {
-        let kernel = self.kernel(x)?;
-        let output = kernel.outputs * kernel.positions();
-        Ok((
-            kernel,
-            x.count_from(super::axis(x, self.param.axis(), "axis")?),
-            output,
-        ))
-    }
-
-    /// Channels last where there is a kernel for pictures of shape `x`.
-    fn layouts(&self, x: &Shape) -> Layouts {
-        let pictures = x.axes() == 4 && x.axis(self.param.axis()) == Some(1);
-        let Ok(kernel) = self.kernel(x) else {
-            return Layouts::Planes;
-        };
-        match channels_last(&kernel, Layout::pixels(x), kernel.outputs) {
-            Some(_) if pictures => Layouts::Pixels,
-            _ => Layouts::Planes,
-        }
+    /// The kernel that runs channels last, where there is one for pictures of shape `x`.
+    fn direct(&self, x: &Shape) -> Option<ChannelsLast> {
+        let pictures = x.axes() == 4 && x.axis(self.front.param.axis()) == Some(1);
+        let kernel = self.front.convolution(x).ok().filter(|_| pictures)?;
+        channels_last(&kernel, Layout::pixels(x), kernel.outputs)
     }
 }
 
@@ -150,52 +120,28 @@ fn channels_last(kernel: &Columns, x: Layout, pitch: usize) -> Option<ChannelsLa
 
 impl Layer for Convolution {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
-        let first = windows::one_shape(bottoms)?;
-        let kernel = self.kernel(first)?;
-        let mut dims = first.dims()[..super::axis(first, self.param.axis(), "axis")?].to_vec();
-        dims.push(kernel.outputs);
-        dims.extend(kernel.axes.iter().map(|a| a.output));
-        Ok(vec![dims.into(); bottoms.len()])
+        self.front.shapes(bottoms)
     }
 
     fn params(&self, bottoms: &[Shape]) -> Vec<ParamSpec> {
-        let Some(Ok(kernel)) = bottoms.first().map(|x| self.kernel(x)) else {
-            return Vec::new();
-        };
-        let mut dims = vec![kernel.outputs, kernel.inputs / kernel.groups];
-        dims.extend(kernel.axes.iter().map(|a| a.kernel));
-        let mut specs = vec![ParamSpec::weight(dims, self.param.weight_filler.as_ref())];
-        if self.param.bias_term() {
-            specs.push(ParamSpec::bias(
-                vec![kernel.outputs],
-                self.param.bias_filler.as_ref(),
-            ));
-        }
-        specs
+        self.front.params(bottoms)
     }
 
     fn facts(&self, bottoms: &[Shape]) -> Facts {
-        let one = |x: &Shape| {
-            let (kernel, sample, _) = self.prepared(x).ok()?;
-            Some(kernel.macs() * (x.count() / sample.max(1)) as u64)
-        };
-        let kernel = self.kernel(&bottoms[0]).ok();
-        let layouts = self.layouts(&bottoms[0]);
-        let last = kernel.as_ref().filter(|_| layouts == Layouts::Pixels);
-        let last = last.and_then(|k| channels_last(k, Layout::pixels(&bottoms[0]), k.outputs));
-        Facts {
-            coupling: Coupling::along(self.param.axis(), bottoms),
+        let facts = Facts {
             role: Role::Convolution,
-            layouts,
-            macs: bottoms.iter().filter_map(one).sum(),
-            scratch_bytes: match &last {
-                // The threads keep it, whatever the leaf.
-                Some(_) => 0,
-                None => kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
-            },
-            packed_bytes: last.map_or([0; 2], |k| k.packed_bytes()),
             kernel: "columns",
-            ..Facts::default()
+            ..self.front.facts(bottoms)
+        };
+        match self.direct(&bottoms[0]) {
+            None => facts,
+            Some(direct) => Facts {
+                layouts: Layouts::Pixels,
+                // The threads keep it, whatever the leaf.
+                scratch_bytes: 0,
+                packed_bytes: direct.packed_bytes(),
+                ..facts
+            },
         }
     }
 
@@ -203,7 +149,7 @@ impl Layer for Convolution {
         let Layout::Pixels { pitch } = l.top else {
             return None;
         };
-        let sizes = self.kernel(&l.bottoms[0]).ok()?;
+        let sizes = self.front.convolution(&l.bottoms[0]).ok()?;
         let mut direct = Direct {
             sizes: channels_last(&sizes, l.layouts[0], pitch)?.with_sparse(l.sparse),
             packed: Packed::default(),
@@ -213,7 +159,7 @@ impl Layer for Convolution {
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (kernel, input, output) = self.prepared(&f.bottoms[0].shape)?;
+        let (kernel, input, output) = self.front.samples(&f.bottoms[0].shape)?;
         let scratch = f.keep.scratch(kernel.scratch(f.crew));
         let bias = f.params.get(1).map(|b| b.data);
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
@@ -229,7 +175,7 @@ impl Layer for Convolution {
     }
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (kernel, input, output) = self.prepared(&b.bottoms[0].shape)?;
+        let (kernel, input, output) = self.front.samples(&b.bottoms[0].shape)?;
         let scratch = b.keep.scratch(kernel.scratch(b.crew));
         for (i, dy) in b.top_diffs.iter().enumerate() {
             let samples = dy.data.chunks_exact(output);

@@ -5,110 +5,41 @@
 //! The input is [outer…, I, spatial…], the weights are [I, O / group, kernel…], the biases [O], and the
 //! output is [outer…, O, …] of size stride·(input − 1) + dilation·(kernel − 1) + 1 − 2·pad.
 
-use super::windows::{self, Window};
-use super::{Backward, Coupling, Facts, Forward, Layer, Mode, ParamSpec};
-use crate::kernels::convolution::Convolution as Kernel;
-use crate::kernels::crew::Crew;
-use crate::kernels::im2col::Axis;
-use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
+use super::convolution::front::Front;
+use super::{Backward, Facts, Forward, Layer, Mode, ParamSpec};
+use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// A Deconvolution layer.
 #[derive(Debug)]
 pub struct Deconvolution {
-    param: ConvolutionParameter,
+    front: Front,
 }
 
 impl Deconvolution {
     /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        let param = param.convolution_param.clone().unwrap_or_default();
-        windows::check(&param)?;
-        Ok(Self { param })
+        let front = Front::new(param, true)?;
+        Ok(Self { front })
     }
-
-    /// The convolution from this layer's top to its bottom of shape `x`.
-    fn kernel(&self, x: &Shape) -> Result<Kernel> {
-        let (channel_axis, windows) = windows::windows(&self.param, x)?;
-        let channels = x.dim(channel_axis);
-        let axis = |(i, w): (usize, &Window)| {
-            spread(w).with_context(|| format!("{:#}", windows::no_window(w, i, x)))
-        };
-        Ok(Kernel {
-            groups: windows::groups(&self.param, channels, x)?,
-            inputs: self.param.num_output() as usize,
-            outputs: channels,
-            axes: windows
-                .iter()
-                .enumerate()
-                .map(axis)
-                .collect::<Result<_>>()?,
-        })
-    }
-
-    /// The convolution, and the sizes of one sample's bottom and top. `x` passed [`Layer::shapes`].
-    fn prepared(&self, x: &Shape) -> Result<(Kernel, usize, usize)> {
-        let kernel = self.kernel(x)?;
-        let bottom = kernel.outputs * kernel.positions();
-        let top = kernel.inputs * kernel.axes.iter().map(|a| a.input).product::<usize>();
-        Ok((kernel, bottom, top))
-    }
-}
-
-/// The axis of the convolution whose output is this layer's input; `None` where nothing would be left.
-fn spread(w: &Window) -> Option<Axis> {
-    let reach = w.stride.checked_mul(w.size - 1)?;
-    let extent = w.dilation.checked_mul(w.kernel - 1)?.checked_add(1)?;
-    let size = reach
-        .checked_add(extent)?
-        .checked_sub(w.pad.checked_mul(2)?)?;
-    let axis = Axis::new(size, w.kernel, w.stride, w.pad, w.dilation)?;
-    (size > 0 && axis.output == w.size).then_some(axis)
 }
 
 impl Layer for Deconvolution {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
-        let first = windows::one_shape(bottoms)?;
-        let kernel = self.kernel(first)?;
-        let mut dims = first.dims()[..super::axis(first, self.param.axis(), "axis")?].to_vec();
-        dims.push(kernel.inputs);
-        dims.extend(kernel.axes.iter().map(|a| a.input));
-        Ok(vec![dims.into(); bottoms.len()])
+        self.front.shapes(bottoms)
     }
 
     fn params(&self, bottoms: &[Shape]) -> Vec<ParamSpec> {
-        let Some(Ok(kernel)) = bottoms.first().map(|x| self.kernel(x)) else {
-            return Vec::new();
-        };
-        let mut dims = vec![kernel.outputs, kernel.inputs / kernel.groups];
-        dims.extend(kernel.axes.iter().map(|a| a.kernel));
-        let mut specs = vec![ParamSpec::weight(dims, self.param.weight_filler.as_ref())];
-        if self.param.bias_term() {
-            specs.push(ParamSpec::bias(
-                vec![kernel.inputs],
-                self.param.bias_filler.as_ref(),
-            ));
-        }
-        specs
+        self.front.params(bottoms)
     }
 
     fn facts(&self, bottoms: &[Shape]) -> Facts {
-        let one = |x: &Shape| {
-            let (kernel, sample, _) = self.prepared(x).ok()?;
-            Some(kernel.macs() * (x.count() / sample.max(1)) as u64)
-        };
-        let kernel = self.kernel(&bottoms[0]).ok();
-        Facts {
-            coupling: Coupling::along(self.param.axis(), bottoms),
-            macs: bottoms.iter().filter_map(one).sum(),
-            scratch_bytes: kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
-            ..Facts::default()
-        }
+        self.front.facts(bottoms)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (kernel, bottom, top) = self.prepared(&f.bottoms[0].shape)?;
+        let (kernel, bottom, top) = self.front.samples(&f.bottoms[0].shape)?;
         let scratch = f.keep.scratch(kernel.scratch(f.crew));
         let w = f.params[0].data;
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
@@ -127,7 +58,7 @@ impl Layer for Deconvolution {
     }
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (kernel, bottom, top) = self.prepared(&b.bottoms[0].shape)?;
+        let (kernel, bottom, top) = self.front.samples(&b.bottoms[0].shape)?;
         let scratch = b.keep.scratch(kernel.scratch(b.crew));
         for (i, dy) in b.top_diffs.iter().enumerate() {
             let samples = dy.data.chunks_exact(top);
@@ -152,6 +83,7 @@ impl Layer for Deconvolution {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::Coupling;
     use crate::layers::check::{Check, layer, layer_in};
 
     fn deconv(text: &str) -> Box<dyn Layer> {

@@ -1,6 +1,7 @@
 //! Tests of the layer.
 
 use super::*;
+use crate::layers::Coupling;
 use crate::layers::check::{Check, layer, layer_in};
 use crate::tensor::Tensor;
 
