@@ -51,6 +51,7 @@ impl Net {
                 continue;
             }
             crew.next_step();
+            crew.name_step(|| format!("{} {} backward", node.param.r#type(), node.name()));
             let started = pass.timer.map(|_| Instant::now());
             for &t in &node.tops {
                 self.start_diff(pass, t, &rows, work)?;

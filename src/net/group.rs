@@ -363,6 +363,7 @@ impl Net {
                 continue;
             }
             crew.next_step();
+            crew.name_step(|| format!("{} {} forward", node.param.r#type(), node.name()));
             let started = pass.timer.map(|_| Instant::now());
             let mut taken: Vec<(usize, Aligned)> = Vec::with_capacity(node.tops.len());
             for &t in &node.tops {
