@@ -157,7 +157,7 @@ impl Layer for Convolution {
         let bias = p.params.get(1).map(|b| b.data);
         let packed = &mut ready.packed;
         match p.affine {
-            None => ready.kernel.pack(w, bias, p.backward, packed),
+            None => ready.kernel.pack(p.crew, w, bias, p.backward, packed),
             Some((scale, mut shift)) => {
                 for (i, b) in bias.into_iter().flatten().enumerate() {
                     shift[i] += scale[i] * b;
@@ -167,7 +167,9 @@ impl Layer for Convolution {
                 let w: Vec<f32> = rows
                     .flat_map(|(w, s)| w.iter().map(move |w| w * s))
                     .collect();
-                ready.kernel.pack(&w, Some(&shift), p.backward, packed);
+                ready
+                    .kernel
+                    .pack(p.crew, &w, Some(&shift), p.backward, packed);
             }
         }
         Some(ready)
@@ -225,7 +227,7 @@ impl Layer for Convolution {
             for (i, dy) in b.top_diffs.iter().enumerate() {
                 let samples = dy.shape.dim(0);
                 if let Some(Some(db)) = b.param_diffs.get_mut(1) {
-                    kernel.bias(samples, dy.data, db);
+                    kernel.bias(b.crew, samples, dy.data, db);
                 }
                 if let Some(Some(dw)) = b.param_diffs.first_mut() {
                     kernel.weights(b.crew, samples, b.bottoms[i].data, dy.data, dw);

@@ -147,6 +147,8 @@ pub struct Prepare<'a, 'b> {
     pub sparse: UseSparse,
     /// What was made before of other values of the same parameters: memory to use again.
     pub old: Option<Prepared>,
+    /// The threads to make it with.
+    pub crew: &'b Crew<'b>,
 }
 
 /// A learnable array of a layer, before it has values.

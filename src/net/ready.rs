@@ -1,9 +1,9 @@
 //! What the layers have made of the weights for their kernels: packed once, not at every call.
 
 use super::{Net, Weights};
+use crate::kernels::crew::{self, Crew};
 use crate::layers::{Prepare, Prepared};
 use crate::tensor::{Shape, View};
-use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
 /// The prepared weights of every layer.
@@ -27,11 +27,11 @@ impl Net {
         };
         // Not under the lock: a thread of the pool that waits here may be given another pass of this net.
         old.resize_with(self.layers.len(), || None);
-        let set: Set = old
-            .into_par_iter()
-            .enumerate()
-            .map(|(i, old)| self.prepare(i, weights, old))
-            .collect();
+        let set: Set = crew::lead(|crew| {
+            let each = old.into_iter().enumerate();
+            each.map(|(i, old)| self.prepare(crew, i, weights, old))
+                .collect()
+        });
         let set = Arc::new(set);
         let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
         *last = (weights.stamp(), set.clone());
@@ -47,7 +47,13 @@ impl Net {
         Some(layer.kernel(&shapes, &layouts, prepared))
     }
 
-    fn prepare(&self, i: usize, weights: &Weights, old: Option<Prepared>) -> Option<Prepared> {
+    fn prepare(
+        &self,
+        crew: &Crew,
+        i: usize,
+        weights: &Weights,
+        old: Option<Prepared>,
+    ) -> Option<Prepared> {
         let layer = self.layers[i].as_ref()?;
         let form = &self.plan.form;
         if form.absorbed[i].is_some() {
@@ -64,6 +70,7 @@ impl Net {
             backward: self.backward && self.plan.needs.bottoms[i].contains(&true),
             sparse: self.sparse,
             old,
+            crew,
         })
     }
 

@@ -6,6 +6,7 @@
 use super::record::{Event, Stage};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
 
 /// What sharing out costs beside the work, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +30,9 @@ pub fn simulate(stages: &[Stage], threads: usize, costs: Costs) -> u64 {
 struct Leaf {
     /// The event at hand.
     event: usize,
-    /// Of a job: pieces that somebody has, those that are done, and whether others had some.
+    /// Whether the leader has come to the job at hand; pieces that somebody has, those that are done, and whether
+    /// others had some.
+    open: bool,
     taken: usize,
     done: usize,
     helped: bool,
@@ -112,10 +115,10 @@ impl<'a> Play<'a> {
         self.queue.push(Reverse((at, thread)));
     }
 
-    /// The pieces of the job that a leaf is at; none where it is not at one.
+    /// The pieces of the job that a leaf is at; none where its leader is not at one.
     fn pieces(&self, leaf: usize) -> &'a [u64] {
         match self.stage[leaf].get(self.leaves[leaf].event) {
-            Some(Event::Job(pieces)) => pieces,
+            Some(Event::Job(pieces)) if self.leaves[leaf].open => pieces,
             _ => &[],
         }
     }
@@ -162,13 +165,13 @@ impl<'a> Play<'a> {
                 self.ready(now + ns, thread, Role::Leads(leaf));
             }
             Event::Job(pieces) if state.taken < pieces.len() => {
-                let first = state.taken == 0;
+                let first = !mem::replace(&mut state.open, true);
                 let piece = pieces[state.taken];
                 state.taken += 1;
                 self.ready(now + piece, thread, Role::LedPiece(leaf));
                 if first {
                     // Who waits sees the job now.
-                    let idle = std::mem::take(&mut self.idle);
+                    let idle = mem::take(&mut self.idle);
                     idle.into_iter().for_each(|i| self.seek(now, i));
                 }
             }
@@ -221,8 +224,8 @@ mod tests {
         assert_eq!(takes(&leaves, 3), 50);
         // Two leaves side by side; at the third one the other thread helps.
         assert_eq!(takes(&leaves, 2), 50 + 10 + 20 + 3);
-        // Six threads: each leader has one that helps.
-        assert_eq!(takes(&leaves, 6), 10 + 20 + 3);
+        // Three help the first leader that comes to its job; it helps with the last piece, after its barrier.
+        assert_eq!(takes(&leaves, 6), 10 + 10 + 3 + 10 + 3);
     }
 
     #[test]

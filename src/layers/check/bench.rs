@@ -100,6 +100,7 @@ impl<'a> Bench<'a> {
             backward: true,
             sparse: Default::default(),
             old: None,
+            crew: &Crew::alone(),
         })
     }
 
