@@ -36,8 +36,7 @@ fn trains_alike(net: &str, max_iter: usize, solver: &str, log: &str) {
 
 #[test]
 fn a_batch_in_groups_trains_alike_on_any_number_of_threads() {
-    // 50 samples are 12 groups of 4 and one of 2.
-    let log = "The batch of 50 runs in 13 groups of up to 4";
+    let log = "The batch of 50 runs in 25 groups of up to 2";
     trains_alike(&digits_net(50, ""), 8, "iter_size: 2", log);
 }
 
@@ -47,7 +46,7 @@ fn a_batch_smaller_than_the_groups_trains_alike() {
         &digits_net(3, ""),
         8,
         "type: \"Adam\" momentum2: 0.99",
-        "in 3 groups of up to 1",
+        "in 2 groups of up to 2",
     );
 }
 

@@ -135,6 +135,30 @@ pub struct Net {
     ready: Ready,
 }
 
+/// What the layers of a net compute, and what they hold, for the cut of a batch of `rows`.
+fn load(
+    graph: &Graph,
+    layers: &[Option<Box<dyn Layer>>],
+    shapes: &[Shape],
+    (params, uses): (&[Param], &[Vec<ParamUse>]),
+    rows: usize,
+) -> plan::Load {
+    let mut load = plan::Load {
+        params: params.iter().map(|p| p.shape.count() as u64).sum(),
+        ..plan::Load::default()
+    };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let Some(layer) = &layers[i] else { continue };
+        let bottoms: Vec<Shape> = node.bottoms.iter().map(|&v| shapes[v].clone()).collect();
+        load.macs += layer.macs(&bottoms) / rows.max(1) as u64;
+        if node.param.r#type() == "InnerProduct" {
+            let own = uses[i].iter().map(|u| u.shape.count() as u64);
+            load.thin += own.sum::<u64>();
+        }
+    }
+    load
+}
+
 impl Net {
     /// Builds the net of `graph`. `input_shapes` are those of the source layers' tops, in order.
     pub fn new(graph: Graph, input_shapes: &[Shape], options: &Options) -> Result<Self> {
@@ -229,8 +253,12 @@ impl Net {
         };
         let (whole, gather) = plan::coupling(&graph, &layers, &shapes);
         let rows = inputs.first().map_or(1, |&v| shapes[v].dim(0));
-        let values = registry.params.iter().map(|p| p.shape.count()).sum();
-        let groups = plan::groups(rows, values, whole.is_some());
+        let load = plan::Load {
+            whole: whole.is_some(),
+            backward,
+            ..load(&graph, &layers, &shapes, (&registry.params, &uses), rows)
+        };
+        let groups = plan::groups(rows, load);
         let most = groups.iter().map(|g| g.len()).max().unwrap_or(1);
         let (every, plain) = (options.every_blob, options.plain);
         let form = form::form(&graph, &layers, &shapes, backward, every, plain);

@@ -8,17 +8,35 @@ use crate::layers::{Coupling, Layer};
 use crate::tensor::Shape;
 use std::ops::Range;
 
-/// A batch is cut into at most this many groups: enough for the threads of a common machine, few
-/// enough that adding up their gradients costs little. It must not depend on the machine: the cut
-/// decides the order in which gradients are added.
-const MAX_GROUPS: usize = 16;
+/// A batch is cut into at most this many groups: enough for the threads of a large machine. It must not depend on
+/// the machine: the cut decides the order in which gradients are added.
+const MAX_GROUPS: usize = 64;
 
-/// So many where the parameters are more than [`HEAVY`]: each group reads them all, and has a gradient
-/// of their size.
+/// So many where each group costs the memory or the reading of more than [`HEAVY`] parameters.
 const MAX_HEAVY_GROUPS: usize = 4;
 
 /// Parameters that no cache holds.
-const HEAVY: usize = 8 << 20;
+const HEAVY: u64 = 8 << 20;
+
+/// In training a group has at least so many samples.
+const LEAST_TRAINING: u64 = 2;
+
+/// Multiply-adds, forward, that a group's gradient costs for each parameter: it is zeroed, written and added.
+const GRADIENT: u64 = 20;
+
+/// What the cut of a batch depends on beside its rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Samples are coupled: they must stay together.
+    pub whole: bool,
+    /// Backward will follow.
+    pub backward: bool,
+    pub params: u64,
+    /// Those that a group reads once whatever its size: an inner product's.
+    pub thin: u64,
+    /// Multiply-adds of a sample's forward.
+    pub macs: u64,
+}
 
 /// Where a value's numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +74,27 @@ pub(crate) struct Plan {
     pub form: Form,
 }
 
-/// The groups of a batch of `rows` in a net of so many `params`.
-pub(crate) fn groups(rows: usize, params: usize, whole: bool) -> Vec<Range<usize>> {
-    if whole {
+/// The groups of a batch of `rows`.
+pub(crate) fn groups(rows: usize, load: Load) -> Vec<Range<usize>> {
+    if load.whole {
         return std::iter::once(0..rows).collect();
     }
-    let most = if params > HEAVY {
-        MAX_HEAVY_GROUPS
+    // Each group of a batch that trains has a gradient.
+    let each = if load.backward {
+        load.params
     } else {
-        MAX_GROUPS
+        load.thin
     };
-    let size = rows.div_ceil(most).max(1);
+    let most = match each > HEAVY {
+        true => MAX_HEAVY_GROUPS,
+        false => MAX_GROUPS,
+    };
+    let least = match load.backward {
+        true => (GRADIENT * load.params / load.macs.max(1)).max(LEAST_TRAINING),
+        false => 1,
+    };
+    let least = usize::try_from(least).unwrap_or(usize::MAX);
+    let size = rows.div_ceil(most).max(least).min(rows).max(1);
     (0..rows)
         .step_by(size)
         .map(|a| a..(a + size).min(rows))
@@ -300,4 +328,66 @@ pub(crate) fn shares(
         && !turned
         && graph.values[below].uses.len() == 1
         && !(backward && (reread || layer.backward_reads_bottom()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(rows: usize, load: Load) -> (usize, usize) {
+        let groups = groups(rows, load);
+        assert_eq!(groups.iter().map(|g| g.len()).sum::<usize>(), rows);
+        (
+            groups.len(),
+            groups.iter().map(|g| g.len()).max().unwrap_or(0),
+        )
+    }
+
+    #[test]
+    fn groups_follow_from_the_batch_and_the_net() {
+        let squeezenet = Load {
+            params: 1_248_424,
+            macs: 860_000_000,
+            ..Load::default()
+        };
+        let training = |load| Load {
+            backward: true,
+            ..load
+        };
+        assert_eq!(sizes(64, squeezenet), (64, 1));
+        assert_eq!(sizes(100, squeezenet), (50, 2));
+        assert_eq!(sizes(0, squeezenet), (0, 0));
+        assert_eq!(sizes(32, training(squeezenet)), (16, 2));
+        assert_eq!(sizes(256, training(squeezenet)), (64, 4));
+        assert_eq!(sizes(1, training(squeezenet)), (1, 1));
+        // LeNet: the gradient of a sample costs more than the sample.
+        let lenet = Load {
+            params: 431_080,
+            thin: 405_510,
+            macs: 2_293_000,
+            ..Load::default()
+        };
+        assert_eq!(sizes(64, training(lenet)), (22, 3));
+        assert_eq!(sizes(64, lenet), (64, 1));
+        let alexnet = Load {
+            params: 60_965_224,
+            thin: 58_621_952,
+            macs: 724_000_000,
+            ..Load::default()
+        };
+        assert_eq!(sizes(64, alexnet), (4, 16));
+        assert_eq!(sizes(64, training(alexnet)), (4, 16));
+        let resnet50 = Load {
+            params: 25_557_032,
+            thin: 2_048_000,
+            macs: 4_000_000_000,
+            ..Load::default()
+        };
+        assert_eq!(sizes(64, resnet50), (64, 1));
+        let whole = Load {
+            whole: true,
+            ..resnet50
+        };
+        assert_eq!(sizes(64, training(whole)), (1, 64));
+    }
 }
