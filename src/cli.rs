@@ -41,7 +41,7 @@ pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
 pub use pycaffe::Pycaffe;
 pub use sensitivity::Sensitivity;
-pub use train::{Effect, PhaseName, ScheduleName, Train, TrainArgs};
+pub use train::{Effect, Phases, Train, TrainArgs};
 pub use upgrade::Upgrade;
 
 /// Caffe's tools on a CPU, with Dense-Sparse-Dense training

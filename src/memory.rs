@@ -80,6 +80,42 @@ pub fn zeros(count: usize, what: impl FnOnce() -> String, advice: &str) -> Resul
     Ok(vec![0.0; count])
 }
 
+/// Makes room for `more` items behind those of `vec`. `what` and `advice` are [`require`]'s.
+///
+/// # Errors
+/// There is no memory for them.
+pub fn reserve<T>(
+    vec: &mut Vec<T>,
+    more: usize,
+    what: impl FnOnce() -> String,
+    advice: &str,
+) -> Result<()> {
+    if more <= vec.capacity() - vec.len() {
+        return Ok(());
+    }
+    let bytes = more as u128 * size_of::<T>() as u128;
+    let mut what = Some(what);
+    let mut name = || what.take().map_or_else(String::new, |what| what());
+    require(bytes, &mut name, advice)?;
+    vec.try_reserve_exact(more).map_err(|_| {
+        anyhow!(
+            "{} needs {bytes} bytes of memory, which the system refuses; {advice}",
+            name()
+        )
+    })
+}
+
+/// Whether `bytes` can be had now, for work that takes them piece by piece and cannot fail. `what` and `advice` are
+/// [`require`]'s.
+///
+/// # Errors
+/// There is no memory for them.
+pub fn room(bytes: u128, what: impl FnOnce() -> String, advice: &str) -> Result<()> {
+    let most = isize::MAX as usize;
+    let bytes = usize::try_from(bytes).unwrap_or(most).min(most);
+    reserve(&mut Vec::<u8>::new(), bytes, what, advice)
+}
+
 /// A number of kB behind `name` in a file of /proc.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|l| l.strip_prefix(name))?;
@@ -167,6 +203,13 @@ mod tests {
             .to_string();
         assert!(told.contains("bytes"), "{told}");
         assert_eq!(zeros(3, || unreachable!(), "").unwrap(), [0.0; 3]);
+        let mut vec = vec![1u16, 2];
+        let told = reserve(&mut vec, usize::MAX / 8, || "it".into(), "x").unwrap_err();
+        assert!(told.to_string().starts_with("it needs "), "{told}");
+        reserve(&mut vec, 100, || unreachable!(), "x").unwrap();
+        assert!(vec == [1, 2] && vec.capacity() >= 102);
+        let told = room(u128::MAX, || "it".into(), "x").unwrap_err();
+        assert!(told.to_string().starts_with("it needs "), "{told}");
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn read_array(entry: &mut impl Read) -> Result<Option<Tensor>> {
             false => format!("{}: truncated", bytes.len()),
         }
     );
-    Ok(Some(header.tensor(kind, &bytes)))
+    header.tensor(kind, &bytes).map(Some)
 }
 
 /// Writes arrays to a file, whole or not at all, uncompressed as `numpy.savez` does. The same arrays make the

@@ -247,8 +247,17 @@ impl<'a> ViewMut<'a> {
             .map(move |r| r.split_at_mut(run.min(r.len())).0)
     }
 
+    /// An array like this one in other memory.
+    pub fn like<'b>(&self, data: &'b mut [f32]) -> ViewMut<'b> {
+        ViewMut {
+            shape: self.shape.clone(),
+            layout: self.layout,
+            data,
+        }
+    }
+
     /// The length of a stretch without gaps, and the distance to the next.
-    fn runs(&self) -> (usize, usize) {
+    pub fn runs(&self) -> (usize, usize) {
         match self.layout {
             Layout::Pixels { pitch } if pitch != self.shape.dim(1) => (self.shape.dim(1), pitch),
             _ => (self.data.len().max(1), self.data.len().max(1)),

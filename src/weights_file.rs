@@ -1,18 +1,20 @@
 //! Weights files of every format, told apart by content: `.caffemodel` of any generation,
 //! `.caffemodel.h5`, `.npz`, our compressed `.dsdz`, and the Deep Compression `.net`.
 
+pub mod hdf5;
 mod skeleton;
+mod stored;
 mod write;
 
 use crate::compress::container;
 use crate::compress::net_file::{self, NetLayer};
 use crate::net::Net;
-use crate::net::weights::{Stored, StoredLayer};
 use crate::proto::LayerParameter;
 use crate::tensor::{Shape, Tensor};
-use crate::{files, hdf5, info, npz, proto};
+use crate::{files, info, npz, proto};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
+pub use stored::{Stored, StoredLayer};
 pub use write::{Named, to_container, to_net_file, write_named, write_skeleton};
 
 /// What kind of weights file some bytes are.
@@ -34,7 +36,7 @@ pub enum Kind {
 pub fn kind(bytes: &[u8], layers: &[NetLayer]) -> Kind {
     if npz::looks_like(bytes) {
         Kind::Npz
-    } else if hdf5::looks_like(bytes) {
+    } else if crate::hdf5::looks_like(bytes) {
         Kind::Hdf5
     } else if container::looks_like(bytes) {
         Kind::Container
@@ -189,7 +191,7 @@ pub fn read_named(path: &Path, bytes: &[u8]) -> Result<Stored> {
     }
     match kind(bytes, &[]) {
         Kind::Npz => Stored::from_arrays(npz::read(path)?, &file),
-        Kind::Hdf5 => Stored::from_hdf5(&hdf5::File::from_bytes(bytes, &file)?),
+        Kind::Hdf5 => Stored::from_hdf5(&crate::hdf5::File::from_bytes(bytes, &file)?),
         Kind::Container => {
             let layers = container::decode(bytes).with_context(|| file.clone())?;
             let layers = layers.into_iter().map(of_container).collect();

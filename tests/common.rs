@@ -7,8 +7,8 @@ pub mod lmdb;
 
 use assert_cmd::Command;
 use dsd::kernels::simd::Isa;
-use dsd::net::weights::Stored;
 use dsd::proto::{self, SolverState, binary, blob};
+use dsd::weights_file::Stored;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -146,6 +146,8 @@ fn a_fused_test_net_computes_what_a_plain_one_does() {
 #[test]
 fn fusion_happens() {
     let net = net(Mode::Test, true);
+    // A pass makes the kernels.
+    run(&net, &[]);
     let kernel = |name: &str| {
         let i = net.graph().nodes.iter().position(|n| n.name() == name);
         net.kernel(i.unwrap())

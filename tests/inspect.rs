@@ -1,12 +1,13 @@
 //! `dsd inspect` on every kind of file: built-in nets, files made here, and Caffe's own.
 
 use assert_cmd::Command;
-use dsd::net::weights::Stored;
+use dsd::phase::Phase;
 use dsd::proto::caffe::{Datum, LayerParameter};
 use dsd::proto::{BlobProto, NetParameter, binary, blob};
 use dsd::solver::mask::Mask;
 use dsd::solver::snapshot::{self, Own, State};
 use dsd::tensor::{Shape, Tensor};
+use dsd::weights_file::Stored;
 use heed::CommitOrAbort;
 use heed::types::Bytes;
 use predicates::prelude::*;
@@ -371,7 +372,7 @@ fn a_state_of_ours_shows_phase_seed_and_masks() {
             .map(|s| Tensor::zeros(Shape::new(s)))
             .to_vec(),
         own: Some(Own {
-            phase: "sparse".into(),
+            phase: Phase::Sparse,
             seed: u64::MAX,
             masks: vec![("ip".into(), 0, Mask::of_nonzero(&[1.0, 0.0, 0.0, 2.0]))],
             ..Default::default()

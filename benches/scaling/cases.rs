@@ -1,15 +1,14 @@
 //! What is recorded: nets, at their real sizes.
 
-use dsd::data::Source;
-use dsd::data::batches::Batches;
 use dsd::layers::Mode;
 use dsd::models::{self, Builtin, Family};
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass, Weights};
 use dsd::phase::Phase;
 use dsd::random::{Purpose, Random};
+use dsd::session::Synthetic;
 use dsd::solver::config::Config;
-use dsd::solver::{self, OpenData, Opened, Reports, Solver};
+use dsd::solver::{self, Reports, Solver};
 use dsd::tensor::{Shape, Tensor};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -127,9 +126,12 @@ impl Case {
         }
         let load = |_: &str| Ok(net.clone());
         let config = Config::new(solver, PathBuf::new(), &load, 0, &[]).expect("a solver");
-        let data = Noise(picture(model).with_rows(self.batch));
+        let data = Synthetic {
+            deploy: model.deploy(Family::Release).expect("parses"),
+            seed: 1,
+        };
         let options = solver::Options {
-            phase: "dense",
+            phase: Phase::Dense,
             seed: None,
             prefix: "scaling".to_string(),
             sparse: Default::default(),
@@ -149,34 +151,5 @@ fn noise(pictures: &mut Tensor) {
     let random = Random::new(1, Purpose::Transform, 0);
     for (i, v) in pictures.data.iter_mut().enumerate() {
         *v = 100.0 * random.unit(i as u64) - 50.0;
-    }
-}
-
-/// Pictures of this shape, the same ones again and again, with labels.
-struct Noise(Shape);
-
-impl OpenData for Noise {
-    fn open(&self, _: &Graph, first: u64) -> anyhow::Result<Opened> {
-        let source = Noise(self.0.clone());
-        Ok(Opened {
-            shapes: source.shapes(),
-            batches: Batches::new(Box::new(source), first)?,
-        })
-    }
-}
-
-impl Source for Noise {
-    fn shapes(&self) -> Vec<Shape> {
-        vec![self.0.clone(), Shape::new([self.0.dim(0)])]
-    }
-
-    fn read(&mut self, _: u64, out: &mut [Tensor]) -> anyhow::Result<()> {
-        // Arrays come back as they were.
-        if out[0].data.last() == Some(&0.0) {
-            noise(&mut out[0]);
-            let labels = out[1].data.iter_mut().enumerate();
-            labels.for_each(|(i, v)| *v = (i % 1000) as f32);
-        }
-        Ok(())
     }
 }

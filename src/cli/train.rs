@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum, value_parser};
 
 use super::NetState;
+use crate::flow::Schedule;
+use crate::phase::Phase;
 
 /// Arguments of `train`.
 #[derive(Clone, Debug, Args)]
@@ -13,7 +16,7 @@ pub struct Train {
     /// The phase to train; dsd is dense, sparse and redense in turn
     /// [default: dsd without --solver, dense with it]
     #[arg(long, value_enum, ignore_case = true, conflicts_with = "flow")]
-    pub phase: Option<PhaseName>,
+    pub phase: Option<Phases>,
     /// A file (TOML) that lists phases, each with its solver, sparsity and length
     #[arg(long, value_name = "F.toml")]
     pub flow: Option<PathBuf>,
@@ -51,7 +54,7 @@ pub struct TrainArgs {
     pub sparsity: Option<String>,
     /// How to come to that sparsity: at once, or along a cubic curve over iterations [default: once]
     #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
-    pub schedule: Option<ScheduleName>,
+    pub schedule: Option<Schedule>,
     /// With --schedule cubic: the iterations between two prunings [default: a hundredth of --prune_until]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub prune_every: Option<u64>,
@@ -129,28 +132,33 @@ Examples:
   dsd train --flow flow.toml --out run
   dsd train --out run --resume";
 
-/// A phase of `dsd`, or the three of Dense-Sparse-Dense training.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PhaseName {
-    /// All weights are trained
-    Dense,
-    /// The smallest weights are zero and stay zero
-    Sparse,
-    /// All weights again, the pruned ones from zero
-    Redense,
-    /// The weights of a layer share a few values, which are trained
-    Quantize,
-    /// Dense, sparse and redense in turn
+/// What `--phase` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phases {
+    /// This one.
+    One(Phase),
+    /// Dense, sparse and redense in turn.
     Dsd,
 }
 
-/// How a sparse phase prunes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ScheduleName {
-    /// All at the start
-    Once,
-    /// More and more, fast at first (Zhu and Gupta 2017)
-    Cubic,
+impl ValueEnum for Phases {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [Phases; 5] = [
+            Phases::One(Phase::Dense),
+            Phases::One(Phase::Sparse),
+            Phases::One(Phase::Redense),
+            Phases::One(Phase::Quantize),
+            Phases::Dsd,
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(phase) => phase.to_possible_value(),
+            Self::Dsd => Some(PossibleValue::new("dsd").help("Dense, sparse and redense in turn")),
+        }
+    }
 }
 
 /// What a signal does to training.

@@ -3,13 +3,15 @@
 pub mod pycaffe;
 
 use super::Settings;
-use super::nets::{self, Model};
 use crate::classify::{self, Given, PictureNet, Prediction, Preprocess, Scores};
 use crate::layers::Mode;
 use crate::models;
 use crate::net::graph::{Graph, State};
 use crate::net::{Net, Pass, Weights};
+use crate::proto::{NetParameter, Parsed};
+use crate::report::human::HumanBytes;
 use crate::report::{output, progress};
+use crate::session::{Model, Session};
 use crate::tensor::{Shape, Tensor};
 use crate::{cli, error, info, outln, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -28,11 +30,13 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     }
     let files = pictures(args)?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
+    let session =
+        Session::find(settings.request(args.model.as_deref(), &args.weights, &args.state))?;
+    let model = &session.model;
     let batch = files.len().clamp(1, BATCH);
-    let build = |gray| Classifier::new(&model, args, batch, settings, gray);
+    let build = |gray| Classifier::new(&session, args, batch, gray);
     // A data layer whose data are not here does not say whether they are gray; the weights do.
-    let classifier = match (build(false), &model) {
+    let classifier = match (build(false), model) {
         (Err(why), Model::File(_)) => build(true).map_err(|_| why)?,
         (built, _) => built?,
     };
@@ -108,17 +112,20 @@ fn pictures(args: &cli::Classify) -> Result<Vec<PathBuf>> {
 
 /// The net without its data and label layers, and what it wants done to pictures; `gray` if they shall be
 /// gray where the net does not say.
-fn prepare(model: &Model, args: &cli::Classify, gray: bool) -> Result<(PictureNet, Preprocess)> {
+fn prepare(
+    session: &Session,
+    args: &cli::Classify,
+    gray: bool,
+) -> Result<(PictureNet, Preprocess)> {
+    let model = &session.model;
     let given = Given {
         mean_file: args.mean_file.clone(),
         mean_value: args.mean_value.clone(),
         resize: args.resize,
         scale: args.scale,
     };
-    let picture_net = |parsed| -> Result<PictureNet> {
-        let parsed: crate::proto::Parsed<_> = parsed;
-        let state = nets::state(&parsed.message, Mode::Test, &args.state);
-        PictureNet::new(&Graph::new(&parsed, &state)?)
+    let picture_net = |parsed: Parsed<NetParameter>| -> Result<PictureNet> {
+        PictureNet::new(&session.graph(&parsed)?)
     };
     let net = picture_net(model.deploy()?)?;
     // A built-in net's training form knows the preprocessing.
@@ -160,29 +167,26 @@ struct Classifier {
 }
 
 impl Classifier {
-    fn new(
-        model: &Model,
-        args: &cli::Classify,
-        batch: usize,
-        settings: &Settings,
-        gray: bool,
-    ) -> Result<Self> {
-        let (net, preprocess) = prepare(model, args, gray)?;
+    fn new(session: &Session, args: &cli::Classify, batch: usize, gray: bool) -> Result<Self> {
+        let (net, preprocess) = prepare(session, args, gray)?;
         let graph = Graph::new(
             &net.with_input(batch, preprocess.input),
             &State::new(Mode::Test),
         )?;
         let shapes = models::input_shapes(&graph)?;
-        let net = Net::new(graph, &shapes, &settings.options())?;
-        net.check_memory(rayon::current_num_threads())?;
-        let weights = nets::weights(&net, &args.weights, settings.seed())?;
+        let net = Net::new(graph, &shapes, &session.options())?;
+        let threads = rayon::current_num_threads();
+        let required = u64::try_from(net.run_bytes(threads, 0)).unwrap_or(u64::MAX);
+        info!("Memory required: {}", HumanBytes(required));
+        net.check_memory(threads, 0)?;
+        let weights = session.weights(&net)?;
         Ok(Self {
             scores: Scores::find(&net)?,
             shape: shapes.into_iter().next().unwrap_or_default(),
             net,
             weights,
             preprocess,
-            seed: settings.seed(),
+            seed: session.request.seed,
         })
     }
 

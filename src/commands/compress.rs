@@ -11,11 +11,11 @@ use super::nets;
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
 use crate::net::Net;
-use crate::net::weights::{Stored, StoredLayer};
 use crate::report::human::HumanBytes;
 use crate::report::output;
 use crate::report::table::{Align, Table};
 use crate::solver::bits::Bits;
+use crate::weights_file::{Stored, StoredLayer};
 use crate::{files, info, outln, warn, weights_file};
 
 /// Runs the command.

@@ -1,13 +1,13 @@
 //! `dsd detect`: scores of windows in pictures, as Caffe's python/detect.py gives them.
 
 use super::classify::pycaffe::{Runner, mean};
-use super::nets::Model;
 use super::{Settings, Usage};
 use crate::classify::pycaffe::Picture;
 use crate::classify::windows::{self, Windows};
 use crate::cli::{self, CropMode};
 use crate::hdf5::Writer;
 use crate::report::progress;
+use crate::session::Session;
 use crate::tensor::{Shape, Tensor};
 use crate::{files, info, warn};
 use anyhow::{Context, Result, bail};
@@ -50,15 +50,9 @@ pub fn run(args: &cli::Detect, settings: &Settings) -> Result<()> {
              trained with one"
         );
     }
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let runner = Runner::new(
-        &model,
-        &args.weights,
-        &args.state,
-        &args.pycaffe,
-        mean.as_ref(),
-        (BATCH, settings),
-    )?;
+    let session =
+        Session::find(settings.request(args.model.as_deref(), &args.weights, &args.state))?;
+    let runner = Runner::new(&session, &args.pycaffe, mean.as_ref(), BATCH)?;
     let bar = progress::bar("windows", 0, windows.count() as u64);
     let gray = runner.transformer.input[0] == 1;
     let mut rows: Vec<(String, [i64; 4], Vec<f32>)> = Vec::new();

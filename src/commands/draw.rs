@@ -1,11 +1,11 @@
 //! `dsd draw`: the net as a picture.
 
-use super::nets::{self, Model};
 use crate::cli::{self, DrawPhase, NetState};
 use crate::draw::{Direction, Drawing, dot, net, pdf, picture, png, svg};
 use crate::layers::Mode;
 use crate::net::graph::included;
 use crate::proto::LayerParameter;
+use crate::session::{self, Model};
 use crate::{files, info};
 use anyhow::{Result, bail};
 
@@ -48,7 +48,7 @@ pub fn run(args: &cli::Draw) -> Result<()> {
     };
     let message = &parsed.message;
     let own = NetState::default();
-    let state = mode.map(|mode| nets::state(message, mode, &own));
+    let state = mode.map(|mode| session::state(message, mode, &own));
     let kept = |layer: &&LayerParameter| state.as_ref().is_none_or(|s| included(layer, s));
     let mut layers: Vec<LayerParameter> = message.layer.iter().filter(kept).cloned().collect();
     if mode.is_some() {
@@ -69,7 +69,7 @@ pub fn run(args: &cli::Draw) -> Result<()> {
         cli::Direction::BottomTop => Direction::BottomTop,
     };
     let scene = || {
-        let state = state.unwrap_or_else(|| nets::state(message, Mode::Test, &own));
+        let state = state.unwrap_or_else(|| session::state(message, Mode::Test, &own));
         let drawing = Drawing::new(message.name(), &layers, &net::shapes(&parsed, &state));
         picture::scene(&drawing, direction, args.display_lrm)
     };

@@ -1,8 +1,9 @@
 //! `dsd export`: weights in another format.
 
 use super::Usage;
-use super::nets::{self, Model};
-use crate::net::weights::Stored;
+use super::nets;
+use crate::session::Model;
+use crate::weights_file::Stored;
 use crate::{cli, files, info, npz, warn, weights_file};
 use anyhow::Result;
 

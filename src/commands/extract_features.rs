@@ -1,20 +1,15 @@
 //! `dsd extract_features`: blobs of a net that runs over its data, to databases or .npz files.
 
-use super::feed::Opener;
-use super::nets::{self, Model};
 use super::{Settings, Usage};
 use crate::cli::{self, FeatureStore};
 use crate::data::writer::DatabaseWriter;
-use crate::layers::Mode;
-use crate::net::carried::Carried;
-use crate::net::graph::{Graph, ValueId};
-use crate::net::sizes::Sizes;
-use crate::net::{Net, Options, Pass};
+use crate::net::graph::ValueId;
+use crate::net::{Net, Options};
 use crate::npz;
 use crate::proto::caffe::Datum;
 use crate::proto::caffe::data_parameter::Db;
 use crate::report::progress;
-use crate::solver::{OpenData, Opened};
+use crate::session::{Open, Request, Rounds, Session};
 use crate::tensor::{Shape, Tensor};
 use crate::{info, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -24,46 +19,26 @@ use std::path::{Path, PathBuf};
 /// Runs the command.
 pub fn run(args: &cli::ExtractFeatures, settings: &Settings) -> Result<()> {
     check(args)?;
-    let seed = settings.seed();
     let files = [args.weights.clone()];
-    let model = Model::find(Some(&args.model), &files)?;
-    let parsed = model.train_val()?;
-    let state = nets::state(&parsed.message, Mode::Test, &args.state);
-    let graph = Graph::new(&parsed, &state)?;
-    let opener = Opener {
-        mode: Mode::Test,
-        seed,
-        source: args.source.as_ref().map(|s| s.display().to_string()),
-        folder: model.folder(),
-    };
-    let Opened {
-        shapes,
-        mut batches,
-    } = opener.open(&graph, 0)?;
+    let session = Session::find(Request {
+        source: args.source.as_deref(),
+        ..settings.request(Some(&args.model), &files, &args.state)
+    })?;
     let options = Options {
         every_blob: true,
-        ..settings.options()
+        ..session.options()
     };
-    let net = Net::new(graph, &shapes, &options)?;
+    let Open { net, batches } = session.open(&options)?;
     let wanted = wanted(&net, &args.blobs)?;
     // Opened before the work begins: what cannot be written shows at once.
     let mut store = Store::open(args, &wanted, &net)?;
-    net.check_memory(rayon::current_num_threads())?;
-    let weights = nets::weights(&net, &files, seed)?;
+    net.check_memory(rayon::current_num_threads(), batches.queue_bytes())?;
+    let weights = session.weights(&net)?;
     info!("Extracting Features");
     let bar = progress::bar("extract", 0, args.batches as u64);
-    let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&options));
-    for i in 0..args.batches {
-        let batch = batches.next_batch()?;
-        let pass = Pass {
-            wanted: wanted.clone(),
-            carried: Some(&carried),
-            ..Pass::new(seed, i as u64)
-        };
-        let fitting = sizes.fit(&net, &batch)?;
-        let mut outputs = fitting.forward(&pass, &weights, &batch)?;
-        carried.take(&mut outputs);
-        batches.recycle(batch);
+    let mut rounds = Rounds::new(&net, &options, &weights, batches, session.request.seed);
+    for _ in 0..args.batches {
+        let outputs = rounds.next(&wanted)?;
         for (k, v) in wanted.iter().enumerate() {
             let blob = outputs.values.get(v).with_context(|| {
                 format!("the net's pass does not give the blob '{}'", args.blobs[k])

@@ -22,11 +22,11 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use indicatif::HumanCount;
 use serde_json::Value;
 
-use super::nets::Model;
 use crate::cli::Inspect;
 use crate::compress::net_file;
 use crate::report::human::HumanBytes;
 use crate::report::output;
+use crate::session::Model;
 use crate::{files, models, warn};
 use content::Content;
 pub(super) use net::{Built, build};

@@ -12,7 +12,6 @@ mod device_query;
 mod draw;
 mod export;
 mod extract_features;
-mod feed;
 mod inspect;
 mod nets;
 mod new;
@@ -33,7 +32,8 @@ use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 
-use crate::cli::{Cli, Command, PhaseName, Train};
+use crate::cli::{Cli, Command, Phases, Train};
+use crate::phase::Phase;
 use crate::warn;
 pub use settings::Settings;
 
@@ -64,16 +64,16 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
     }
     let seed = settings.seed;
     let phase = |args, phase| Train {
-        phase: Some(phase),
+        phase: Some(Phases::One(phase)),
         flow: None,
         args,
     };
     match cli.command {
         Command::Train(args) => return train::run(&args, settings),
-        Command::Dense(args) => return train::run(&phase(args, PhaseName::Dense), settings),
-        Command::Prune(args) => return train::run(&phase(args, PhaseName::Sparse), settings),
-        Command::Redense(args) => return train::run(&phase(args, PhaseName::Redense), settings),
-        Command::Quantize(args) => return train::run(&phase(args, PhaseName::Quantize), settings),
+        Command::Dense(args) => return train::run(&phase(args, Phase::Dense), settings),
+        Command::Prune(args) => return train::run(&phase(args, Phase::Sparse), settings),
+        Command::Redense(args) => return train::run(&phase(args, Phase::Redense), settings),
+        Command::Quantize(args) => return train::run(&phase(args, Phase::Quantize), settings),
         Command::Sensitivity(args) => return sensitivity::run(&args, settings),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ConvertMnistData(args) => return convert_mnist_data::plain(&args),

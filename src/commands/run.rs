@@ -1,14 +1,12 @@
 //! `dsd run`: a net once on given arrays, its blobs and gradients to a file.
 
 use super::Settings;
-use super::feed::Opener;
-use super::nets::{self, Model};
-use crate::layers::Mode;
 use crate::net::graph::{Graph, ValueId, is_source};
 use crate::net::{Net, Options, Outputs, Pass};
 use crate::npz::{self, Arrays};
 use crate::proto::caffe::{BlobShape, InputParameter};
 use crate::proto::{LayerParameter, NetParameter, Parsed};
+use crate::session::{Opener, Request, Session};
 use crate::solver::OpenData;
 use crate::tensor::{Shape, Tensor, View};
 use crate::{cli, info};
@@ -17,8 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs the command.
 pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
-    let seed = settings.seed();
-    let mode: Mode = args.phase.into();
     let mut given = match &args.inputs {
         Some(path) => npz::read(path)?,
         None => Arrays::new(),
@@ -27,21 +23,14 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
         Some(path) => npz::read(path)?,
         None => Arrays::new(),
     };
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let mut parsed = model.deploy()?;
-    let state = nets::state(&parsed.message, mode, &args.state);
+    let session = Session::find(Request {
+        mode: args.phase.into(),
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
+    let mut parsed = session.model.deploy()?;
     feed_arrays(&mut parsed, &given);
-    let graph = Graph::new(&parsed, &state)?;
-    let feed = feed(
-        &graph,
-        &mut given,
-        &Opener {
-            mode,
-            seed,
-            source: None,
-            folder: model.folder(),
-        },
-    )?;
+    let graph = session.graph(&parsed)?;
+    let feed = feed(&graph, &mut given, &session.opener())?;
     if let Some(name) = given.keys().next() {
         let inputs: Vec<&str> = input_names(&graph);
         bail!(
@@ -55,12 +44,12 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
         force_backward: backward,
         every_blob: true,
         gradient_targets: top_diffs.keys().cloned().collect(),
-        ..settings.options()
+        ..session.options()
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;
-    net.check_memory(rayon::current_num_threads())?;
-    let weights = nets::weights(&net, &args.weights, seed)?;
+    net.check_memory(rayon::current_num_threads(), 0)?;
+    let weights = session.weights(&net)?;
     let wanted = wanted(&net, &args.blobs)?;
     let mut diffs = Vec::new();
     for (name, array) in top_diffs {
@@ -84,7 +73,7 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
         wanted: wanted.iter().map(|w| w.1).collect(),
         wanted_diffs: wanted.iter().filter_map(first).collect(),
         top_diffs: &diffs,
-        ..Pass::new(seed, 0)
+        ..Pass::new(session.request.seed, 0)
     };
     let mut gradients = net.zero_gradients();
     let outputs = if backward {

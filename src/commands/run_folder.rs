@@ -5,7 +5,8 @@ mod lock;
 pub mod run_record;
 
 use crate::cli::Train;
-use crate::phase::{Phase, Step};
+use crate::flow::Step;
+use crate::phase::Phase;
 use crate::report::human::HumanTime;
 use crate::report::metrics::{self, Densities};
 use crate::report::number::G;
@@ -312,22 +313,23 @@ impl RunFolder {
     /// The weights that a run which begins with `phase` starts from, when none are given: those of the
     /// phase before it in this folder; of a quantize phase, the last one there is. A dense phase needs none.
     pub fn weights_before(&self, phase: Phase) -> Result<Option<PathBuf>> {
-        let before: &[&str] = match phase {
+        let before: &[Phase] = match phase {
             Phase::Dense => return Ok(None),
-            Phase::Sparse => &["dense"],
-            Phase::Redense => &["sparse"],
-            Phase::Quantize => &["redense", "sparse", "dense"],
+            Phase::Sparse => &[Phase::Dense],
+            Phase::Redense => &[Phase::Sparse],
+            Phase::Quantize => &[Phase::Redense, Phase::Sparse, Phase::Dense],
         };
         for before in before {
-            if let Some(record) = self.read(before)? {
-                let weights = self.path(before).join(&record.weights);
+            if let Some(record) = self.read(before.name())? {
+                let weights = self.path(before.name()).join(&record.weights);
                 if record.done && weights.is_file() {
                     return Ok(Some(weights));
                 }
             }
         }
         for before in before {
-            let newest = newest_in(&self.path(before)).and_then(|prefix| snapshot::newest(&prefix));
+            let newest =
+                newest_in(&self.path(before.name())).and_then(|prefix| snapshot::newest(&prefix));
             if let Some((iter, state)) = newest {
                 info!(
                     "The {before} phase has not ended; taking its newest snapshot, iteration {iter}"
@@ -336,14 +338,15 @@ impl RunFolder {
             }
         }
         let (home, first) = match before {
-            [one] => (self.path(one), *one),
-            _ => (self.root.clone(), "dense"),
+            [one] => (self.path(one.name()), *one),
+            _ => (self.root.clone(), Phase::Dense),
         };
+        let names: Vec<&str> = before.iter().map(|p| p.name()).collect();
         bail!(
             "the {phase} phase has no weights to start from: {} holds no result of a {} phase; give --weights F, or \
              run the {first} phase first",
             home.display(),
-            before.join(" or ")
+            names.join(" or ")
         )
     }
 
@@ -371,8 +374,7 @@ impl RunFolder {
         }
         let order = |r: &Record| {
             let (kind, round) = r.phase.split_once('-').unwrap_or((&r.phase, "1"));
-            let kinds = ["dense", "sparse", "redense", "quantize"];
-            let kind = kinds.iter().position(|&k| k == kind);
+            let kind = kind.parse::<Phase>().ok();
             (
                 round.parse::<u64>().unwrap_or(u64::MAX),
                 kind,

@@ -3,13 +3,8 @@
 mod arguments;
 mod tables;
 
-use super::feed::Opener;
-use super::nets::{self, Model};
 use super::{Settings, Usage};
 use crate::cli;
-use crate::layers::Mode;
-use crate::net::Net;
-use crate::net::graph::Graph;
 use crate::report::number::G;
 use crate::report::{output, progress};
 use crate::sensitivity::layers::Prunable;
@@ -19,8 +14,9 @@ use crate::sensitivity::record::Record;
 use crate::sensitivity::score::{Bench, Job, KEPT_BYTES, Measure, Score, Watch};
 use crate::sensitivity::subject::Subject;
 use crate::sensitivity::suggest::{self, Check, Suggestion};
-use crate::solver::signals::{Request, Signals};
-use crate::solver::{Ending, OpenData, Opened};
+use crate::session::{Open, Request, Session};
+use crate::solver::Ending;
+use crate::solver::signals::{self, Signals};
 use crate::{files, info};
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
@@ -34,24 +30,16 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Runs the command.
 pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
     let densities = arguments::densities(args)?;
-    let signals = Signals::listen(Request::Stop, Request::Stop)?;
-    let seed = settings.seed();
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let parsed = model.train_val()?;
-    let state = nets::state(&parsed.message, Mode::Test, &args.state);
-    let graph = Graph::new(&parsed, &state)?;
-    let opener = Opener {
-        mode: Mode::Test,
-        seed,
-        source: args.source.as_ref().map(|s| s.display().to_string()),
-        folder: model.folder(),
-    };
-    let Opened { shapes, batches } = opener.open(&graph, 0)?;
-    let options = settings.options();
-    let net = Net::new(graph, &shapes, &options)?;
+    let signals = Signals::listen(signals::Request::Stop, signals::Request::Stop)?;
+    let session = Session::find(Request {
+        source: args.source.as_deref(),
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
+    let options = session.options();
+    let Open { net, batches } = session.open(&options)?;
     let measure = Measure::of(&net)?;
-    net.check_memory(rayon::current_num_threads())?;
-    let weights = nets::weights(&net, &args.weights, seed)?;
+    net.check_memory(rayon::current_num_threads(), batches.queue_bytes())?;
+    let weights = session.weights(&net)?;
     let layers = Prunable::all(&net, &weights);
     let chosen = arguments::chosen(args, &layers, &net.graph().file)?;
     let record = Record::read(&args.out)?;
@@ -60,7 +48,8 @@ pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
         suggest::possible(&layers, &least, density).map_err(|e| Usage(format!("{e:#}")))?;
     }
     info!("Reading {} batches of {}", args.iterations, net.batch());
-    let size = (seed, args.iterations, KEPT_BYTES);
+    let size = (session.request.seed, args.iterations, KEPT_BYTES);
+    let opener = session.opener();
     let bench = Bench::new((net, options), weights, batches, &opener, size)?;
     if bench.kept().len() < args.iterations {
         info!("They are too many to keep, and are read anew for every point");
@@ -280,7 +269,7 @@ fn evaluate(
     done: &mut dyn FnMut(usize, Score) -> Result<()>,
 ) -> Result<Ending> {
     let watch = Watch {
-        stop: &|| signals.peek() == Request::Stop,
+        stop: &|| signals.peek() == signals::Request::Stop,
         batch: &|| bar.inc(1),
     };
     bench.run(jobs, rayon::current_num_threads(), &watch, done)

@@ -1,14 +1,16 @@
 //! What holds for every command beside its own arguments: read once, by `main`.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use super::Usage;
-use crate::cli::Global;
+use crate::cli::{Global, NetState};
 use crate::kernels::choice::UseSparse;
 use crate::kernels::simd::Isa;
-use crate::net;
+use crate::layers::Mode;
+use crate::session::Request;
 use crate::solver::DEFAULT_SEED;
 use crate::threads::Threads;
 
@@ -55,11 +57,21 @@ impl Settings {
         self.threads.start()
     }
 
-    /// What a net that runs forward is made with.
-    pub fn options(&self) -> net::Options {
-        net::Options {
+    /// The request for a net of these arguments, in the TEST mode and with its own data.
+    pub fn request<'a>(
+        &self,
+        model: Option<&'a Path>,
+        weights: &'a [PathBuf],
+        state: &'a NetState,
+    ) -> Request<'a> {
+        Request {
+            model,
+            weights,
+            state,
+            mode: Mode::Test,
+            source: None,
+            seed: self.seed(),
             sparse: self.sparse,
-            ..Default::default()
         }
     }
 

@@ -1,72 +1,43 @@
 //! `dsd test`: scores weights, with Caffe's output.
 
 use super::Settings;
-use super::feed::Opener;
-use super::nets::{self, Model};
 use crate::cli;
 use crate::info;
-use crate::layers::Mode;
-use crate::net::carried::Carried;
-use crate::net::graph::Graph;
-use crate::net::sizes::Sizes;
-use crate::net::{Net, Pass};
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
-use crate::report::{output, progress};
+use crate::report::{self, output, progress};
+use crate::session::{Open, Request, Rounds, Session};
 use crate::solver::scores::Scores;
-use crate::solver::{OpenData, Opened, announce};
 use anyhow::Result;
 use serde_json::json;
 use std::time::Instant;
 
 /// Runs the command.
 pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
-    let seed = settings.seed();
     info!("Use CPU.");
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let parsed = model.train_val()?;
-    let graph = Graph::new(
-        &parsed,
-        &nets::state(&parsed.message, Mode::Test, &args.state),
-    )?;
-    let source = args.source.as_ref().map(|s| s.display().to_string());
-    let opener = Opener {
-        mode: Mode::Test,
-        seed,
-        source,
-        folder: model.folder(),
-    };
-    let Opened {
-        shapes,
-        mut batches,
-    } = opener.open(&graph, 0)?;
-    let options = settings.options();
-    let net = Net::new(graph, &shapes, &options)?;
-    announce::net(&net);
+    let session = Session::find(Request {
+        source: args.source.as_deref(),
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
+    let options = session.options();
+    let Open { net, batches } = session.open(&options)?;
+    report::nets::built(&net);
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",
-        HumanBytes(net.workspace_bytes(threads) as u64)
+        HumanBytes(net.run_bytes(threads, batches.queue_bytes()) as u64)
     );
-    net.check_memory(threads)?;
-    let weights = nets::weights(&net, &args.weights, seed)?;
+    net.check_memory(threads, batches.queue_bytes())?;
+    let weights = session.weights(&net)?;
     info!("Running for {} iterations.", args.iterations);
     let bar = progress::bar("test", 0, args.iterations as u64);
     let started = Instant::now();
     let mut scores = Scores::default();
     let mut loss = 0.0f32;
-    let (mut carried, mut sizes) = (Carried::default(), Sizes::new(&options));
+    let mut rounds = Rounds::new(&net, &options, &weights, batches, session.request.seed);
     for i in 0..args.iterations {
-        let batch = batches.next_batch()?;
-        let pass = Pass {
-            carried: Some(&carried),
-            ..Pass::new(seed, i as u64)
-        };
-        let fitting = sizes.fit(&net, &batch)?;
-        let mut outputs = fitting.forward(&pass, &weights, &batch)?;
-        carried.take(&mut outputs);
-        batches.recycle(batch);
+        let outputs = rounds.next(&[])?;
         loss += outputs.loss;
         for &v in net.outputs() {
             for &x in outputs.values.get(&v).iter().flat_map(|t| &t.data) {
@@ -86,7 +57,7 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
     for (v, mean) in scores.means() {
         let name = net.graph().values[v].name.as_str();
         let weight = net.loss_weight(v);
-        let note = crate::solver::loss_note(weight, mean);
+        let note = report::nets::loss_note(weight, mean);
         info!("{name} = {}{note}", G(mean));
         means.push((name, mean));
     }

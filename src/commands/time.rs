@@ -4,22 +4,20 @@ mod speed;
 mod times;
 
 use super::Settings;
-use super::feed::{Opener, Synthetic};
-use super::nets::{self, Model};
 use crate::cli;
 use crate::info;
 use crate::kernels::choice::UseSparse;
 use crate::kernels::peak::Peak;
 use crate::kernels::simd::Isa;
 use crate::layers::Mode;
-use crate::net::graph::Graph;
 use crate::net::{Net, Options, Pass, Timer};
 use crate::proto::NetParameter;
 use crate::random::{Purpose, Random};
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
-use crate::report::{output, progress};
-use crate::solver::{OpenData, announce};
+use crate::report::{self, output, progress};
+use crate::session::{Model, Open, Request, Session, Synthetic};
+use crate::solver::OpenData;
 use crate::tensor::Tensor;
 use anyhow::Result;
 use speed::Speeds;
@@ -29,51 +27,45 @@ use times::{Measured, mean};
 
 /// Runs the command. In the TEST phase only forward is timed, on the net as `dsd test` runs it.
 pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
-    let seed = settings.seed();
     info!("Use CPU.");
     let mode: Mode = args.phase.into();
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
-    let mut parsed = if mode == Mode::Train {
-        model.train_val()?
-    } else {
-        model.deploy()?
+    let session = Session::find(Request {
+        mode,
+        sparse: sparse(settings.sparse, &args.weights),
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
+    let seed = session.request.seed;
+    let mut parsed = match mode {
+        Mode::Train => session.model.train_val()?,
+        Mode::Test => session.model.deploy()?,
     };
     if let Some(batch) = args.batch {
         set_batch(&mut parsed.message, batch);
     }
-    let graph = Graph::new(&parsed, &nets::state(&parsed.message, mode, &args.state))?;
-    let opened = match &model {
-        Model::Builtin(builtin, family) => Synthetic {
+    let data: Box<dyn OpenData> = match &session.model {
+        Model::Builtin(builtin, family) => Box::new(Synthetic {
             deploy: builtin.deploy(*family)?,
             seed,
-        }
-        .open(&graph, 0)?,
-        Model::File(_) => Opener {
-            mode,
-            seed,
-            source: None,
-            folder: model.folder(),
-        }
-        .open(&graph, 0)?,
+        }),
+        Model::File(_) => Box::new(session.opener()),
     };
-    let mut batches = opened.batches;
     let options = Options {
         backward: mode == Mode::Train,
-        sparse: sparse(settings.sparse, &args.weights),
-        ..Default::default()
+        ..session.options()
     };
-    let net = Net::new(graph, &opened.shapes, &options)?;
-    announce::net(&net);
+    let graph = session.graph(&parsed)?;
+    let Open { net, mut batches } = session.open_graph(graph, &*data, &options)?;
+    report::nets::built(&net);
     let threads = rayon::current_num_threads();
     info!("Threads: {threads}");
     info!(
         "Memory required: {}",
-        HumanBytes(net.workspace_bytes(threads) as u64)
+        HumanBytes(net.run_bytes(threads, batches.queue_bytes()) as u64)
     );
-    net.check_memory(threads)?;
+    net.check_memory(threads, batches.queue_bytes())?;
     let peak = Peak::measure(Isa::current());
     info!("Peak: {peak}");
-    let weights = nets::weights_to_time(&net, &args.weights, seed)?;
+    let weights = session.weights_to_time(&net)?;
     let timer = Timer::new(&net);
     let mut batch = batches.next_batch()?;
     feed_noise(&mut batch, seed);

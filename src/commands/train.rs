@@ -7,17 +7,18 @@ mod rates;
 mod resume;
 mod settings;
 
-use super::feed::Opener;
 use super::run_folder::run_record::RunRecord;
 use super::run_folder::{METRICS, RunFolder};
 use super::{Settings, Usage};
 use crate::cli::{Effect, Train};
+use crate::flow::Flow;
 use crate::kernels::choice::UseSparse;
 use crate::layers::Mode;
 use crate::net::zeros;
-use crate::phase::{Flow, Phase};
+use crate::phase::Phase;
 use crate::report::metrics::Metrics;
 use crate::report::progress;
+use crate::session::Opener;
 use crate::solver::config::Config;
 use crate::solver::signals::{Request, Signals};
 use crate::solver::{Ending, Options, Reports, Solver, snapshot};
@@ -105,7 +106,7 @@ impl Runner<'_> {
         if saves || save_every.is_some() {
             snapshot::check_prefix(&prefix)?;
         }
-        let mut reports = self.reports("dense", 0, &solver, None, 0)?;
+        let mut reports = self.reports(Phase::Dense.name(), 0, &solver, None, 0)?;
         reports.save_every = save_every;
         solver.solve(&mut reports)
     }
@@ -116,7 +117,6 @@ impl Runner<'_> {
     }
 
     fn solver(&self, config: Config, phase: Phase, prefix: String) -> Result<Solver> {
-        let name = phase.to_string();
         let folder = config.folder.clone();
         let own = config.param.random_seed();
         let seed = self.seed.or((own >= 0).then_some(own as u64));
@@ -130,7 +130,7 @@ impl Runner<'_> {
         Solver::new(
             config,
             Options {
-                phase: &name,
+                phase,
                 seed,
                 prefix,
                 sparse: self.sparse,

@@ -82,6 +82,15 @@ pub struct OneClass {
 impl OneClass {
     /// Looks at a batch; gives the line to say, at most once.
     pub fn look(&mut self, about: &[About], batch: &[Tensor]) -> Option<String> {
+        self.look_in(about, |at| batch.get(at))
+    }
+
+    /// Looks at a batch whose array of a place `array` gives.
+    pub fn look_in<'a>(
+        &mut self,
+        about: &[About],
+        array: impl Fn(usize) -> Option<&'a Tensor>,
+    ) -> Option<String> {
         if self.told {
             return None;
         }
@@ -90,7 +99,7 @@ impl OneClass {
         if about.samples <= about.batch as u64 || about.classes.len() == 1 {
             return None;
         }
-        let labels = &batch.get(about.labels?)?.data;
+        let labels = &array(about.labels?)?.data;
         let first = *labels.first()?;
         if labels.iter().any(|l| *l != first) {
             self.run = None;

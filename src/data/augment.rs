@@ -5,9 +5,10 @@
 use anyhow::{Result, ensure};
 
 use super::colours;
-use super::datum::{Picture, Pixels};
+use super::datum::{Picture, Pixels, SMALLER, of_size};
 use super::interpolate::interpolate;
 use super::noise;
+use crate::memory;
 use crate::proto::caffe::resize_parameter::{InterpMode, PadMode, ResizeMode};
 use crate::proto::caffe::{
     DistortionParameter, ExpansionParameter, NoiseParameter, ResizeParameter,
@@ -123,6 +124,7 @@ impl Augment {
                  holds float_data"
             );
         };
+        self.room(picture.dims)?;
         let (mut dims, mut planes) = (picture.dims, bytes.to_vec());
         let mut draws = Draws::new(random);
         if let Some(p) = &self.distort {
@@ -138,6 +140,23 @@ impl Augment {
             noise::apply(p, &mut planes, dims, &mut draws)?;
         }
         Ok((dims, planes))
+    }
+}
+
+impl Augment {
+    /// Checks that there is memory for what becomes of a picture of `dims`, and for the steps between.
+    fn room(&self, dims: [usize; 3]) -> Result<()> {
+        let bytes = |dims: [usize; 3]| dims.iter().fold(1u128, |n, &d| n.saturating_mul(d as u128));
+        let ratio = self
+            .expand
+            .map_or(1.0, |p| f64::from(p.max_expand_ratio().clamp(1.0, 64.0)));
+        let between = (bytes(dims) as f64 * ratio * ratio) as u128;
+        // Copies before and behind each, and sums of 8 bytes for a channel that is resized.
+        let [_, h, _] = dims;
+        let out = self.output(dims);
+        let sums = bytes([8, (h as f64 * ratio) as usize, out[2]]);
+        let all = between.saturating_add(bytes(out)).saturating_mul(3);
+        memory::room(all.saturating_add(sums), || of_size(out), SMALLER)
     }
 }
 

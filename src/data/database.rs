@@ -1,18 +1,23 @@
 //! Caffe's Data layer: batches of pictures and labels from a database.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::about::About;
+use super::batch::Rows;
 use super::class_list;
 use super::datum::picture;
+use super::decoders::Decoders;
+use super::pictures::Stored;
 use super::records::Records;
 use super::shuffle::Shuffle;
 use super::transform::Transform;
-use super::{Options, Source, by_x, check_batch, records};
+use super::{Options, Source, by_x, check_batch, expect_arrays, records};
+use crate::memory;
 use crate::proto::caffe::{Datum, LayerParameter};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 
 /// Batch `i` is the records from `i * batch_size` on, beginning again at the end of the data. Its shape is that of
 /// its first picture, as in Caffe: with batch_size 1, pictures may have different sizes.
@@ -20,14 +25,25 @@ pub struct DataLayer {
     /// `data_param.shuffle`, of Intel's and NVIDIA's forks: another order in each round.
     shuffle: Option<Shuffle>,
     records: Box<dyn Records>,
-    transform: Transform,
+    transform: Arc<Transform>,
     batch: usize,
-    /// Channels, height, width of a transformed picture.
+    /// Channels, height, width of the first picture, transformed.
     dims: [usize; 3],
+    /// Bytes that the first picture takes while it waits.
+    stored: u128,
     labels: bool,
     about: About,
-    datum: Datum,
-    decoded: Vec<u8>,
+    /// The records of a batch, as they come from the database.
+    datums: Vec<Datum>,
+}
+
+/// A record of a batch and the picture that is made of it.
+struct Slot<'a> {
+    number: u64,
+    datum: &'a mut Datum,
+    stored: &'a mut Stored,
+    /// Channels, height and width that the net will see.
+    dims: [usize; 3],
 }
 
 impl DataLayer {
@@ -72,18 +88,17 @@ impl DataLayer {
             shuffle: data
                 .shuffle()
                 .then(|| Shuffle::new(options.shuffle(param.name()))),
-            transform,
+            transform: Arc::new(transform),
             batch,
             dims: [0; 3],
+            stored: 0,
             labels,
             about: about(param.name(), &source, batch, &*records)?,
             records,
-            datum: Datum::default(),
-            decoded: Vec::new(),
+            datums: Vec::new(),
         };
-        layer.dims = layer.first_dims()?;
-        if !layer.datum.encoded() && (transform_param.force_color() || transform_param.force_gray())
-        {
+        let encoded = layer.look_at_first()?;
+        if !encoded && (transform_param.force_color() || transform_param.force_gray()) {
             (options.warn)(
                 "force_color and force_gray change encoded pictures only, and these are not encoded",
             );
@@ -91,46 +106,88 @@ impl DataLayer {
         Ok(layer)
     }
 
-    /// The size of the first picture when transformed.
-    fn first_dims(&mut self) -> Result<[usize; 3]> {
-        self.records.read(0, &mut self.datum)?;
-        let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded);
-        let dims = picture.and_then(|p| self.transform.output(p.dims));
-        let dims = dims.with_context(|| place(&*self.records))?;
-        check_batch(self.batch, &dims, "pictures")?;
-        Ok(dims)
+    /// Learns from the first picture how large they are; returns whether it is encoded.
+    fn look_at_first(&mut self) -> Result<bool> {
+        let (mut datum, mut stored) = (Datum::default(), Stored::default());
+        self.records.read(0, &mut datum)?;
+        let encoded = datum.encoded();
+        let dims = decode(&self.transform, 0, &mut datum, &mut stored);
+        self.dims = dims.with_context(|| place(&*self.records))?;
+        self.stored = (stored.bytes.len() + 4 * stored.floats.len()) as u128;
+        check_batch(self.batch, &self.dims, "pictures")?;
+        Ok(encoded)
     }
 
-    /// Reads record `number` of the run into place `i` of a batch; returns its label. The first gives the batch its
-    /// shape.
-    fn read_one(&mut self, number: u64, i: usize, batch: &mut Tensor) -> Result<i32> {
+    /// The record that is number `number` of the run.
+    fn record(&mut self, number: u64) -> Result<u64> {
         let count = self.records.count();
-        let record = match &mut self.shuffle {
+        match &mut self.shuffle {
             Some(shuffle) => shuffle.record(number, count),
-            None => number % count,
-        };
-        self.records.read(record, &mut self.datum)?;
-        let mut transform = || {
-            let picture = picture(&self.datum, self.transform.channels(), &mut self.decoded)?;
-            let dims = self.transform.output(picture.dims)?;
-            let [c, h, w] = dims;
-            if i == 0 {
-                batch.reshape(Shape::new([self.batch, c, h, w]))?;
-            }
-            ensure!(
-                batch.shape.dims()[1..] == dims,
-                "expected {} (channels, height, width) like the first record of its batch, found {}; only \
-                 batch_size 1 takes pictures of different sizes",
-                by_x(&batch.shape.dims()[1..]),
-                by_x(&dims)
-            );
-            let count = c * h * w;
-            self.transform
-                .apply(&picture, number, &mut batch.data[i * count..][..count])
-        };
-        transform().with_context(|| place(&*self.records))?;
-        Ok(self.datum.label())
+            None => Ok(number % count),
+        }
     }
+
+    /// Fetches records from number `first` of the run on, until one fails; returns how many came.
+    fn fetch(&mut self, first: u64, stored: &mut [Stored]) -> (usize, Result<()>) {
+        let mut datums = std::mem::take(&mut self.datums);
+        datums.resize_with(stored.len(), Datum::default);
+        let mut fetched = (0, Ok(()));
+        for (i, (datum, stored)) in datums.iter_mut().zip(stored).enumerate() {
+            if !datum.encoded() {
+                // What is not encoded comes to where it will wait.
+                datum.data = Some(std::mem::take(&mut stored.bytes));
+                datum.float_data = std::mem::take(&mut stored.floats);
+            }
+            let record = self.record(first.wrapping_add(i as u64));
+            if let Err(error) = record.and_then(|record| self.records.read(record, datum)) {
+                fetched.1 = Err(error);
+                break;
+            }
+            fetched.0 += 1;
+        }
+        self.datums = datums;
+        fetched
+    }
+
+    /// What is wrong with record `number` of the run, with its key.
+    fn at(&mut self, number: u64, error: anyhow::Error) -> anyhow::Error {
+        // Once more, for its key.
+        let record = self.record(number);
+        match record.and_then(|record| self.records.read(record, &mut Datum::default())) {
+            Ok(()) => error.context(place(&*self.records)),
+            Err(_) => error,
+        }
+    }
+}
+
+/// Makes the picture that will wait of a record. Returns the channels, height and width that the net will see.
+fn decode(
+    transform: &Transform,
+    number: u64,
+    datum: &mut Datum,
+    stored: &mut Stored,
+) -> Result<[usize; 3]> {
+    stored.dims = picture(datum, transform.channels(), &mut stored.bytes)?.dims;
+    stored.floats.clear();
+    if !datum.encoded() {
+        stored.bytes = datum.data.take().unwrap_or_default();
+        if stored.bytes.is_empty() {
+            stored.floats = std::mem::take(&mut datum.float_data);
+        }
+    }
+    transform.prepare(stored, number)
+}
+
+/// Checks that pictures come out like the first of their batch.
+fn check_alike(wanted: [usize; 3], found: [usize; 3]) -> Result<()> {
+    ensure!(
+        wanted == found,
+        "expected {} (channels, height, width) like the first record of its batch, found {}; only \
+         batch_size 1 takes pictures of different sizes",
+        by_x(&wanted),
+        by_x(&found)
+    );
+    Ok(())
 }
 
 /// What a database says of itself.
@@ -166,27 +223,61 @@ impl Source for DataLayer {
         shapes
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        let (data, mut labels) = match out {
-            [data] if !self.labels => (data, None),
-            [data, labels] if self.labels => (data, Some(labels)),
-            _ => bail!(
-                "a batch has {} arrays, found {}",
-                1 + usize::from(self.labels),
-                out.len()
-            ),
-        };
-        if let Some(labels) = &mut labels {
-            labels.reshape(Shape::new([self.batch]))?;
-        }
+    /// Records are fetched one after the other and decoded on several threads.
+    fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()> {
+        expect_arrays(1 + usize::from(self.labels), out.len())?;
         let first = index.wrapping_mul(self.batch as u64);
-        for i in 0..self.batch {
-            let label = self.read_one(first.wrapping_add(i as u64), i, data)?;
-            if let Some(labels) = &mut labels {
-                labels.data[i] = label as f32;
-            }
+        let transform = self.transform.clone();
+        let (data, labels) = out.split_at_mut(1);
+        let data = data[0].pictures(&transform);
+        let stored = data.begin(first, self.batch);
+        let (count, fetched) = self.fetch(first, stored);
+
+        let mut slots: Vec<Slot> = (self.datums.iter_mut().zip(stored).take(count).enumerate())
+            .map(|(i, (datum, stored))| Slot {
+                number: first.wrapping_add(i as u64),
+                datum,
+                stored,
+                dims: [0; 3],
+            })
+            .collect();
+        let work = |_, slot: &mut Slot| {
+            slot.dims = decode(&transform, slot.number, slot.datum, slot.stored)?;
+            Ok(())
+        };
+        let long = transform.augments() || slots.iter().any(|s| s.datum.encoded());
+        let decoded = if long {
+            decoders.each(&mut slots, work)
+        } else {
+            Decoders::new(1).each(&mut slots, work)
+        };
+        // The first mistake in order is told: of the pictures before the one that failed, if any.
+        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| count);
+        let wanted = slots.first().map_or(self.dims, |s| s.dims);
+        let unlike = slots[..whole].iter().position(|s| s.dims != wanted);
+        if let Some(i) = unlike {
+            let (number, found) = (slots[i].number, slots[i].dims);
+            return check_alike(wanted, found).map_err(|e| self.at(number, e));
+        }
+        decoded.map_err(|(i, e)| self.at(first.wrapping_add(i as u64), e))?;
+        fetched?;
+
+        data.finish(wanted);
+        if let Some(labels) = labels.first_mut() {
+            let labels = labels.floats(&Shape::new([self.batch]))?;
+            let found = self.datums.iter().map(|d| d.label() as f32);
+            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
         }
         Ok(())
+    }
+
+    fn batch_bytes(&self) -> u128 {
+        let labels = if self.labels { memory::floats(1) } else { 0 };
+        self.batch as u128 * (self.stored + labels)
+    }
+
+    fn rest(&mut self) {
+        self.datums = Vec::new();
     }
 
     fn samples(&self) -> Option<u64> {

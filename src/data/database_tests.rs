@@ -7,6 +7,7 @@ use super::super::lmdb::tests::{database, write};
 use super::*;
 use crate::layers::Mode;
 use crate::proto::caffe::{DataParameter, TransformationParameter, data_parameter::Db};
+use crate::tensor::Tensor;
 
 fn layer(source: &Path, batch: u32, tops: &[&str]) -> LayerParameter {
     LayerParameter {

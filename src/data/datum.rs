@@ -4,10 +4,12 @@ use std::mem;
 
 use anyhow::{Context, Result, ensure};
 use prost::Message;
+use prost::encoding::WireType;
 
 use super::{jpeg, orientation, picture_file};
-use crate::proto::binary;
+use crate::memory;
 use crate::proto::caffe::Datum;
+use crate::proto::{binary, lenient};
 
 /// A picture's numbers, channel by channel (CHW), colours in the order blue, green, red.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +47,10 @@ pub fn decode(bytes: &[u8], datum: &mut Datum) -> Result<()> {
     let mut float_data = mem::take(&mut datum.float_data);
     data.clear();
     float_data.clear();
+    let (bytes_in_data, floats) = sizes(bytes);
+    let what = || format!("a record of {} bytes", bytes.len());
+    memory::reserve(&mut data, bytes_in_data, what, SMALLER)?;
+    memory::reserve(&mut float_data, floats, what, SMALLER)?;
     *datum = Datum {
         data: Some(data),
         float_data,
@@ -56,6 +62,29 @@ pub fn decode(bytes: &[u8], datum: &mut Datum) -> Result<()> {
         datum.data.get_or_insert_default();
     }
     Ok(())
+}
+
+/// What a picture for which there is no memory asks of the user.
+pub(super) const SMALLER: &str = "free some memory, or make the pictures smaller";
+
+/// The lengths of `data` and `float_data` in a record, or more.
+fn sizes(bytes: &[u8]) -> (usize, usize) {
+    const DATA: u32 = 4;
+    const FLOAT_DATA: u32 = 6;
+    let (mut data, mut floats) = (0, 0);
+    for field in lenient::fields(bytes).map_while(Result::ok) {
+        match (field.number, field.wire) {
+            (DATA, _) => data = data.max(field.content.len()),
+            (FLOAT_DATA, WireType::LengthDelimited) => floats += field.content.len() / 4,
+            (FLOAT_DATA, _) => {
+                // One by one, in five bytes each; they need not be counted.
+                let rest = bytes.len() - data;
+                return (if data > 0 { data } else { rest }, rest / 5);
+            }
+            _ => {}
+        }
+    }
+    (data, floats)
 }
 
 /// The picture in `datum`. An encoded one is decoded into `decoded`.
@@ -110,18 +139,33 @@ pub fn decode_picture(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Res
     let dims = decoded.context("its picture cannot be decoded")?;
     match orientation::of_jpeg(file) {
         Some(orientation) if channels != Channels::AsStored => {
+            memory::room(out.len() as u128, || of_size(dims), SMALLER)?;
             Ok(orientation::apply(out, dims, orientation))
         }
         _ => Ok(dims),
     }
 }
 
+/// A picture of channels, height, width, for messages.
+pub(super) fn of_size([c, h, w]: [usize; 3]) -> String {
+    format!("a picture of {c} x {h} x {w} (channels, height, width)")
+}
+
 /// Interleaved pixels of `N` channels as planes in the given order. Returns `N`.
-pub(super) fn planes<const N: usize>(pixels: &[u8], order: [usize; N], out: &mut Vec<u8>) -> usize {
+///
+/// # Errors
+/// There is no memory for them.
+pub(super) fn planes<const N: usize>(
+    pixels: &[u8],
+    order: [usize; N],
+    out: &mut Vec<u8>,
+) -> Result<usize> {
+    let what = || format!("a picture of {} bytes", pixels.len());
+    memory::reserve(out, pixels.len(), what, SMALLER)?;
     for channel in order {
         out.extend(pixels.chunks_exact(N).map(|p| p[channel]));
     }
-    N
+    Ok(N)
 }
 
 #[cfg(test)]
@@ -247,5 +291,10 @@ mod tests {
         let read = picture(&reused, Channels::AsStored, &mut buffer).unwrap();
         assert_eq!(read.pixels, Pixels::Floats(&[0.5; 4]));
         assert!(decode(&[0xff; 7], &mut reused).is_err());
+        // One by one as here, or packed; and the room that is made for them.
+        assert_eq!(sizes(&datum(1, 2, 2, &[1; 4]).encode_to_vec()), (4, 0));
+        let (bytes, floats) = sizes(&floats.encode_to_vec());
+        assert!(bytes >= 1 && floats >= 4, "{bytes} {floats}");
+        assert_eq!(sizes(&[0x32, 8, 0, 0, 0, 0, 0, 0, 0, 0]), (0, 2));
     }
 }

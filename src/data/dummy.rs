@@ -3,11 +3,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Options, Source, check_batch};
+use super::batch::Rows;
+use super::decoders::Decoders;
+use super::{Options, Source, check_batch, expect_arrays};
 use crate::filler::fill;
 use crate::proto::caffe::{DummyDataParameter, FillerParameter, LayerParameter};
 use crate::random::Random;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 
 /// Arrays by fillers: those of `constant` ones are the same in every batch, others differ from batch to
 /// batch and top to top.
@@ -88,10 +90,12 @@ impl Source for DummyData {
         self.tops.iter().map(|(shape, _)| shape.clone()).collect()
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+    fn load(&mut self, index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
+        expect_arrays(self.tops.len(), out.len())?;
         for (i, ((shape, filler), out)) in self.tops.iter().zip(out).enumerate() {
             let random = self.random.branch(index).branch(i as u64);
-            out.data.copy_from_slice(&fill(filler, shape, random)?);
+            let numbers = fill(filler, shape, random)?;
+            out.floats(shape)?.data.copy_from_slice(&numbers);
         }
         Ok(())
     }
@@ -138,8 +142,11 @@ impl Source for MemoryData {
         self.shapes.to_vec()
     }
 
-    fn read(&mut self, _index: u64, out: &mut [Tensor]) -> Result<()> {
-        out.iter_mut().for_each(|t| t.data.fill(0.0));
+    fn load(&mut self, _index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
+        expect_arrays(self.shapes.len(), out.len())?;
+        for (shape, out) in self.shapes.iter().zip(out) {
+            out.floats(shape)?.data.fill(0.0);
+        }
         Ok(())
     }
 }
@@ -149,6 +156,7 @@ mod tests {
     use super::*;
     use crate::layers::Mode;
     use crate::proto::{NetParameter, parse};
+    use crate::tensor::Tensor;
     use std::cell::RefCell;
     use std::path::PathBuf;
 

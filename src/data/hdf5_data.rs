@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Options, Source, check_batch};
+use super::batch::Rows;
+use super::decoders::Decoders;
+use super::{Options, Source, check_batch, expect_arrays};
 use crate::files;
 use crate::hdf5::{self, File};
+use crate::memory;
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
 use crate::tensor::{Shape, Tensor};
@@ -109,7 +112,7 @@ impl Hdf5Data {
         let (round, mut row) = (number / self.rows, number % self.rows);
         if self.round.as_ref().is_none_or(|r| r.0 != round) {
             let order = match self.shuffle {
-                Some(random) => shuffled(random.branch(round).branch(u64::MAX), self.files.len()),
+                Some(random) => shuffled(random.branch(round).branch(u64::MAX), self.files.len())?,
                 None => (0..self.files.len()).collect(),
             };
             self.round = Some((round, order));
@@ -126,7 +129,7 @@ impl Hdf5Data {
         if self.loaded.as_ref().is_none_or(|l| l.file != file) {
             // The old arrays go before the new ones come.
             self.loaded = None;
-            self.loaded = Some(self.load(file)?);
+            self.loaded = Some(self.load_file(file)?);
         }
         let row = row as usize;
         let Some((random, loaded)) = self.shuffle.zip(self.loaded.as_mut()) else {
@@ -134,13 +137,13 @@ impl Hdf5Data {
         };
         if loaded.order.as_ref().is_none_or(|o| o.0 != round) {
             let rows = self.files[file].rows as usize;
-            let order = shuffled(random.branch(round).branch(file as u64), rows);
+            let order = shuffled(random.branch(round).branch(file as u64), rows)?;
             loaded.order = Some((round, order));
         }
         Ok(loaded.order.as_ref().map_or(row, |o| o.1[row]))
     }
 
-    fn load(&self, file: usize) -> Result<Loaded> {
+    fn load_file(&self, file: usize) -> Result<Loaded> {
         let Listed { path, rows } = &self.files[file];
         let open = File::open(path)?;
         let mut arrays = Vec::new();
@@ -166,24 +169,33 @@ impl Source for Hdf5Data {
         self.shapes.clone()
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        let fits = out.len() == self.shapes.len()
-            && out.iter().zip(&self.shapes).all(|(t, s)| t.shape == *s);
-        ensure!(
-            fits,
-            "the batch's arrays must have the shapes {:?}",
-            self.shapes
-        );
+    fn load(&mut self, index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
+        expect_arrays(self.shapes.len(), out.len())?;
+        let shaped = out.iter_mut().zip(&self.shapes);
+        let mut out: Vec<&mut Tensor> = shaped
+            .map(|(out, shape)| out.floats(shape))
+            .collect::<Result<_>>()?;
         let first = index.wrapping_mul(self.batch as u64);
         for i in 0..self.batch {
             let row = self.locate(first.wrapping_add(i as u64))?;
             let arrays = self.loaded.iter().flat_map(|l| &l.arrays);
-            for (from, to) in arrays.zip(out.iter_mut()) {
+            for (from, to) in arrays.zip(&mut out) {
                 let n = to.shape.count_from(1);
                 to.data[i * n..][..n].copy_from_slice(&from.data[row * n..][..n]);
             }
         }
         Ok(())
+    }
+
+    /// The arrays of its largest file.
+    fn held_bytes(&self) -> u128 {
+        let largest = self.files.iter().map(|f| u128::from(f.rows)).max();
+        let row = |s: &Shape| memory::floats(s.count_from(1));
+        largest.unwrap_or(0) * self.shapes.iter().map(row).sum::<u128>()
+    }
+
+    fn rest(&mut self) {
+        self.loaded = None;
     }
 
     fn samples(&self) -> Option<u64> {
@@ -240,12 +252,15 @@ fn shapes_in(path: &Path, tops: &[String]) -> Result<Vec<Shape>> {
 }
 
 /// The numbers below `n` in random order (Fisher and Yates).
-fn shuffled(random: Random, n: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..n).collect();
+fn shuffled(random: Random, n: usize) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = Vec::new();
+    let what = || format!("the order of {n} shuffled rows");
+    memory::reserve(&mut order, n, what, "take shuffle away")?;
+    order.extend(0..n);
     for i in (1..n).rev() {
         order.swap(i, random.below(i as u64, i + 1));
     }
-    order
+    Ok(order)
 }
 
 #[cfg(test)]

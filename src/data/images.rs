@@ -1,19 +1,24 @@
 //! Caffe's ImageData layer: batches of pictures and labels from picture files.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail, ensure};
-use rayon::prelude::*;
 
 use super::about::About;
-use super::datum::{Channels, Picture, Pixels, decode_picture};
+use super::batch::Rows;
+use super::datum::{Channels, SMALLER, decode_picture, of_size};
+use super::decoders::Decoders;
 use super::list::{Entry, List};
+use super::pictures::Stored;
 use super::resize::resize;
 use super::transform::Transform;
-use super::{Options, Source, by_x, check_batch};
+use super::{Options, Source, by_x, check_batch, expect_arrays};
 use crate::files;
 use crate::layers::Mode;
+use crate::memory;
 use crate::proto::caffe::LayerParameter;
 use crate::random::Random;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 
 /// Picture number `i` of the run is entry `i` of the list, after the random skip, beginning again at its
 /// end; a shuffled list has another order in each round.
@@ -21,7 +26,7 @@ pub struct ImageData {
     list: List,
     /// What stands before the names.
     root: String,
-    transform: Transform,
+    transform: Arc<Transform>,
     batch: usize,
     channels: Channels,
     /// Height and width to resize to.
@@ -30,8 +35,10 @@ pub struct ImageData {
     shuffle: Option<Random>,
     /// A round, and its order.
     order: (u64, Vec<u32>),
-    /// Channels, height, width of a transformed picture.
+    /// Channels, height, width of the first picture, transformed.
     dims: [usize; 3],
+    /// Bytes that the first picture takes while it waits.
+    stored: u128,
     labels: bool,
     name: String,
 }
@@ -104,7 +111,7 @@ impl ImageData {
         let mut layer = Self {
             list,
             root,
-            transform,
+            transform: Arc::new(transform),
             batch: p.batch_size() as usize,
             channels: if p.is_color() {
                 Channels::Color
@@ -116,16 +123,16 @@ impl ImageData {
             shuffle: shuffle.then_some(random),
             order: (u64::MAX, Vec::new()),
             dims: [0; 3],
+            stored: 0,
             labels,
             name: param.name().to_string(),
         };
         let first = layer.entry_of(0);
         let entry = &layer.list.entries[first];
-        let (dims, _) = layer.decode(entry).with_context(|| layer.place(entry))?;
-        layer.dims = layer
-            .transform
-            .output(dims)
-            .with_context(|| layer.place(entry))?;
+        let mut stored = Stored::default();
+        let dims = layer.decode(entry, 0, &mut stored);
+        layer.dims = dims.with_context(|| layer.place(entry))?;
+        layer.stored = stored.bytes.len() as u128;
         check_batch(layer.batch, &layer.dims, "pictures")?;
         Ok(layer)
     }
@@ -145,58 +152,37 @@ impl ImageData {
         self.order.1[at] as usize
     }
 
-    /// Channels, height, width and bytes of a picture, resized.
-    fn decode(&self, entry: &Entry) -> Result<([usize; 3], Vec<u8>)> {
-        let file = files::read(&files::encoding::path(&format!(
-            "{}{}",
-            self.root, entry.name
-        )))?;
-        let mut planes = Vec::new();
-        let dims = decode_picture(&file, self.channels, &mut planes)?;
-        Ok(match self.size {
-            Some([h, w]) => ([dims[0], h, w], resize(&planes, dims, [h, w])),
-            None => (dims, planes),
-        })
-    }
-
-    /// Writes picture `number` of the run, transformed, which must come out as the batch's others, `wanted`.
-    fn read_one(
-        &self,
-        entry: &Entry,
-        number: u64,
-        wanted: [usize; 3],
-        out: &mut [f32],
-    ) -> Result<()> {
-        let (dims, bytes) = self.decode(entry)?;
-        let found = self.transform.output(dims)?;
-        ensure!(
-            found == wanted,
-            "expected {} (channels, height, width) like the first picture of its batch, found {}; new_height and \
-             new_width make all pictures alike, and batch_size 1 takes them as they are",
-            by_x(&wanted),
-            by_x(&found)
-        );
-        let picture = Picture {
-            dims,
-            pixels: Pixels::Bytes(&bytes),
-        };
-        self.transform.apply(&picture, number, out)
-    }
-
-    /// How the pictures of the batch that begins with `first` come out: as in Caffe, as its first.
-    fn dims_of(&self, first: &Entry) -> Result<[usize; 3]> {
-        if self.size.is_some() || self.transform.crops() {
-            return Ok(self.dims);
+    /// Decodes picture `number` of the run, resized. Returns the channels, height and width that the net will see.
+    fn decode(&self, entry: &Entry, number: u64, out: &mut Stored) -> Result<[usize; 3]> {
+        let path = format!("{}{}", self.root, entry.name);
+        let file = files::read(&files::encoding::path(&path))?;
+        let dims = decode_picture(&file, self.channels, &mut out.bytes)?;
+        out.dims = dims;
+        if let Some([h, w]) = self.size {
+            let wanted = [dims[0], h, w];
+            let bytes = wanted.iter().map(|&d| d as u128).product();
+            memory::room(bytes, || of_size(wanted), SMALLER)?;
+            out.bytes = resize(&out.bytes, dims, [h, w]);
+            out.dims = wanted;
         }
-        let dims = self
-            .decode(first)
-            .and_then(|(d, _)| self.transform.output(d));
-        dims.with_context(|| self.place(first))
+        self.transform.prepare(out, number)
     }
 
     fn place(&self, entry: &Entry) -> String {
         format!("picture '{}' of {}", entry.name, self.list.place(entry))
     }
+}
+
+/// Checks that pictures come out like the first of their batch.
+fn check_alike(wanted: [usize; 3], found: [usize; 3]) -> Result<()> {
+    ensure!(
+        found == wanted,
+        "expected {} (channels, height, width) like the first picture of its batch, found {}; new_height and \
+         new_width make all pictures alike, and batch_size 1 takes them as they are",
+        by_x(&wanted),
+        by_x(&found)
+    );
+    Ok(())
 }
 
 /// The numbers below `n` in random order, by Fisher and Yates' method.
@@ -218,40 +204,42 @@ impl Source for ImageData {
         shapes
     }
 
-    /// Pictures are decoded on several threads.
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        ensure!(
-            out.len() == 1 + usize::from(self.labels),
-            "a batch has {} arrays, found {}",
-            1 + usize::from(self.labels),
-            out.len()
-        );
+    /// Pictures are read and decoded on several threads.
+    fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()> {
+        expect_arrays(1 + usize::from(self.labels), out.len())?;
         let first = index.wrapping_mul(self.batch as u64);
         let numbers = (0..self.batch as u64).map(|i| first.wrapping_add(i));
-        let entries: Vec<(u64, usize)> = numbers.map(|n| (n, self.entry_of(n))).collect();
-        let wanted = match entries.first() {
-            Some((_, e)) => self.dims_of(&self.list.entries[*e])?,
-            None => self.dims,
-        };
+        let entries: Vec<usize> = numbers.map(|n| self.entry_of(n)).collect();
+        let entry = |i: usize| &self.list.entries[entries[i]];
         let (data, labels) = out.split_at_mut(1);
-        let [c, h, w] = wanted;
-        data[0].reshape(Shape::new([self.batch, c, h, w]))?;
-        if let Some(labels) = labels.first_mut() {
-            labels.reshape(Shape::new([self.batch]))?;
-            for (label, (_, e)) in labels.data.iter_mut().zip(&entries) {
-                *label = self.list.entries[*e].label as f32;
-            }
+        let data = data[0].pictures(&self.transform);
+
+        let stored = data.begin(first, self.batch).iter_mut();
+        let mut slots: Vec<(&mut Stored, [usize; 3])> = stored.map(|s| (s, [0; 3])).collect();
+        let decoded = decoders.each(&mut slots, |i, (stored, dims)| {
+            *dims = self.decode(entry(i), first.wrapping_add(i as u64), stored)?;
+            Ok(())
+        });
+        // The first mistake in order is told: of the pictures before the one that failed, if any.
+        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| slots.len());
+        let wanted = slots.first().map_or(self.dims, |s| s.1);
+        for (i, (_, found)) in slots[..whole].iter().enumerate() {
+            check_alike(wanted, *found).with_context(|| self.place(entry(i)))?;
         }
-        let count = wanted.iter().product::<usize>().max(1);
-        let work = data[0].data.par_chunks_exact_mut(count).zip(&entries);
-        let results: Vec<Result<()>> = work
-            .map(|(out, (number, e))| {
-                let entry = &self.list.entries[*e];
-                self.read_one(entry, *number, wanted, out)
-                    .with_context(|| self.place(entry))
-            })
-            .collect();
-        results.into_iter().collect()
+        decoded.map_err(|(i, e)| e.context(self.place(entry(i))))?;
+
+        data.finish(wanted);
+        if let Some(labels) = labels.first_mut() {
+            let labels = labels.floats(&Shape::new([self.batch]))?;
+            let found = (0..self.batch).map(|i| entry(i).label as f32);
+            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
+        }
+        Ok(())
+    }
+
+    fn batch_bytes(&self) -> u128 {
+        let labels = if self.labels { memory::floats(1) } else { 0 };
+        self.batch as u128 * (self.stored + labels)
     }
 
     fn samples(&self) -> Option<u64> {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::layers::Mode;
 use crate::proto::{NetParameter, parse};
+use crate::tensor::Tensor;
 use image::{DynamicImage, GrayImage, RgbImage};
 use std::fs;
 use std::path::Path;

@@ -7,7 +7,8 @@ use std::panic::{self, AssertUnwindSafe};
 use anyhow::{Result, anyhow, ensure};
 use mozjpeg::{ColorSpace, Decompress};
 
-use super::datum::{Channels, planes};
+use super::datum::{Channels, SMALLER, of_size, planes};
+use crate::memory;
 
 /// Bytes of the largest picture that is decoded; a broken header may promise any size.
 const LARGEST: usize = 1 << 29;
@@ -32,11 +33,11 @@ pub fn decode(file: &[u8], channels: Channels, out: &mut Vec<u8>) -> Option<Resu
             return Some(Err(anyhow!(text).context("broken JPEG")));
         }
     };
-    match dims[0] {
-        1 => out.extend_from_slice(&pixels),
-        _ => _ = planes(&pixels, [2, 1, 0], out),
-    }
-    Some(Ok(dims))
+    let placed = match dims[0] {
+        1 => planes(&pixels, [0], out),
+        _ => planes(&pixels, [2, 1, 0], out),
+    };
+    Some(placed.map(|_| dims))
 }
 
 /// The pixels, interleaved, with channels, height and width.
@@ -75,6 +76,7 @@ fn read(file: &[u8], channels: Channels) -> Result<Option<(Vec<u8>, [usize; 3])>
     let mut pixels = started.read_scanlines::<u8>().map_err(broken)?;
     started.finish().map_err(broken)?;
     if printed {
+        memory::room(pixels.len() as u128, || of_size([count, h, w]), SMALLER)?;
         pixels = from_cmyk(&pixels, gray);
     }
     ensure!(

@@ -18,9 +18,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::datum;
+use super::datum::{self, SMALLER};
 use super::records::Records;
 use crate::files::reason;
+use crate::memory;
 use crate::proto::caffe::Datum;
 use table::{Block, Handle};
 
@@ -158,7 +159,7 @@ impl Leveldb {
             Some((number, file)) if *number == place.file => file,
             other => &mut other.insert((place.file, open(path)?)).1,
         };
-        self.value.resize(place.length as usize, 0);
+        sized(&mut self.value, place.length as usize)?;
         let (handle, at) = match place.at {
             At::Log(at) => {
                 let read = log::read(file, at, &mut self.value);
@@ -224,6 +225,18 @@ fn ensure_size(path: &Path, wanted: u64) -> Result<()> {
         size == wanted,
         "expected {wanted} bytes, found {size}; copy it again or make the database again"
     );
+    Ok(())
+}
+
+/// Gives a buffer another length.
+///
+/// # Errors
+/// There is no memory for it.
+fn sized(buffer: &mut Vec<u8>, length: usize) -> Result<()> {
+    let what = || format!("a record or block of {length} bytes");
+    let more = length.saturating_sub(buffer.len());
+    memory::reserve(buffer, more, what, SMALLER)?;
+    buffer.resize(length, 0);
     Ok(())
 }
 

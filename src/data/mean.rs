@@ -4,8 +4,9 @@
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
-use super::datum::{Channels, Pixels, picture};
+use super::datum::{Channels, Pixels, SMALLER, picture};
 use super::records::Records;
+use crate::memory;
 use crate::proto::caffe::{BlobProto, Datum};
 
 /// Records that are read at a time.
@@ -52,7 +53,10 @@ pub fn mean(records: &mut dyn Records, progress: &mut dyn FnMut(u64)) -> Result<
                 );
             }
         }
-        sums.resize(dims.map_or(0, |d| d.iter().product()), 0.0);
+        let count: usize = dims.map_or(0, |d| d.iter().product());
+        let more = count - sums.len();
+        memory::reserve(&mut sums, more, || "the mean picture".into(), SMALLER)?;
+        sums.resize(count, 0.0);
         sums.par_chunks_mut(SPAN).enumerate().for_each(|(i, sums)| {
             for ((datum, _), (bytes, _)) in datums.iter().zip(&decoded) {
                 let pixels = match (datum.encoded(), datum.data()) {

@@ -5,12 +5,14 @@
 
 pub mod about;
 mod augment;
+pub mod batch;
 pub mod batches;
 pub mod class_list;
 pub mod colours;
 pub mod convert;
 pub mod database;
 pub mod datum;
+pub mod decoders;
 pub mod digits;
 pub mod dummy;
 pub mod encode;
@@ -30,6 +32,7 @@ pub mod new_folder;
 mod noise;
 pub mod orientation;
 pub mod picture_file;
+pub mod pictures;
 mod pnm;
 pub mod prefetch;
 pub mod records;
@@ -40,9 +43,13 @@ pub mod writer;
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+
+use batch::{Batch, Rows};
+use decoders::Decoders;
 
 use crate::layers::Mode;
+use crate::memory;
 use crate::proto::caffe::LayerParameter;
 use crate::random::{Purpose, Random};
 use crate::tensor::{Shape, Tensor};
@@ -52,10 +59,40 @@ pub trait Source: Send {
     /// The shapes of the arrays of the first batch, in the order of the layer's tops.
     fn shapes(&self) -> Vec<Shape>;
 
-    /// Batch number `index` of the run (it wraps at the end of the data, as Caffe's does).
-    /// `out` holds that many arrays, to be overwritten; those of pictures come in any shape and get that of
-    /// this batch's pictures, others have that of [`Source::shapes`].
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()>;
+    /// Reads batch number `index` of the run (it wraps at the end of the data, as Caffe's does) into `out`, as many
+    /// arrays as there are shapes, whose memory is used again. What takes long is shared out over `decoders`. The
+    /// arrays of pictures get the shape of this batch's pictures, others have that of [`Source::shapes`].
+    ///
+    /// # Errors
+    /// A record cannot be read: of several the first in order, whatever the number of threads, by its name.
+    fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()>;
+
+    /// Batch number `index` as arrays of floats, read by this thread alone.
+    ///
+    /// # Errors
+    /// As [`Source::load`], or the memory is not there.
+    fn read(&mut self, index: u64, out: &mut Vec<Tensor>) -> Result<()> {
+        let arrays = out.drain(..).map(Rows::Floats);
+        let mut batch = Batch::new(arrays.collect());
+        self.load(index, batch.arrays_mut(), &Decoders::new(1))?;
+        batch.take(out)
+    }
+
+    /// Bytes that the first batch takes while it waits to be taken.
+    fn batch_bytes(&self) -> u128 {
+        self.shapes()
+            .iter()
+            .map(|s| memory::floats(s.count()))
+            .sum()
+    }
+
+    /// Bytes that the source holds besides at most, from one batch to the next.
+    fn held_bytes(&self) -> u128 {
+        0
+    }
+
+    /// Frees what is only held to read on faster: nobody wants a batch for some time.
+    fn rest(&mut self) {}
 
     /// The number of different samples, where there is one.
     fn samples(&self) -> Option<u64> {
@@ -107,16 +144,13 @@ fn by_x(sizes: &[usize]) -> String {
     sizes.join(" x ")
 }
 
-/// Fresh arrays of these shapes.
-///
-/// # Errors
-/// The memory is not there.
-pub fn arrays(shapes: &[Shape]) -> Result<Vec<Tensor>> {
-    let array = |shape: &Shape| {
-        let mut tensor = Tensor::default();
-        tensor.reshape(shape.clone()).map(|()| tensor)
-    };
-    shapes.iter().map(array).collect()
+/// Refuses another number of arrays than a source has.
+fn expect_arrays(expected: usize, found: usize) -> Result<()> {
+    ensure!(
+        expected == found,
+        "a batch has {expected} arrays, found {found}"
+    );
+    Ok(())
 }
 
 /// Refuses a batch of `rows` samples of `sample` values each that this machine's memory does not hold, with those
@@ -129,7 +163,7 @@ pub fn check_batch(rows: usize, sample: &[usize], what: &str) -> Result<()> {
     let values = each.fold(rows as u128, u128::saturating_mul);
     let bytes = values.saturating_mul(4 * prefetch::LEAST as u128);
     let text = || format!("a batch of {rows} {what} of {}", by_x(sample));
-    crate::memory::require(bytes, text, "lower batch_size")?;
+    memory::require(bytes, text, "lower batch_size")?;
     // Also where nobody says how much memory there is.
     if values > isize::MAX as u128 / 4 {
         bail!("{} is too large for any memory; lower batch_size", text());

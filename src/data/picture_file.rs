@@ -8,8 +8,9 @@ use image::{DynamicImage, ImageFormat};
 use tiff::decoder::{Decoder, DecodingResult};
 use tiff::tags::Tag;
 
-use super::datum::{Channels, planes};
+use super::datum::{Channels, SMALLER, of_size, planes};
 use super::pnm;
+use crate::memory;
 
 /// The endings of the names of pictures that can be read, in lower case.
 pub const ENDINGS: [&str; 13] = [
@@ -84,14 +85,13 @@ impl Raw {
     fn planes(self, channels: Channels, out: &mut Vec<u8>) -> Result<[usize; 3]> {
         let [h, w] = self.size;
         let pixels = &self.pixels[..];
+        let most = pixels.len().max(3 * h * w);
+        memory::reserve(out, most, || of_size([self.channels, h, w]), SMALLER)?;
         let count = match (channels, self.channels) {
             (Channels::AsStored, _) if self.deep => {
                 bail!("it has 16 bits a channel; expected 8 (force_color, force_gray make it so)")
             }
-            (Channels::AsStored | Channels::Gray, 1) => {
-                out.extend_from_slice(pixels);
-                1
-            }
+            (Channels::AsStored | Channels::Gray, 1) => planes(pixels, [0], out)?,
             (Channels::Color, 1) => {
                 (0..3).for_each(|_| out.extend_from_slice(pixels));
                 3
@@ -101,14 +101,14 @@ impl Raw {
                 out.extend(pixels.chunks_exact(n).map(|p| gray.of([p[0], p[1], p[2]])));
                 1
             }
-            (Channels::AsStored, 4) => planes(pixels, [2, 1, 0, 3], out),
+            (Channels::AsStored, 4) => planes(pixels, [2, 1, 0, 3], out)?,
             (Channels::Color, 4) => {
                 for channel in [2, 1, 0] {
                     out.extend(pixels.chunks_exact(4).map(|p| p[channel]));
                 }
                 3
             }
-            _ => planes(pixels, [2, 1, 0], out),
+            _ => planes(pixels, [2, 1, 0], out)?,
         };
         Ok([count, h, w])
     }
@@ -124,6 +124,8 @@ fn raw(file: &[u8], format: ImageFormat, wanted: Channels) -> Result<Raw> {
     let mut reader = image::ImageReader::with_format(Cursor::new(file), format);
     // Its defaults: a broken header may promise any size.
     reader.limits(image::Limits::default());
+    let size = image::ImageReader::with_format(Cursor::new(file), format).into_dimensions()?;
+    room(size)?;
     let image = reader.decode()?;
     let gray = match format {
         ImageFormat::Png => Gray::Png,
@@ -198,6 +200,12 @@ fn raw(file: &[u8], format: ImageFormat, wanted: Channels) -> Result<Raw> {
         _ => {}
     }
     Ok(raw)
+}
+
+/// Checks that there is memory for a picture while it is decoded: its pixels of up to 16 bits, and two copies of 8.
+fn room((w, h): (u32, u32)) -> Result<()> {
+    let bytes = u128::from(w) * u128::from(h) * 16;
+    memory::room(bytes, || format!("a picture of {w} x {h} pixels"), SMALLER)
 }
 
 fn has_16_bits(image: &DynamicImage) -> bool {
@@ -310,6 +318,7 @@ fn special_tiff(file: &[u8]) -> Result<Option<Raw>> {
     };
     let gray: Vec<u8>;
     let (w, h) = decoder.dimensions()?;
+    room((w, h))?;
     let mut raw = Raw {
         size: [h as usize, w as usize],
         pixels: Vec::new(),

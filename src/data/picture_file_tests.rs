@@ -89,3 +89,41 @@ fn names_of_pictures() {
         assert!(!is_picture(name), "{name}");
     }
 }
+
+/// A part of a PNG with its checksum.
+fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for byte in kind.iter().chain(content) {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            };
+        }
+    }
+    let mut chunk = (content.len() as u32).to_be_bytes().to_vec();
+    chunk.extend(kind);
+    chunk.extend(content);
+    chunk.extend((!crc).to_be_bytes());
+    chunk
+}
+
+#[test]
+fn a_picture_that_no_memory_holds_is_refused_in_numbers() {
+    let side = i32::MAX.to_be_bytes();
+    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
+    file.extend(chunk(
+        b"IHDR",
+        &[&side[..], &side, &[8, 2, 0, 0, 0]].concat(),
+    ));
+    file.extend(chunk(b"IDAT", b"x"));
+    let told = decode(&file, Channels::Color, &mut Vec::new()).unwrap_err();
+    let told = format!("{told:#}");
+    assert!(
+        told.starts_with("a picture of 2147483647 x 2147483647 pixels needs ")
+            && told.contains("bytes"),
+        "{told}"
+    );
+}

@@ -3,7 +3,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::datum::SMALLER;
 use super::picture_file::{Gray, Raw};
+use crate::memory;
 
 /// Numbers of the largest picture that is decoded; a broken header may promise any size.
 const LARGEST: usize = 1 << 29;
@@ -34,6 +36,8 @@ fn read(kind: u8, rest: &[u8]) -> Result<Raw> {
     let count = w.checked_mul(h).and_then(|n| n.checked_mul(channels));
     let count = count.filter(|n| (1..=LARGEST).contains(n));
     let count = count.with_context(|| format!("its size is {w} x {h} pixels"))?;
+    let what = || format!("a picture of {w} x {h} pixels");
+    memory::room(count as u128, what, SMALLER)?;
     let deep = most > 255;
     let short = |found: usize| {
         format!("it ends early: expected {count} numbers for {w} x {h} pixels, found {found}")

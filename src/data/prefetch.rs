@@ -1,30 +1,43 @@
 //! Reads ahead: a thread of its own makes the next batches while the net works on this one.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Source, arrays};
-use crate::memory;
-use crate::tensor::{Shape, Tensor};
+use super::Source;
+use super::batch::{Batch, Rows};
+use super::decoders::Decoders;
+use crate::tensor::Shape;
 
-/// Batches made ready when nobody says how many, as in Caffe.
-pub const DEPTH: usize = 4;
+/// Batches that go round, as many as Caffe makes ready. One of them is being made, and one may be the caller's.
+const MOST: usize = 4;
 
-/// Batches in memory when as few as can be are made ready: one that is ready, one that is being made, and the
-/// caller's.
-pub const LEAST: usize = 3;
+/// Fewer go round where they would take more bytes than this, but at least [`FEWEST`].
+const MOST_BYTES: u128 = 24 << 20;
 
-type Batch = Vec<Tensor>;
+/// One that is being made while the caller has the other.
+const FEWEST: usize = 2;
 
-/// A source read in a thread of its own. It is itself a [`Source`]: [`Source::read`] of the next index
-/// swaps the caller's arrays for ready ones, which costs nothing, and of any other starts anew there.
+/// Batches' worth of floats that there must be memory for, whatever they wait as: those that go round at least, and
+/// the caller's arrays.
+pub const LEAST: usize = FEWEST + 1;
+
+/// A source read in a thread of its own. The thread starts when a batch is wanted; another index than the one that
+/// follows starts it anew there.
 pub struct Prefetch {
     shapes: Vec<Shape>,
     samples: Option<u64>,
-    depth: usize,
+    /// Batches that go round, and the bytes of one.
+    batches: usize,
+    batch_bytes: u128,
+    held_bytes: u128,
+    /// Threads that decode while the caller waits.
+    threads: usize,
+    /// Nothing is read ahead from this index on.
+    until: u64,
     /// The source, while no thread has it.
     source: Option<Box<dyn Source>>,
     thread: Option<Thread>,
@@ -33,27 +46,49 @@ pub struct Prefetch {
 
 struct Thread {
     next: u64,
+    until: u64,
     ready: Receiver<Result<Batch>>,
-    /// Arrays that may be overwritten.
+    /// Batches that may be overwritten.
     used: SyncSender<Batch>,
+    /// Whether the caller has a batch.
+    lent: bool,
+    decoders: Arc<Decoders>,
     handle: JoinHandle<Box<dyn Source>>,
 }
 
 impl Prefetch {
-    /// Begins to read batches from `first_index` on, `depth` ahead (at least 1).
-    pub fn new(source: Box<dyn Source>, first_index: u64, depth: usize) -> Result<Self> {
+    /// Reads `source`. While the caller waits, it is decoded by as many threads as the rayon pool at hand has.
+    pub fn new(source: Box<dyn Source>) -> Self {
         let (shapes, samples) = (source.shapes(), source.samples());
-        let depth = depth_for(&shapes, depth);
-        let mut prefetch = Self {
+        let (batch_bytes, held_bytes) = (source.batch_bytes(), source.held_bytes());
+        let fit = MOST_BYTES / batch_bytes.max(1);
+        Self {
             shapes,
             samples,
-            depth,
+            batches: usize::try_from(fit).unwrap_or(MOST).clamp(FEWEST, MOST),
+            batch_bytes,
+            held_bytes,
+            threads: rayon::current_num_threads(),
+            until: u64::MAX,
             source: Some(source),
             thread: None,
             waited: Duration::ZERO,
-        };
-        prefetch.start(first_index)?;
-        Ok(prefetch)
+        }
+    }
+
+    /// The shapes of the arrays of the first batch.
+    pub fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// The number of different samples, where there is one.
+    pub fn samples(&self) -> Option<u64> {
+        self.samples
+    }
+
+    /// Bytes of the batches that go round, and of what the source holds, at most: of batches like the first.
+    pub fn bytes(&self) -> u128 {
+        self.batch_bytes * self.batches as u128 + self.held_bytes
     }
 
     /// How long callers have waited for batches so far. When it grows, reading is what limits the run.
@@ -63,7 +98,14 @@ impl Prefetch {
 
     /// The index of the batch that comes next without starting anew.
     pub fn next_index(&self) -> Option<u64> {
-        self.thread.as_ref().map(|thread| thread.next)
+        let thread = self.thread.as_ref();
+        let goes_on = thread.filter(|t| t.next < t.until);
+        goes_on.map(|t| t.next)
+    }
+
+    /// Reads ahead no further than to index `until`, which is not read, when the thread starts next.
+    pub fn read_until(&mut self, until: u64) {
+        self.until = until;
     }
 
     fn start(&mut self, index: u64) -> Result<()> {
@@ -72,108 +114,127 @@ impl Prefetch {
             .source
             .take()
             .context("the thread that read the data has panicked")?;
-        let (ready_in, ready) = sync_channel(self.depth);
-        // One batch more than can be ready is being made, and one is the caller's: none is ever refused.
-        let (used, used_out) = sync_channel(self.depth + 2);
-        let shapes = self.shapes.clone();
+        let until = match self.until > index {
+            true => self.until,
+            false => u64::MAX,
+        };
+        let (ready_in, ready) = sync_channel(self.batches);
+        let (used, used_out) = sync_channel(self.batches);
+        for _ in 0..self.batches {
+            // There is room for all.
+            let _ = used.try_send(Batch::default());
+        }
+        let decoders = Arc::new(Decoders::new(self.threads));
+        let own = decoders.clone();
         let spawned = thread::Builder::new()
             .name("prefetch".into())
-            .spawn(move || fill(source, &shapes, index, &ready_in, &used_out));
+            .spawn(move || fill(source, index..until, &ready_in, &used_out, &own));
         let handle = spawned.context("cannot start the thread that reads the data")?;
         self.thread = Some(Thread {
             next: index,
+            until,
             ready,
             used,
+            lent: false,
+            decoders,
             handle,
         });
         Ok(())
     }
 
-    /// Ends the thread, after the batch it is at, and takes the source back.
     fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             // Without its receiver the thread has nobody to read for.
-            drop(thread.ready);
+            drop((thread.ready, thread.used));
             self.source = thread.handle.join().ok();
         }
     }
-}
 
-/// So many batches ahead that those in memory take half of what is free at most; at least one, if need be.
-fn depth_for(shapes: &[Shape], wanted: usize) -> usize {
-    let bytes: u128 = shapes.iter().map(|s| memory::floats(s.count())).sum();
-    let fits = match memory::available() {
-        Some(free) if bytes > 0 => u128::from(free) / 2 / bytes,
-        _ => u128::MAX,
-    };
-    let fits = fits.saturating_sub(LEAST as u128 - 1);
-    wanted
-        .min(usize::try_from(fits).unwrap_or(usize::MAX))
-        .max(1)
-}
-
-/// Makes batches until nobody wants them or one fails.
-fn fill(
-    mut source: Box<dyn Source>,
-    shapes: &[Shape],
-    first: u64,
-    ready: &SyncSender<Result<Batch>>,
-    used: &Receiver<Batch>,
-) -> Box<dyn Source> {
-    for index in first.. {
-        let batch = used.try_recv().map_or_else(|_| arrays(shapes), Ok);
-        let result = batch.and_then(|mut batch| source.read(index, &mut batch).map(|()| batch));
-        let failed = result.is_err();
-        if ready.send(result).is_err() || failed {
-            break;
+    /// Ends the thread, after the batch it is at, and frees what has been read ahead, and what the source holds only
+    /// to read on faster.
+    pub fn rest(&mut self) {
+        self.stop();
+        self.until = u64::MAX;
+        if let Some(source) = &mut self.source {
+            source.rest();
         }
     }
-    source
-}
 
-impl Source for Prefetch {
-    fn shapes(&self) -> Vec<Shape> {
-        self.shapes.clone()
-    }
-
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
-        anyhow::ensure!(
-            out.len() == self.shapes.len(),
-            "a batch has {} arrays, found {}",
-            self.shapes.len(),
-            out.len()
-        );
+    /// Batch number `index`; give it back with [`Prefetch::give_back`], so that its memory is used again.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn take(&mut self, index: u64) -> Result<Batch> {
         if self.next_index() != Some(index) {
             self.start(index)?;
         }
         let Some(thread) = &mut self.thread else {
             return Err(anyhow!("the thread that reads the data did not start"));
         };
-        let begin = Instant::now();
-        let received = thread.ready.recv();
-        self.waited += begin.elapsed();
-        match received {
-            Ok(Ok(mut batch)) => {
-                out.swap_with_slice(&mut batch);
-                thread.next += 1;
-                // A thread that has ended needs no arrays.
-                let _ = thread.used.try_send(batch);
-                Ok(())
+        if std::mem::take(&mut thread.lent) {
+            // Nobody gave it back: another goes round in its place.
+            let _ = thread.used.try_send(Batch::default());
+        }
+        let received = match thread.ready.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let begin = Instant::now();
+                thread.decoders.hurry(true);
+                let received = thread.ready.recv();
+                thread.decoders.hurry(false);
+                self.waited += begin.elapsed();
+                received.ok()
             }
-            Ok(Err(error)) => {
+            other => other.ok(),
+        };
+        match received {
+            Some(Ok(batch)) => {
+                thread.next += 1;
+                thread.lent = true;
+                Ok(batch)
+            }
+            Some(Err(error)) => {
                 self.stop();
                 Err(error)
             }
-            Err(_) => {
+            None => {
                 self.stop();
                 Err(anyhow!("the thread that reads the data has panicked"))
             }
         }
     }
 
-    fn samples(&self) -> Option<u64> {
-        self.samples
+    /// Takes back the batch that was taken last.
+    pub fn give_back(&mut self, batch: Batch) {
+        if let Some(thread) = &mut self.thread
+            && std::mem::take(&mut thread.lent)
+        {
+            // A thread that has ended needs no batches.
+            let _ = thread.used.try_send(batch);
+        }
     }
+}
+
+/// Makes batches until nobody wants them or one fails.
+fn fill(
+    mut source: Box<dyn Source>,
+    indices: std::ops::Range<u64>,
+    ready: &SyncSender<Result<Batch>>,
+    used: &Receiver<Batch>,
+    decoders: &Decoders,
+) -> Box<dyn Source> {
+    let arrays = source.shapes().len();
+    for index in indices {
+        let Ok(mut batch) = used.recv() else {
+            break;
+        };
+        batch.arrays_mut().resize_with(arrays, Rows::default);
+        let loaded = source.load(index, batch.arrays_mut(), decoders);
+        let failed = loaded.is_err();
+        if ready.send(loaded.map(|()| batch)).is_err() || failed {
+            break;
+        }
+    }
+    source
 }
 
 impl Drop for Prefetch {

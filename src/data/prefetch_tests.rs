@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::tensor::Tensor;
 
 /// Batches of two numbers, both the index; fails at `fails`, panics at `panics`; counts its reads, and 1000 when
 /// dropped.
@@ -16,11 +17,11 @@ impl Source for Counting {
         vec![Shape::new([2])]
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+    fn load(&mut self, index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         assert_ne!(index, self.panics);
         anyhow::ensure!(index != self.fails, "record '{index}' is broken");
-        out[0].data.fill(index as f32);
+        out[0].floats(&Shape::new([2]))?.data.fill(index as f32);
         Ok(())
     }
 
@@ -35,89 +36,112 @@ impl Drop for Counting {
     }
 }
 
-fn prefetch(first: u64, fails: u64, panics: u64) -> (Prefetch, Arc<AtomicUsize>) {
+fn prefetch(fails: u64, panics: u64) -> (Prefetch, Arc<AtomicUsize>) {
     let reads = Arc::new(AtomicUsize::new(0));
     let source = Counting {
         fails,
         panics,
         reads: reads.clone(),
     };
-    (Prefetch::new(Box::new(source), first, 3).unwrap(), reads)
+    (Prefetch::new(Box::new(source)), reads)
 }
 
-fn arrays() -> Vec<Tensor> {
-    vec![Tensor::zeros(Shape::new([2]))]
+/// The numbers of a batch, which is given back.
+fn read(prefetch: &mut Prefetch, index: u64) -> Result<Tensor> {
+    let batch = prefetch.take(index)?;
+    let tensor = batch.floats(0).unwrap().clone();
+    prefetch.give_back(batch);
+    Ok(tensor)
 }
 
 #[test]
 fn batches_are_the_sources_from_any_index_on() {
-    let (mut prefetch, reads) = prefetch(5, u64::MAX, u64::MAX);
-    let mut out = arrays();
+    let (mut prefetch, reads) = prefetch(u64::MAX, u64::MAX);
     assert_eq!(
         (prefetch.samples(), prefetch.shapes()),
-        (Some(7), vec![Shape::new([2])])
+        (Some(7), &[Shape::new([2])][..])
     );
+    assert_eq!(prefetch.next_index(), None);
     for index in (5..50).chain(2..9) {
-        prefetch.read(index, &mut out).unwrap();
-        assert_eq!(out[0].data, [index as f32; 2]);
+        assert_eq!(read(&mut prefetch, index).unwrap().data, [index as f32; 2]);
         assert_eq!(prefetch.next_index(), Some(index + 1));
     }
     assert!(prefetch.waited() > Duration::ZERO);
     drop(prefetch);
     let reads = reads.load(Ordering::SeqCst);
     assert!(
-        (1052..1064).contains(&reads),
-        "{reads}: at most a depth more read, twice, and the source dropped"
+        (1052..=1052 + 2 * MOST).contains(&reads),
+        "{reads}: at most those that go round more, twice, and the source dropped"
     );
 }
 
 #[test]
-fn arrays_are_used_again() {
-    let (mut prefetch, _) = prefetch(0, u64::MAX, u64::MAX);
-    let mut out = arrays();
+fn batches_are_used_again() {
+    let (mut prefetch, _) = prefetch(u64::MAX, u64::MAX);
     let mut places = std::collections::BTreeSet::new();
     for index in 0..200 {
-        prefetch.read(index, &mut out).unwrap();
-        places.insert(out[0].data.as_ptr() as usize);
+        let batch = prefetch.take(index).unwrap();
+        places.insert(batch.floats(0).unwrap().data.as_ptr() as usize);
+        prefetch.give_back(batch);
     }
-    assert!(places.len() <= 3 + 3, "{} arrays", places.len());
+    assert!(places.len() <= MOST, "{} batches", places.len());
+    assert_eq!(prefetch.bytes(), 8 * MOST as u128);
+}
+
+#[test]
+fn batches_that_are_kept_hold_nothing_up() {
+    let (mut prefetch, _) = prefetch(u64::MAX, u64::MAX);
+    let kept: Vec<Batch> = (0..50).map(|i| prefetch.take(i).unwrap()).collect();
+    for (i, batch) in kept.into_iter().enumerate() {
+        assert_eq!(batch.floats(0).unwrap().data, [i as f32; 2]);
+        prefetch.give_back(batch);
+    }
+    assert_eq!(read(&mut prefetch, 50).unwrap().data, [50.0; 2]);
+}
+
+#[test]
+fn nothing_is_read_past_what_is_expected_nor_while_it_rests() {
+    let (mut prefetch, reads) = prefetch(u64::MAX, u64::MAX);
+    for test in 0..3 {
+        prefetch.read_until(2 * test + 2);
+        for index in 2 * test..2 * test + 2 {
+            assert_eq!(read(&mut prefetch, index).unwrap().data, [index as f32; 2]);
+        }
+        prefetch.rest();
+        assert!(prefetch.thread.is_none() && prefetch.source.is_some());
+        assert_eq!(reads.load(Ordering::SeqCst) as u64, 2 * test + 2);
+    }
+    // More than was expected comes all the same.
+    prefetch.read_until(7);
+    for index in 6..9 {
+        assert_eq!(read(&mut prefetch, index).unwrap().data, [index as f32; 2]);
+    }
 }
 
 #[test]
 fn an_error_comes_at_its_batch_and_again_when_asked_again() {
-    let (mut prefetch, _) = prefetch(0, 2, u64::MAX);
-    let mut out = arrays();
-    prefetch.read(0, &mut out).unwrap();
-    prefetch.read(1, &mut out).unwrap();
+    let (mut prefetch, _) = prefetch(2, u64::MAX);
+    read(&mut prefetch, 0).unwrap();
+    read(&mut prefetch, 1).unwrap();
     for _ in 0..2 {
         assert_eq!(
-            prefetch.read(2, &mut out).unwrap_err().to_string(),
+            read(&mut prefetch, 2).unwrap_err().to_string(),
             "record '2' is broken"
         );
     }
-    prefetch.read(3, &mut out).unwrap();
-    assert_eq!(out[0].data, [3.0; 2]);
+    assert_eq!(read(&mut prefetch, 3).unwrap().data, [3.0; 2]);
 }
 
 #[test]
 fn a_panic_in_the_thread_is_an_error() {
-    let (mut prefetch, _) = prefetch(0, u64::MAX, 1);
-    let mut out = arrays();
-    prefetch.read(0, &mut out).unwrap();
+    let (mut prefetch, _) = prefetch(u64::MAX, 1);
+    read(&mut prefetch, 0).unwrap();
     for _ in 0..2 {
         assert!(
-            prefetch
-                .read(1, &mut out)
+            read(&mut prefetch, 1)
                 .unwrap_err()
                 .to_string()
                 .contains("panicked")
         );
     }
-}
-
-#[test]
-fn another_number_of_arrays_is_refused() {
-    let (mut prefetch, _) = prefetch(0, u64::MAX, u64::MAX);
-    let error = prefetch.read(0, &mut []).unwrap_err().to_string();
-    assert_eq!(error, "a batch has 1 arrays, found 0");
 }

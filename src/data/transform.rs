@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::augment::Augment;
 use super::datum::{Channels, Picture, Pixels};
+use super::pictures::Stored;
 use crate::files;
 use crate::layers::Mode;
 use crate::npz;
@@ -136,36 +137,59 @@ impl Transform {
 
     /// Writes the transformed picture, [`Transform::output`] in size (CHW). `number` is the picture's in
     /// the run: it alone decides the random crop and mirror.
+    ///
+    /// # Errors
+    /// The picture does not fit the parameters, or `out` the picture.
     pub fn apply(&self, picture: &Picture, number: u64, out: &mut [f32]) -> Result<()> {
         let wanted = self.output(picture.dims)?;
-        if self.augment.is_none() {
-            return self.place(picture, wanted, number, out);
-        }
-        let random = self.random.branch(AUGMENT).branch(number);
-        let (dims, planes) = self.augment.apply(picture, random)?;
-        let picture = Picture {
-            dims,
-            pixels: Pixels::Bytes(&planes),
-        };
-        self.place(&picture, wanted, number, out)
-    }
-
-    /// Crops, mirrors, subtracts the mean and scales.
-    fn place(
-        &self,
-        picture: &Picture,
-        wanted: [usize; 3],
-        number: u64,
-        out: &mut [f32],
-    ) -> Result<()> {
-        let [c, h, w] = picture.dims;
-        let [_, rows, columns] = wanted;
+        let [c, rows, columns] = wanted;
         ensure!(
             out.len() == c * rows * columns,
             "the picture comes out as {c} x {rows} x {columns} (channels, height, width), {} values, but there is room for {}",
             c * rows * columns,
             out.len()
         );
+        if self.augment.is_none() {
+            self.write(picture, wanted, number, out);
+            return Ok(());
+        }
+        let (dims, planes) = self.augmented(picture, number)?;
+        let picture = Picture {
+            dims,
+            pixels: Pixels::Bytes(&planes),
+        };
+        self.write(&picture, wanted, number, out);
+        Ok(())
+    }
+
+    /// Does to a decoded picture what may fail and what keeps it a picture of bytes: the forks' transforms. What is
+    /// left for [`Transform::write`] cannot fail. Returns the channels, height and width that come out of that.
+    ///
+    /// # Errors
+    /// The picture does not fit the parameters.
+    pub fn prepare(&self, stored: &mut Stored, number: u64) -> Result<[usize; 3]> {
+        let out = self.output(stored.dims)?;
+        if !self.augment.is_none() {
+            (stored.dims, stored.bytes) = self.augmented(&stored.picture(), number)?;
+        }
+        Ok(out)
+    }
+
+    /// Whether [`Transform::prepare`] takes long.
+    pub fn augments(&self) -> bool {
+        !self.augment.is_none()
+    }
+
+    fn augmented(&self, picture: &Picture, number: u64) -> Result<([usize; 3], Vec<u8>)> {
+        let random = self.random.branch(AUGMENT).branch(number);
+        self.augment.apply(picture, random)
+    }
+
+    /// Crops, mirrors, subtracts the mean and scales a picture that has been prepared. `wanted` is what
+    /// [`Transform::prepare`] gave: channels, height and width of `out`.
+    pub fn write(&self, picture: &Picture, wanted: [usize; 3], number: u64, out: &mut [f32]) {
+        let [c, h, w] = picture.dims;
+        let [_, rows, columns] = wanted;
         let (top, left) = self.corner(h - rows, w - columns, number);
         let mirror = self.mirror && self.draw(Draw::Mirror, number, 2) == 1;
         for channel in 0..c {
@@ -184,7 +208,6 @@ impl Transform {
                 }
             }
         }
-        Ok(())
     }
 
     /// Row and column at which the crop begins, given how far each may go.

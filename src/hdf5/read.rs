@@ -11,6 +11,7 @@ use hdf5_reader::group::Group;
 use hdf5_reader::{Dataset, Datatype, FileStorage, Hdf5File, OpenOptions};
 
 use crate::files;
+use crate::memory;
 use crate::tensor::{Shape, Tensor};
 
 /// The deepest group that is looked into.
@@ -21,6 +22,9 @@ const MOST: usize = 1_000_000;
 /// 1032).
 const ALLOWANCE: usize = 64 << 20;
 const UNFOLD: usize = 1032;
+
+/// What a dataset for which there is no memory asks of the user.
+const SMALLER: &str = "free some memory, or make the file smaller";
 
 /// An open HDF5 file.
 pub struct File {
@@ -167,11 +171,12 @@ impl File {
         let size = dataset.raw_byte_len().map_err(|e| self.at(path, &e))?;
         // The crate bounds what it allocates itself.
         if matches!(kind, Datatype::FloatingPoint { size: 4, .. }) && size <= self.most {
-            let mut data = vec![0.0f32; size / 4];
+            let what = || format!("{}: '{path}'", self.shown);
+            let mut data = memory::zeros(size / 4, what, SMALLER)?;
             let done = dataset.read_into(&mut data);
             return done.map(|()| data).map_err(|e| self.at(path, &e));
         }
-        let bytes = dataset.read_raw_bytes().map_err(|e| self.at(path, &e))?;
+        let bytes = self.raw(dataset, path)?;
         numbers(kind, &bytes).with_context(|| {
             format!(
                 "{}: '{path}' must hold numbers, but holds {}",
@@ -184,7 +189,7 @@ impl File {
     /// The one whole number at `path`.
     pub fn int(&self, path: &str) -> Result<i64> {
         let dataset = self.dataset(path)?;
-        let bytes = dataset.read_raw_bytes().map_err(|e| self.at(path, &e))?;
+        let bytes = self.raw(&dataset, path)?;
         let value = match dataset.dtype() {
             Datatype::FixedPoint {
                 size: size @ (1 | 2 | 4 | 8),
@@ -198,7 +203,9 @@ impl File {
 
     /// The string at `path`.
     pub fn text(&self, path: &str) -> Result<String> {
-        let text = self.dataset(path)?.read_string();
+        let dataset = self.dataset(path)?;
+        self.room(&dataset, path)?;
+        let text = dataset.read_string();
         let text = text.map_err(|e| self.at(path, &e))?;
         Ok(text.split('\0').next().unwrap_or_default().to_owned())
     }
@@ -214,8 +221,21 @@ impl File {
             self.shown,
             name(dataset.dtype())
         );
-        let bytes = dataset.read_raw_bytes();
-        bytes.map(Some).map_err(|e| self.at(path, &e))
+        self.raw(&dataset, path).map(Some)
+    }
+
+    /// The bytes of a dataset as they are stored.
+    fn raw(&self, dataset: &Dataset, path: &str) -> Result<Vec<u8>> {
+        self.room(dataset, path)?;
+        dataset.read_raw_bytes().map_err(|e| self.at(path, &e))
+    }
+
+    /// Checks that there is memory for a dataset's bytes, with the floats that are made of them.
+    fn room(&self, dataset: &Dataset, path: &str) -> Result<()> {
+        let size = dataset.raw_byte_len().map_err(|e| self.at(path, &e))?;
+        // More than the crate refuses by itself is not asked for.
+        let bytes = size.min(self.most) as u128;
+        memory::room(5 * bytes, || format!("{}: '{path}'", self.shown), SMALLER)
     }
 
     /// The file's name.

@@ -28,6 +28,19 @@ impl Aligned {
         Self { data, start, len }
     }
 
+    /// `len` zeros, if there is memory for them; `what` they are for and the `advice` are for the error.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn try_zeros(len: usize, what: impl Fn() -> String, advice: &str) -> anyhow::Result<Self> {
+        if len == 0 {
+            return Ok(Self::default());
+        }
+        let data = crate::memory::zeros(len.saturating_add(LINE - 1), what, advice)?;
+        let start = data.as_ptr().align_offset(4 * LINE).min(LINE - 1);
+        Ok(Self { data, start, len })
+    }
+
     /// Keeps the first `len` numbers; those that are new are 0.
     pub fn resize(&mut self, len: usize) {
         if len > self.data.len() - self.start {

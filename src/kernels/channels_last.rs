@@ -169,6 +169,18 @@ impl ChannelsLast {
         }
     }
 
+    /// Bytes of dense weights, packed: for forward, and for the gradient of X.
+    pub fn packed_bytes(&self) -> [usize; 2] {
+        let floats = |winograd: Option<Winograd>, direct: Option<Direct>| match (winograd, direct) {
+            (Some(kernel), _) => kernel.packed(),
+            (None, Some(direct)) => direct.packed(),
+            (None, None) => self.sizes.weights(),
+        };
+        let back = self.winograd.as_ref().map(Winograd::transposed);
+        let forward = floats(self.winograd.clone(), Some(self.direct));
+        [4 * forward, 4 * floats(back, self.direct.transposed())]
+    }
+
     /// Whether the sparse kernel is the one for `alive` weights that are not 0.
     fn is_sparse(&self, d: &Direct, winograd: Option<&Winograd>, alive: usize) -> bool {
         Sparse::fits(d)

@@ -49,6 +49,11 @@ impl Convolution {
         self.axes.iter().map(|a| a.output).product()
     }
 
+    /// Weights of all groups.
+    pub fn weights(&self) -> usize {
+        self.outputs * self.depth()
+    }
+
     /// Multiply-accumulates of one sample.
     pub fn macs(&self) -> u64 {
         self.outputs as u64 * self.depth() as u64 * self.positions() as u64

@@ -34,6 +34,35 @@ pub fn relu_backward(crew: &Crew, slope: f32, value: &[f32], diff: &mut [f32]) {
     });
 }
 
+/// The elements of a task over rows that are `step` apart: whole rows.
+fn rows_of_a_task(step: usize) -> usize {
+    step * (CHUNK / step.max(1)).max(1)
+}
+
+/// The first `run` of every `step` elements of `x` ← `value`.
+pub fn fill_rows(crew: &Crew, [run, step]: [usize; 2], value: f32, x: &mut [f32]) {
+    if run == step {
+        return each_chunk(crew, CHUNK, x, |_, part| part.fill(value));
+    }
+    each_chunk(crew, rows_of_a_task(step), x, |_, part| {
+        for row in part.chunks_mut(step) {
+            let n = run.min(row.len());
+            row[..n].fill(value);
+        }
+    });
+}
+
+/// [`relu_backward`] with slope 0 for the first `run` of every `step` elements.
+pub fn relu_backward_rows(crew: &Crew, [run, step]: [usize; 2], value: &[f32], diff: &mut [f32]) {
+    if run == step {
+        return relu_backward(crew, 0.0, value, diff);
+    }
+    assert_eq!(value.len(), diff.len());
+    each_chunk(crew, rows_of_a_task(step), diff, |start, part| {
+        relu_backward_slices(step, run, &value[start..][..part.len()], part);
+    });
+}
+
 /// [`relu_backward`] with slope 0 for `channels` values at the start of every `pitch`.
 pub fn relu_backward_slices(pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) {
     mask_by(Isa::current(), pitch, channels, value, diff);

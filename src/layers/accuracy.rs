@@ -3,7 +3,7 @@
 //! each class, [C].
 
 use super::labels::Layout;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
@@ -57,23 +57,17 @@ impl Layer for Accuracy {
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores) => Coupling::Mean { labels: Some(1) },
-            _ => Coupling::Whole,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::of_labels(self.by_rows(&bottoms[0])),
+            has_backward: false,
+            flows: vec![false; bottoms.len()],
+            ..Facts::default()
         }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
         Layout::valid(&bottoms[1], self.ignored).max(1) as f32
-    }
-
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
-    }
-
-    fn has_backward(&self) -> bool {
-        false
     }
 
     /// A label hits if fewer than `top_k` other classes score as high as it or higher: ties count

@@ -3,7 +3,7 @@
 //! bottom. With `axis`, along it: the axis has then top_k indices, or values with `out_max_val`. Of equal
 //! numbers the one with the larger index comes first, as in Caffe.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, axis, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, axis, take};
 use crate::proto::caffe::{ArgMaxParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -77,17 +77,17 @@ impl Layer for ArgMax {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| self.param.axis.is_none_or(|a| x.axis(a) != Some(0));
-        free_if(bottoms.first().is_some_and(inner))
-    }
-
-    fn has_backward(&self) -> bool {
-        false
-    }
-
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let inner = self
+            .param
+            .axis
+            .is_none_or(|a| bottoms[0].axis(a) != Some(0));
+        Facts {
+            coupling: Coupling::free_if(inner),
+            has_backward: false,
+            flows: vec![false; bottoms.len()],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -5,7 +5,7 @@
 //! sum fading by `moving_average_fraction`. In testing, or with `use_global_stats`, the statistics are
 //! those sums divided by the sum of weights.
 
-use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Layouts, Mode, ParamSpec, Role, take};
 use crate::kernels::broadcast::{add_sums, map, zip_map};
 use crate::proto::caffe::{BatchNormParameter, LayerParameter};
 use crate::tensor::{Layout, Shape, View};
@@ -93,24 +93,18 @@ impl Layer for BatchNorm {
         vec![spec(channels), spec(channels), spec(1)]
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        free_if(self.stored)
-    }
-
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        !self.stored
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
-    }
-
-    fn is_affine(&self, bottoms: &[Shape]) -> bool {
-        self.stored && bottoms[0].axes() == 4
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::free_if(self.stored),
+            role: match self.stored && bottoms[0].axes() == 4 {
+                true => Role::Affine,
+                false => Role::Other,
+            },
+            layouts: Layouts::Either,
+            in_place: true,
+            reads_tops: !self.stored,
+            ..Facts::default()
+        }
     }
 
     fn affine(&self, params: &[View]) -> (Vec<f32>, Vec<f32>) {

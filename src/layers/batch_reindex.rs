@@ -1,7 +1,7 @@
 //! BatchReindex: rows picked and put in another order. y\[i\] = x\[index\[i\]\]: bottom 0 is [N, …],
 //! bottom 1, the indices, [M], and the top [M, …]. A row may be picked several times or never.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
@@ -41,16 +41,13 @@ impl Layer for BatchReindex {
         Ok(vec![x.with_rows(indices.dim(0))])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("Cannot backprop to index")
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Whole,
+            flows: vec![true, false],
+            refuses: vec![(1, "Cannot backprop to index")],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Bias: y = x + b, where b's shape is that of `num_axes` axes of x from `axis` on (−1 for all, 0 for a
 //! scalar). b is learned, or the second bottom, whose shape then says how many axes it spans.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, ParamSpec};
 use crate::kernels::broadcast::{add_sums, map};
 use crate::proto::caffe::{BiasParameter, LayerParameter};
 use crate::tensor::Shape;
@@ -69,7 +69,7 @@ pub(super) fn inner(x: &Shape, axis: i32, b: &Shape) -> Result<usize> {
 /// along other axes.
 pub(super) fn coupling(bottoms: &[Shape], axis: i32, b: &Shape) -> Coupling {
     let by_rows = bottoms.first().and_then(|x| x.axis(axis)) == Some(0) && b.axes() > 0;
-    free_if(by_rows == (bottoms.len() == 2))
+    Coupling::free_if(by_rows == (bottoms.len() == 2))
 }
 
 impl Layer for Bias {
@@ -88,15 +88,16 @@ impl Layer for Bias {
         }
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match self.spanned(bottoms) {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let coupling = match self.spanned(bottoms) {
             Ok(b) => coupling(bottoms, self.param.axis(), &b),
             Err(_) => Coupling::Whole,
+        };
+        Facts {
+            coupling,
+            in_place: true,
+            ..Facts::default()
         }
-    }
-
-    fn in_place(&self) -> bool {
-        true
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -175,7 +176,7 @@ mod tests {
         let free = |axis: i32, shapes: &[&[usize]]| {
             let shapes: Vec<Shape> = shapes.iter().map(|s| Shape::from(*s)).collect();
             let bias = layer(&format!("type: 'Bias' bias_param {{ axis: {axis} }}"));
-            bias.coupling(&shapes) == Coupling::Free
+            bias.facts(&shapes).coupling == Coupling::Free
         };
         assert!(free(1, &[&[3, 3]]) && free(0, &[&[3, 3], &[3]]));
         assert!(!free(0, &[&[3, 3]]) && !free(1, &[&[3, 3], &[3]]) && !free(0, &[&[3, 3], &[]]));

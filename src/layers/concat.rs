@@ -1,6 +1,6 @@
 //! Concat: the bottoms one after the other along one axis. All other sizes must agree.
 
-use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, free_if};
+use super::{Backward, Coupling, Facts, Forward, Layer, Layouts, Mode, Role};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Layout, Shape};
 use anyhow::{Result, bail};
@@ -48,24 +48,18 @@ impl Layer for Concat {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(
-            bottoms
-                .first()
-                .is_some_and(|x| x.axis(self.axis) != Some(0)),
-        )
-    }
-
-    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
-        match self.joins_channels(bottoms) {
-            true => Layouts::Either,
-            false => Layouts::Planes,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let joins = bottoms[0].axes() == 4 && bottoms[0].axis(self.axis) == Some(1);
+        let (role, layouts) = match joins {
+            true => (Role::Join, Layouts::Either),
+            false => (Role::Other, Layouts::Planes),
+        };
+        Facts {
+            coupling: Coupling::along(self.axis, bottoms),
+            role,
+            layouts,
+            ..Facts::default()
         }
-    }
-
-    fn joins_channels(&self, bottoms: &[Shape]) -> bool {
-        let joins = |x: &Shape| x.axes() == 4 && x.axis(self.axis) == Some(1);
-        bottoms.first().is_some_and(joins)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -156,6 +150,6 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(e.contains("2 3 4 (24)") && e.contains("2 5 3 (30)"), "{e}");
-        assert_eq!(layer.coupling(&[Shape::new([2, 3])]), Coupling::Free);
+        assert_eq!(layer.facts(&[Shape::new([2, 3])]).coupling, Coupling::Free);
     }
 }

@@ -2,7 +2,7 @@
 //! (the third bottom is not 0) and of max(0, `margin` − d)² where it is not; d is the Euclidean distance.
 //! `legacy_version` takes max(0, margin − d²) for the latter. Bottoms: a [N, C], b [N, C], similar [N].
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, loss, take};
 use crate::kernels::broadcast::sum_pairs;
 use crate::proto::caffe::{ContrastiveLossParameter, LayerParameter};
 use crate::tensor::{Shape, View};
@@ -48,20 +48,17 @@ impl Layer for ContrastiveLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            flows: vec![true, true, false],
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom < 2
+        loss::samples(bottoms)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -86,7 +83,7 @@ impl Layer for ContrastiveLoss {
     /// −(margin − d)/(d + 10⁻⁴), or −1 with `legacy_version`, and 0 beyond it.
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (margin, n) = (self.param.margin(), b.bottoms[0].shape.dim(1).max(1));
-        let scale = b.top_diffs[0].data[0] / b.normaliser;
+        let scale = loss::scale(b);
         let [x, y] = [0, 1].map(|i| b.bottoms[i].data);
         for (i, (x, y)) in x.chunks_exact(n).zip(y.chunks_exact(n)).enumerate() {
             let square = sum_pairs(x, y, |x, y| (x - y) * (x - y)) as f32;

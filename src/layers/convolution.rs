@@ -3,21 +3,91 @@
 //! [O, I / group, kernel…], the biases [O] and the output is [outer…, O, windows…].
 
 use super::{
-    Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, Prepare, Prepared, free_if,
+    Backward, Coupling, Facts, Forward, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role,
     windows,
 };
 use crate::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
-use crate::kernels::convolution::Convolution as Kernel;
+use crate::kernels::convolution::Convolution as Columns;
 use crate::kernels::crew::Crew;
 use crate::kernels::simd::Isa;
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
 use crate::tensor::{Layout, Shape};
 use anyhow::Result;
 
-/// What is made of the weights to run channels last.
-struct Ready {
-    kernel: ChannelsLast,
+/// A convolution that runs channels last, with its weights packed.
+struct Direct {
+    sizes: ChannelsLast,
     packed: Packed,
+}
+
+impl Direct {
+    /// Packs the weights of `l`, with the scales and shifts of the layers behind.
+    fn pack(&mut self, l: &Lower) {
+        let w = l.params[0].data;
+        let bias = l.params.get(1).map(|b| b.data);
+        let Some((scale, shift)) = &l.affine else {
+            return self
+                .sizes
+                .pack(l.crew, w, bias, l.backward, &mut self.packed);
+        };
+        let mut shift = shift.clone();
+        for (i, b) in bias.into_iter().flatten().enumerate() {
+            shift[i] += scale[i] * b;
+        }
+        let each = w.len() / scale.len().max(1);
+        let rows = w.chunks_exact(each.max(1)).zip(scale);
+        let scaled: Vec<f32> = rows
+            .flat_map(|(w, s)| w.iter().map(move |w| w * s))
+            .collect();
+        self.sizes
+            .pack(l.crew, &scaled, Some(&shift), l.backward, &mut self.packed);
+    }
+}
+
+impl Kernel for Direct {
+    fn name(&self) -> &'static str {
+        self.sizes.name_of(&self.packed)
+    }
+
+    fn repack(&mut self, l: &Lower) -> bool {
+        self.pack(l);
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        self.packed.bytes()
+    }
+
+    fn forward(&self, f: &mut Forward) -> Result<()> {
+        let then = Then {
+            add: f.add,
+            relu: f.relu,
+        };
+        for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
+            let samples = x.shape.dim(0);
+            self.sizes
+                .forward(f.crew, samples, x.data, &self.packed, then, y.data);
+        }
+        Ok(())
+    }
+
+    fn backward(&self, b: &mut Backward) -> Result<()> {
+        for (i, dy) in b.top_diffs.iter().enumerate() {
+            let samples = dy.shape.dim(0);
+            if let Some(Some(db)) = b.param_diffs.get_mut(1) {
+                self.sizes.bias(b.crew, samples, dy.data, db);
+            }
+            if let Some(Some(dw)) = b.param_diffs.first_mut() {
+                self.sizes
+                    .weights(b.crew, samples, b.bottoms[i].data, dy.data, dw);
+            }
+            if let Some(dx) = &mut b.bottom_diffs[i] {
+                self.sizes
+                    .data(b.crew, samples, &self.packed, dy.data, dx.data);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A Convolution layer. It runs channels last where a kernel is made for its sizes.
@@ -35,10 +105,10 @@ impl Convolution {
     }
 
     /// The sizes for a bottom of shape `x`.
-    fn kernel(&self, x: &Shape) -> Result<Kernel> {
+    fn kernel(&self, x: &Shape) -> Result<Columns> {
         let (channel_axis, windows) = windows::windows(&self.param, x)?;
         let inputs = x.dim(channel_axis);
-        Ok(Kernel {
+        Ok(Columns {
             groups: windows::groups(&self.param, inputs, x)?,
             inputs,
             outputs: self.param.num_output() as usize,
@@ -47,7 +117,7 @@ impl Convolution {
     }
 
     /// The sizes, and those of one sample's input and output. `x` passed [`Layer::shapes`].
-    fn prepared(&self, x: &Shape) -> Result<(Kernel, usize, usize)> {
+    fn prepared(&self, x: &Shape) -> Result<(Columns, usize, usize)> {
         let kernel = self.kernel(x)?;
         let output = kernel.outputs * kernel.positions();
         Ok((
@@ -56,11 +126,23 @@ impl Convolution {
             output,
         ))
     }
+
+    /// Channels last where there is a kernel for pictures of shape `x`.
+    fn layouts(&self, x: &Shape) -> Layouts {
+        let pictures = x.axes() == 4 && x.axis(self.param.axis()) == Some(1);
+        let Ok(kernel) = self.kernel(x) else {
+            return Layouts::Planes;
+        };
+        match channels_last(&kernel, Layout::pixels(x), kernel.outputs) {
+            Some(_) if pictures => Layouts::Pixels,
+            _ => Layouts::Planes,
+        }
+    }
 }
 
 /// The kernel that runs channels last, for a bottom in layout `x` and a top whose pixels are `pitch` floats
 /// apart.
-fn channels_last(kernel: &Kernel, x: Layout, pitch: usize) -> Option<ChannelsLast> {
+fn channels_last(kernel: &Columns, x: Layout, pitch: usize) -> Option<ChannelsLast> {
     let (order, x_pitch) = match x {
         Layout::Planes => (Order::Nchw, kernel.inputs),
         Layout::Pixels { pitch } => (Order::Nhwc, pitch),
@@ -94,118 +176,45 @@ impl Layer for Convolution {
         specs
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(
-            bottoms
-                .first()
-                .is_some_and(|x| x.axis(self.param.axis()) != Some(0)),
-        )
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let one = |x: &Shape| {
             let (kernel, sample, _) = self.prepared(x).ok()?;
             Some(kernel.macs() * (x.count() / sample.max(1)) as u64)
         };
-        bottoms.iter().filter_map(one).sum()
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms
-            .first()
-            .and_then(|x| self.kernel(x).ok())
-            .map_or(0, |k| 4 * k.scratch(&Crew::alone()))
-    }
-
-    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
-        let pictures = bottoms[0].axes() == 4 && bottoms[0].axis(self.param.axis()) == Some(1);
-        let Ok(kernel) = self.kernel(&bottoms[0]) else {
-            return Layouts::Planes;
-        };
-        match channels_last(&kernel, Layout::pixels(&bottoms[0]), kernel.outputs) {
-            Some(_) if pictures => Layouts::Pixels,
-            _ => Layouts::Planes,
+        let kernel = self.kernel(&bottoms[0]).ok();
+        let layouts = self.layouts(&bottoms[0]);
+        let last = kernel.as_ref().filter(|_| layouts == Layouts::Pixels);
+        let last = last.and_then(|k| channels_last(k, Layout::pixels(&bottoms[0]), k.outputs));
+        Facts {
+            coupling: Coupling::along(self.param.axis(), bottoms),
+            role: Role::Convolution,
+            layouts,
+            macs: bottoms.iter().filter_map(one).sum(),
+            scratch_bytes: match &last {
+                // The threads keep it, whatever the leaf.
+                Some(_) => 0,
+                None => kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
+            },
+            packed_bytes: last.map_or([0; 2], |k| k.packed_bytes()),
+            kernel: "columns",
+            ..Facts::default()
         }
     }
 
-    fn takes_planes(&self) -> bool {
-        true
-    }
-
-    fn takes_slices(&self) -> bool {
-        true
-    }
-
-    fn fuses(&self) -> bool {
-        true
-    }
-
-    fn prepare(&self, p: Prepare) -> Option<Prepared> {
-        let Layout::Pixels { pitch } = p.top else {
+    fn lower(&self, l: &Lower) -> Option<Box<dyn Kernel>> {
+        let Layout::Pixels { pitch } = l.top else {
             return None;
         };
-        let sizes = self.kernel(&p.bottoms[0]).ok()?;
-        let kernel = channels_last(&sizes, p.layouts[0], pitch)?.with_sparse(p.sparse);
-        let mut ready = match p.old.and_then(|old| old.downcast::<Ready>().ok()) {
-            Some(ready) => ready,
-            None => Box::new(Ready {
-                kernel,
-                packed: Packed::default(),
-            }),
+        let sizes = self.kernel(&l.bottoms[0]).ok()?;
+        let mut direct = Direct {
+            sizes: channels_last(&sizes, l.layouts[0], pitch)?.with_sparse(l.sparse),
+            packed: Packed::default(),
         };
-        let w = p.params[0].data;
-        let bias = p.params.get(1).map(|b| b.data);
-        let packed = &mut ready.packed;
-        match p.affine {
-            None => ready.kernel.pack(p.crew, w, bias, p.backward, packed),
-            Some((scale, mut shift)) => {
-                for (i, b) in bias.into_iter().flatten().enumerate() {
-                    shift[i] += scale[i] * b;
-                }
-                let each = w.len() / scale.len().max(1);
-                let rows = w.chunks_exact(each.max(1)).zip(&scale);
-                let w: Vec<f32> = rows
-                    .flat_map(|(w, s)| w.iter().map(move |w| w * s))
-                    .collect();
-                ready
-                    .kernel
-                    .pack(p.crew, &w, Some(&shift), p.backward, packed);
-            }
-        }
-        Some(ready)
-    }
-
-    fn kernel(
-        &self,
-        bottoms: &[Shape],
-        layouts: &[Layout],
-        prepared: Option<&Prepared>,
-    ) -> &'static str {
-        if let Some(ready) = prepared.and_then(|p| p.downcast_ref::<Ready>()) {
-            return ready.kernel.name_of(&ready.packed);
-        }
-        match (self.layouts(bottoms), self.kernel(&bottoms[0])) {
-            (Layouts::Pixels, Ok(kernel)) => {
-                channels_last(&kernel, layouts[0], kernel.outputs).map_or("columns", |k| k.name())
-            }
-            _ => "columns",
-        }
+        direct.pack(l);
+        Some(Box::new(direct))
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        if let Some(ready) = f.prepared.and_then(|p| p.downcast_ref::<Ready>()) {
-            for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
-                let samples = x.shape.dim(0);
-                let then = Then {
-                    add: f.add,
-                    relu: f.relu,
-                };
-                ready
-                    .kernel
-                    .forward(f.crew, samples, x.data, &ready.packed, then, y.data);
-            }
-            return Ok(());
-        }
         let (kernel, input, output) = self.prepared(&f.bottoms[0].shape)?;
         let scratch = f.keep.scratch(kernel.scratch(f.crew));
         let bias = f.params.get(1).map(|b| b.data);
@@ -222,22 +231,6 @@ impl Layer for Convolution {
     }
 
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        if let Some(ready) = b.prepared.and_then(|p| p.downcast_ref::<Ready>()) {
-            let Ready { kernel, packed } = ready;
-            for (i, dy) in b.top_diffs.iter().enumerate() {
-                let samples = dy.shape.dim(0);
-                if let Some(Some(db)) = b.param_diffs.get_mut(1) {
-                    kernel.bias(b.crew, samples, dy.data, db);
-                }
-                if let Some(Some(dw)) = b.param_diffs.first_mut() {
-                    kernel.weights(b.crew, samples, b.bottoms[i].data, dy.data, dw);
-                }
-                if let Some(dx) = &mut b.bottom_diffs[i] {
-                    kernel.data(b.crew, samples, packed, dy.data, dx.data);
-                }
-            }
-            return Ok(());
-        }
         let (kernel, input, output) = self.prepared(&b.bottoms[0].shape)?;
         let scratch = b.keep.scratch(kernel.scratch(b.crew));
         for (i, dy) in b.top_diffs.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Crop: a part of bottom 0 as large as bottom 1. The axes before `axis` stay whole; behind it each part
 //! begins at its `offset` (one for all axes, or one each; 0 if none is given).
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::{CropParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -91,14 +91,12 @@ impl Layer for Crop {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| x.axis(self.param.axis()) != Some(0);
-        free_if(bottoms.first().is_some_and(inner))
-    }
-
-    /// Bottom 1 gives no more than its size.
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::along(self.param.axis(), bottoms), // Bottom 1 gives no more than its size.
+            flows: vec![true, false],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -6,7 +6,7 @@
 //! output is [outer…, O, …] of size stride·(input − 1) + dilation·(kernel − 1) + 1 − 2·pad.
 
 use super::windows::{self, Window};
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, ParamSpec};
 use crate::kernels::convolution::Convolution as Kernel;
 use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
@@ -93,22 +93,18 @@ impl Layer for Deconvolution {
         specs
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| x.axis(self.param.axis()) != Some(0);
-        free_if(bottoms.first().is_some_and(inner))
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let one = |x: &Shape| {
             let (kernel, sample, _) = self.prepared(x).ok()?;
             Some(kernel.macs() * (x.count() / sample.max(1)) as u64)
         };
-        bottoms.iter().filter_map(one).sum()
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let kernel = bottoms.first().and_then(|x| self.kernel(x).ok());
-        kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone()))
+        let kernel = self.kernel(&bottoms[0]).ok();
+        Facts {
+            coupling: Coupling::along(self.param.axis(), bottoms),
+            macs: bottoms.iter().filter_map(one).sum(),
+            scratch_bytes: kernel.map_or(0, |k| 4 * k.scratch(&Crew::alone())),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -212,8 +208,8 @@ mod tests {
             (params[0].shape.dims(), params[1].shape.dims()),
             (&[6, 2, 4, 4][..], &[4][..])
         );
-        assert_eq!(layer.macs(&x), 5 * 6 * 8 * 7 * 2 * 16);
-        assert_eq!(layer.coupling(&x), Coupling::Free);
+        assert_eq!(layer.facts(&x).macs, 5 * 6 * 8 * 7 * 2 * 16);
+        assert_eq!(layer.facts(&x).coupling, Coupling::Free);
     }
 
     #[test]

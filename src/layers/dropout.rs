@@ -1,7 +1,7 @@
 //! Dropout (Srivastava et al. 2014): in training each element is 0 with probability `dropout_ratio` and
 //! divided by 1 − `dropout_ratio` otherwise; in testing nothing happens.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::crew::Crew;
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::LayerParameter;
@@ -70,23 +70,15 @@ impl Layer for Dropout {
         Ok(vec![x.clone()])
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn dropout_ratio(&mut self) -> Option<&mut f32> {
-        Some(&mut self.ratio)
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        if self.drops() {
-            bottoms.iter().map(|x| x.count().div_ceil(32) * 4).sum()
-        } else {
-            0
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            in_place: true,
+            scratch_bytes: match self.drops() {
+                true => bottoms[0].count().div_ceil(32) * 4,
+                false => 0,
+            },
+            ..Facts::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Eltwise: the product, weighted sum or maximum of bottoms of one shape, element by element.
 
-use super::{Backward, Forward, Layer, Layouts, Mode};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, Role};
 use crate::kernels::elementwise::{add_scaled, multiply, scale};
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::eltwise_parameter::EltwiseOp;
@@ -69,17 +69,18 @@ impl Layer for Eltwise {
         Ok(vec![first.clone()])
     }
 
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
-    }
-
-    fn is_sum(&self, bottoms: usize) -> bool {
-        let plain = (0..bottoms).all(|i| self.coeff(i) == 1.0);
-        bottoms == 2 && plain && self.param.operation() == EltwiseOp::Sum
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        self.param.operation() == EltwiseOp::Prod && !self.param.stable_prod_grad()
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let plain = (0..bottoms.len()).all(|i| self.coeff(i) == 1.0);
+        let sum = self.param.operation() == EltwiseOp::Sum;
+        Facts {
+            role: match plain && sum && bottoms.len() == 2 {
+                true => Role::Sum,
+                false => Role::Other,
+            },
+            layouts: Layouts::Either,
+            reads_tops: self.param.operation() == EltwiseOp::Prod && !self.param.stable_prod_grad(),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

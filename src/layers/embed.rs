@@ -1,7 +1,7 @@
 //! Embed: a row of weights for each index. y\[…\] = w\[x\[…\]\] + b: the bottom [any…] holds indices
 //! below `input_dim` K, the weights are [K, N], the biases [N], and the top is [any…, N].
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, ParamSpec, take};
 use crate::proto::caffe::{EmbedParameter, LayerParameter};
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
@@ -71,17 +71,14 @@ impl Layer for Embed {
         specs
     }
 
-    /// The top of a scalar has other rows than the scalar.
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(bottoms.first().is_some_and(|x| x.axes() > 0))
-    }
-
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 0).then_some("Can't backpropagate to EmbedLayer input")
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            // The top of a scalar has other rows than the scalar.
+            coupling: Coupling::free_if(bottoms[0].axes() > 0),
+            flows: vec![false],
+            refuses: vec![(0, "Can't backpropagate to EmbedLayer input")],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! EuclideanLoss: Σ (a − b)² / 2N over two bottoms of N samples. Gradients flow to both.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, loss, take};
 use crate::kernels::broadcast::sum_pairs;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
@@ -28,16 +28,16 @@ impl Layer for EuclideanLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Mean { labels: None },
+            is_loss: true,
+            ..Facts::default()
+        }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
+        loss::samples(bottoms)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -49,7 +49,7 @@ impl Layer for EuclideanLoss {
 
     /// da = (a − b) · loss weight / N, db = −da.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let scale = b.top_diffs[0].data[0] / b.normaliser;
+        let scale = loss::scale(b);
         for (i, sign) in [(0, scale), (1, -scale)] {
             let [x, y] = [0, 1].map(|i| b.bottoms[i].data);
             let Some(diff) = &mut b.bottom_diffs[i] else {

@@ -1,7 +1,7 @@
 //! Filter: of all bottoms but the last the rows for which the last, the selector, is not 0. The selector
 //! has one number for each row; how many rows the tops have only the data decide.
 
-use super::{Backward, Coupling, Forward, Layer, Mode};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
@@ -57,21 +57,17 @@ impl Layer for Filter {
         Ok(data.to_vec())
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn data_decide_rows(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom != self.selector
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == self.selector)
-            .then_some("Filter Layer cannot backpropagate to filter index inputs")
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Whole,
+            flows: (0..bottoms.len()).map(|i| i != self.selector).collect(),
+            refuses: vec![(
+                self.selector,
+                "Filter Layer cannot backpropagate to filter index inputs",
+            )],
+            data_decide_rows: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Flatten: the axes from `axis` to `end_axis` become one; no number changes.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, axis, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, axis, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -43,10 +43,13 @@ impl Layer for Flatten {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let keeps_rows =
-            |x: &Shape| x.axis(self.axis) != Some(0) || x.axis(self.end_axis) == Some(0);
-        free_if(bottoms.first().is_some_and(keeps_rows))
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let x = &bottoms[0];
+        let keeps_rows = x.axis(self.axis) != Some(0) || x.axis(self.end_axis) == Some(0);
+        Facts {
+            coupling: Coupling::free_if(keeps_rows),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -77,7 +80,7 @@ mod tests {
             let x = [Shape::new([2, 3, 4, 5])];
             layer
                 .shapes(&x)
-                .map(|s| (s[0].dims().to_vec(), layer.coupling(&x)))
+                .map(|s| (s[0].dims().to_vec(), layer.facts(&x).coupling))
         };
         assert_eq!(shape("").unwrap(), (vec![2, 60], Coupling::Free));
         assert_eq!(shape("axis: 0").unwrap(), (vec![120], Coupling::Whole));

@@ -3,7 +3,7 @@
 //! The file always holds the batch of the last forward pass, whole: Caffe 1.0 stops with a failed check
 //! at the second pass, because the datasets are there already.
 
-use super::{Backward, Coupling, Forward, Layer, Mode};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode};
 use crate::hdf5::Writer;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Shape, View};
@@ -55,17 +55,14 @@ impl Layer for Hdf5Output {
         Ok(Vec::new())
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        // The file holds the whole batch.
-        Coupling::Whole
-    }
-
-    fn has_backward(&self) -> bool {
-        false
-    }
-
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            // The file holds the whole batch.
+            coupling: Coupling::Whole,
+            has_backward: false,
+            flows: vec![false; bottoms.len()],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -2,7 +2,7 @@
 //! `norm: L2` each term is squared. Bottoms: scores [N, classes…], labels [N].
 
 use super::labels::Layout;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, loss, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::hinge_loss_parameter::Norm;
 use crate::tensor::{Shape, View};
@@ -31,24 +31,16 @@ impl Layer for HingeLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Mean { labels: None }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        let coupling = Coupling::Mean { labels: None };
+        loss::facts(
+            coupling,
+            "HingeLoss Layer cannot backpropagate to label inputs",
+        )
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        bottoms[0].shape.dim(0).max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("HingeLoss Layer cannot backpropagate to label inputs")
+        loss::samples(bottoms)
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -74,7 +66,7 @@ impl Layer for HingeLoss {
     fn backward(&self, b: &mut Backward) -> Result<()> {
         let (scores, labels) = (&b.bottoms[0], &b.bottoms[1]);
         let layout = Layout::of_rows(&scores.shape, &labels.shape)?;
-        let scale = b.top_diffs[0].data[0] / b.normaliser;
+        let scale = loss::scale(b);
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Im2col: the windows of a convolution as columns. [outer…, C, spatial…] → [outer…, C·Π kernel,
 //! windows…]; channel (c, k…) of the top holds element k… of every window of channel c.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take, windows};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take, windows};
 use crate::kernels::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd, picture};
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
 use crate::tensor::Shape;
@@ -40,9 +40,11 @@ impl Layer for Im2col {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| x.axis(self.param.axis()) != Some(0);
-        free_if(bottoms.first().is_some_and(inner))
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::along(self.param.axis(), bottoms),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

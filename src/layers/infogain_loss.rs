@@ -2,11 +2,10 @@
 //! along `axis` and H, [C, C], comes from the BlobProto file `source` or is the third bottom. Bottoms:
 //! scores [N, C, inner…], labels (one for each position). Tops: the loss, and if wanted the probabilities.
 
-use super::labels::{Layout, SMALLEST, at_least};
-use super::softmax::softmax;
-use super::{Backward, Coupling, Forward, Layer, Mode};
+use super::labels::Layout;
+use super::loss::{Label, OfSoftmax, SMALLEST, at_least};
+use super::{Backward, Facts, Forward, Layer, Mode};
 use crate::proto::blob;
-use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::proto::caffe::{BlobProto, LayerParameter};
 use crate::tensor::{Shape, View};
 use anyhow::{Context, Result, bail};
@@ -16,12 +15,9 @@ use std::path::Path;
 /// An InfogainLoss layer.
 #[derive(Debug)]
 pub struct InfogainLoss {
-    axis: i32,
-    ignored: Option<i32>,
-    normalization: NormalizationMode,
+    of: OfSoftmax,
     /// H, unless a third bottom brings it.
     matrix: Vec<f32>,
-    tops: usize,
 }
 
 impl InfogainLoss {
@@ -40,22 +36,14 @@ impl InfogainLoss {
             ),
         };
         Ok(Self {
-            axis: infogain.axis(),
-            ignored: p.ignore_label,
-            normalization: p.normalization(),
+            of: OfSoftmax::new(param, infogain.axis()),
             matrix,
-            tops: param.top.len().max(1),
         })
     }
 
     /// H.
     fn matrix<'a>(&'a self, bottoms: &[View<'a>]) -> &'a [f32] {
         bottoms.get(2).map_or(&self.matrix, |h| h.data)
-    }
-
-    /// Whether the rows of the batch are independent but for the mean.
-    fn by_rows(&self, scores: &Shape, bottoms: usize) -> bool {
-        bottoms == 2 && scores.axis(self.axis) != Some(0)
     }
 }
 
@@ -73,132 +61,65 @@ impl Layer for InfogainLoss {
             [scores, labels] | [scores, labels, _] => (scores, labels),
             _ => bail!("it takes 2 or 3 bottoms, but {} are named", bottoms.len()),
         };
-        let classes = Layout::checked(scores, labels, self.axis)?.classes;
-        if scores.dim(0) != labels.dim(0) {
-            bail!(
-                "scores and labels must have as many samples: their shapes are {scores} and {labels}"
-            );
-        }
+        let tops = self.of.shapes(scores, labels)?;
+        let classes = Layout::of(scores, self.of.axis)?.classes;
         let values = bottoms.get(2).map_or(self.matrix.len(), Shape::count);
         if values != classes * classes {
             bail!(
                 "H has {values} values, but {classes} classes (axis {} of scores of shape {scores}) need {}",
-                self.axis,
+                self.of.axis,
                 classes * classes
             );
         }
-        if self.tops > 2 {
-            bail!(
-                "it has at most two tops (loss, probabilities), but {} are named",
-                self.tops
-            );
-        }
-        let mut tops = vec![Shape::default(), scores.clone()];
-        tops.truncate(self.tops);
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores, bottoms.len()) => {
-                Coupling::Mean { labels: Some(1) }
-            }
-            _ => Coupling::Whole,
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let [labels, infogain] = [
+            "InfogainLoss Layer cannot backpropagate to label inputs",
+            "InfogainLoss Layer cannot backpropagate to infogain inputs",
+        ];
+        Facts {
+            flows: (0..bottoms.len()).map(|i| i == 0).collect(),
+            refuses: vec![(1, labels), (2, infogain)],
+            ..self.of.facts(bottoms, labels)
         }
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        let Ok(layout) = Layout::of(&bottoms[0].shape, self.axis) else {
-            return 1.0;
-        };
-        let n = match self.normalization {
-            NormalizationMode::Full => layout.outer * layout.inner,
-            NormalizationMode::Valid => Layout::valid(&bottoms[1], self.ignored),
-            NormalizationMode::BatchSize => layout.outer,
-            NormalizationMode::None => 1,
-        };
-        n.max(1) as f32
+        self.of.normaliser(bottoms)
     }
 
-    fn default_loss_weight(&self, top: usize) -> f32 {
-        if top == 0 { 1.0 } else { 0.0 }
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        match bottom {
-            1 => Some("InfogainLoss Layer cannot backpropagate to label inputs"),
-            2 => Some("InfogainLoss Layer cannot backpropagate to infogain inputs"),
-            _ => None,
-        }
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().map_or(0, |scores| 4 * scores.count())
-    }
-
-    /// Leaves the probabilities.
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (scores, labels) = (&f.bottoms[0], &f.bottoms[1]);
         let matrix = self.matrix(f.bottoms);
-        let layout = Layout::of(&scores.shape, self.axis)?;
-        let p = &mut f.keep.floats;
-        p.clear();
-        p.extend_from_slice(scores.data);
-        softmax(f.crew, layout.classes, layout.inner, p);
-        let mut loss = 0.0f64;
-        for i in 0..layout.outer * layout.inner {
-            if let Some(class) = layout.class(labels, i, self.ignored, f.first)? {
-                let gains = &matrix[class * layout.classes..][..layout.classes];
-                for (gain, at) in gains.iter().zip(layout.column(i)) {
-                    loss -= f64::from(gain * at_least(p[at], SMALLEST).ln());
-                }
+        self.of.forward(f, |loss, label| {
+            for (gain, at) in row(matrix, &label).iter().zip(label.column()) {
+                *loss -= f64::from(gain * at_least(label.p[at], SMALLEST).ln());
             }
-        }
-        let divisor = match self.by_rows(&scores.shape, f.bottoms.len()) {
-            true => 1.0,
-            false => self.normaliser(f.bottoms),
-        };
-        f.tops[0].data[0] = loss as f32 / divisor;
-        if let Some(top) = f.tops.get_mut(1) {
-            top.data.copy_from_slice(p);
-        }
-        Ok(())
+        })
     }
 
     /// dx\[c\] = (p\[c\]·Σ H\[label\] − H\[label, c\]) · loss weight / normaliser; 0 where the label is ignored.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let (scores, labels) = (&b.bottoms[0], &b.bottoms[1]);
         let matrix = self.matrix(b.bottoms);
-        let layout = Layout::of(&scores.shape, self.axis)?;
-        let divisor = match self.by_rows(&scores.shape, b.bottoms.len()) {
-            true => b.normaliser,
-            false => self.normaliser(b.bottoms),
-        };
-        let scale = b.top_diffs[0].data[0] / divisor;
-        let Some(dx) = &mut b.bottom_diffs[0] else {
-            return Ok(());
-        };
+        let classes = Layout::of(&b.bottoms[0].shape, self.of.axis)?.classes;
         let sums: Vec<f32> = matrix
-            .chunks_exact(layout.classes.max(1))
+            .chunks_exact(classes.max(1))
             .map(|row| row.iter().sum())
             .collect();
-        for i in 0..layout.outer * layout.inner {
-            match layout.class(labels, i, self.ignored, 0)? {
-                Some(class) => {
-                    let gains = &matrix[class * layout.classes..][..layout.classes];
-                    for (gain, at) in gains.iter().zip(layout.column(i)) {
-                        dx.data[at] = scale * (b.keep.floats[at] * sums[class] - gain);
-                    }
-                }
-                None => layout.column(i).for_each(|at| dx.data[at] = 0.0),
+        let scale = self.of.scale(b);
+        self.of.backward(b, |dx, label| {
+            for (gain, at) in row(matrix, &label).iter().zip(label.column()) {
+                dx[at] = scale * (label.p[at] * sums[label.class] - gain);
             }
-        }
-        Ok(())
+        })
     }
+}
+
+/// The row of H for a label.
+fn row<'a>(matrix: &'a [f32], label: &Label) -> &'a [f32] {
+    let classes = label.layout.classes;
+    &matrix[label.class * classes..][..classes]
 }
 
 #[cfg(test)]

@@ -1,19 +1,17 @@
 //! InnerProduct: y = x·Wᵀ + b, where x is [M, K] (the axes before and from `axis` on), the weights are
 //! [N, K] ([K, N] with `transpose`), the biases [N] and y is [M, N].
 
-use super::{
-    Backward, Coupling, Forward, Layer, Mode, ParamSpec, Prepare, Prepared, free_if, take,
-};
+use super::{Backward, Coupling, Facts, Forward, Kernel, Layer, Lower, Mode, ParamSpec, take};
 use crate::kernels::choice::UseSparse;
 use crate::kernels::coded::{Coded, Inputs};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::kernels::matvec;
 use crate::proto::caffe::{InnerProductParameter, LayerParameter};
-use crate::tensor::{Layout, Shape};
+use crate::tensor::Shape;
 use anyhow::{Result, bail};
 
 /// An InnerProduct layer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InnerProduct {
     param: InnerProductParameter,
 }
@@ -48,6 +46,39 @@ impl InnerProduct {
     }
 }
 
+/// The layer with its weights compressed.
+struct Pruned {
+    layer: InnerProduct,
+    coded: Coded,
+}
+
+impl Kernel for Pruned {
+    fn name(&self) -> &'static str {
+        self.coded.name()
+    }
+
+    /// Whether it pays, and the best code, depend on the weights.
+    fn repack(&mut self, _l: &Lower) -> bool {
+        false
+    }
+
+    fn bytes(&self) -> usize {
+        self.coded.bytes()
+    }
+
+    fn forward(&self, f: &mut Forward) -> Result<()> {
+        let bias = f.params.get(1).map(|b| b.data);
+        self.coded
+            .forward(f.crew, f.bottoms[0].data, bias, f.tops[0].data);
+        Ok(())
+    }
+
+    /// The gradients of the parameters, those that are pruned too.
+    fn backward(&self, b: &mut Backward) -> Result<()> {
+        self.layer.backward(b)
+    }
+}
+
 impl Layer for InnerProduct {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [x] = take(bottoms)?;
@@ -77,66 +108,48 @@ impl Layer for InnerProduct {
         specs
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(
-            bottoms
-                .first()
-                .is_some_and(|x| x.axis(self.param.axis()) != Some(0)),
-        )
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
-        let product = |(m, n, k): (usize, usize, usize)| m as u64 * n as u64 * k as u64;
-        bottoms
-            .first()
-            .and_then(|x| self.sizes(x).ok())
-            .map_or(0, product)
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let (m, n, k) = self.sizes(&bottoms[0]).unwrap_or_default();
+        Facts {
+            coupling: Coupling::along(self.param.axis(), bottoms),
+            macs: m as u64 * n as u64 * k as u64,
+            kernel: match m <= matvec::MOST && !self.param.transpose() {
+                true => "matvec",
+                false => "gemm",
+            },
+            ..Facts::default()
+        }
     }
 
     /// Pruned weights for a few samples at a time: there the time is that of reading the weights, and the
     /// compressed form is small.
-    fn prepare(&self, p: Prepare) -> Option<Prepared> {
-        let (m, n, k) = self.sizes(&p.bottoms[0]).ok()?;
-        let fits = m <= matvec::MOST && !self.param.transpose() && !p.backward;
-        if !fits || p.sparse == UseSparse::Never {
+    fn lower(&self, l: &Lower) -> Option<Box<dyn Kernel>> {
+        let (m, n, k) = self.sizes(&l.bottoms[0]).ok()?;
+        let fits = m <= matvec::MOST && !self.param.transpose() && !l.backward;
+        if !fits || l.sparse == UseSparse::Never {
             return None;
         }
-        let w = p.params[0].data;
+        let w = l.params[0].data;
         let alive = w.iter().filter(|w| **w != 0.0).count();
         // Cheap to see for most layers, which are dense.
-        let dense = 2 * alive > w.len() && p.sparse != UseSparse::Always;
+        let dense = 2 * alive > w.len() && l.sparse != UseSparse::Always;
         if dense && !Coded::pays(n, k, alive, Coded::FEW, Inputs::Sparse) {
             return None;
         }
         let pays = Coded::pays(n, k, alive, Coded::values(w), Inputs::Sparse);
-        if !pays && p.sparse != UseSparse::Always {
+        if !pays && l.sparse != UseSparse::Always {
             return None;
         }
-        Some(Box::new(Coded::pack(w, n, k, Inputs::Sparse)?))
-    }
-
-    fn kernel(
-        &self,
-        bottoms: &[Shape],
-        _layouts: &[Layout],
-        prepared: Option<&Prepared>,
-    ) -> &'static str {
-        let coded = prepared.and_then(|p| p.downcast_ref::<Coded>());
-        match (coded, self.sizes(&bottoms[0])) {
-            (Some(coded), _) => coded.name(),
-            (None, Ok((m, _, _))) if m <= matvec::MOST && !self.param.transpose() => "matvec",
-            _ => "gemm",
-        }
+        Some(Box::new(Pruned {
+            layer: self.clone(),
+            coded: Coded::pack(w, n, k, Inputs::Sparse)?,
+        }))
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let (m, n, k) = self.sizes(&f.bottoms[0].shape)?;
         let y = &mut *f.tops[0].data;
         let bias = f.params.get(1);
-        if let Some(coded) = f.prepared.and_then(|p| p.downcast_ref::<Coded>()) {
-            coded.forward(f.crew, f.bottoms[0].data, bias.map(|b| b.data), y);
-            return Ok(());
-        }
         if m <= matvec::MOST && !self.param.transpose() {
             let (x, w) = (f.bottoms[0].data, f.params[0].data);
             matvec::inner_products(f.crew, m, x, w, bias.map(|b| b.data), y);
@@ -223,7 +236,7 @@ mod tests {
         let x = [Shape::new([3, 2, 5])];
         assert_eq!(layer.shapes(&x).unwrap()[0].dims(), [3, 4]);
         assert_eq!(layer.params(&x)[0].shape.dims(), [10, 4]);
-        assert_eq!(layer.macs(&x), 3 * 4 * 10);
+        assert_eq!(layer.facts(&x).macs, 3 * 4 * 10);
         let e = layer.shapes(&[Shape::new([3])]).unwrap_err().to_string();
         assert!(
             e.contains("axis 1 is out of range: bottom 0 has shape 3 (3)"),

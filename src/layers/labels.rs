@@ -3,14 +3,6 @@
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};
 
-/// What a probability counts as at least before its logarithm is taken, Caffe's threshold.
-pub(super) const SMALLEST: f32 = 1e-20;
-
-/// `v`, but at least `least`; a NaN stays one.
-pub(super) fn at_least(v: f32, least: f32) -> f32 {
-    if v < least { least } else { v }
-}
-
 /// The sizes of scores [outer…, classes, inner…] with one label for each outer and inner index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {

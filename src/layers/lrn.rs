@@ -5,7 +5,7 @@
 //! WITHIN_CHANNEL: y = x · s^−beta, s = 1 + alpha/n² · Σ x² over the n × n positions around it.
 //! What lies outside counts as 0. Backward computes s again, so that nothing has to be kept.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
 use crate::kernels::lrn::Across;
@@ -95,15 +95,15 @@ impl Layer for Lrn {
         Ok(vec![x.clone()])
     }
 
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let arrays = if self.within { 2 } else { 0 };
-        bottoms.first().map_or(0, |x| 4 * arrays * x.count())
-    }
-
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        match self.within {
-            true => Layouts::Planes,
-            false => Layouts::Either,
+        Facts {
+            layouts: match self.within {
+                true => Layouts::Planes,
+                false => Layouts::Either,
+            },
+            scratch_bytes: 4 * arrays * bottoms[0].count(),
+            ..Facts::default()
         }
     }
 

@@ -8,7 +8,7 @@
 
 use super::neuron::sigmoid;
 use super::recurrent::{Recurrent, Sizes, before, continued};
-use super::{Backward, Coupling, Forward, Keep, Layer, Mode, ParamSpec};
+use super::{Backward, Coupling, Facts, Forward, Keep, Layer, Mode, ParamSpec};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -85,35 +85,21 @@ impl Layer for Lstm {
         specs
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        self.recurrent.propagates(bottom)
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("Cannot backpropagate to sequence indicators")
-    }
-
-    fn macs(&self, bottoms: &[Shape]) -> u64 {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let s = self.recurrent.sizes(bottoms);
         let own = s.steps * s.state() * 4 * s.output;
-        self.recurrent.macs(s, 4 * s.output) + own as u64
-    }
-
-    fn carries(&self, bottoms: &[Shape]) -> Vec<usize> {
-        self.recurrent.carries(bottoms, 2)
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let s = self.recurrent.sizes(bottoms);
-        4 * 10 * s.steps * s.state()
+        Facts {
+            coupling: Coupling::Whole,
+            reads_tops: true,
+            flows: (0..bottoms.len())
+                .map(|i| self.recurrent.propagates(i))
+                .collect(),
+            refuses: vec![(1, "Cannot backpropagate to sequence indicators")],
+            macs: self.recurrent.macs(s, 4 * s.output) + own as u64,
+            scratch_bytes: 4 * 10 * s.steps * s.state(),
+            carries: self.recurrent.carries(bottoms, 2),
+            ..Facts::default()
+        }
     }
 
     /// Leaves the gates and c of all steps.

@@ -5,7 +5,7 @@
 //! c ← cont·f·c + i·g, h = o·tanh(c). Where cont is 0, f is 0 whatever its input.
 
 use super::neuron::sigmoid;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, ensure};
@@ -56,16 +56,13 @@ impl Layer for LstmUnit {
         Ok(vec![c.clone(), c.clone()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom < 2
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::Whole,
+            reads_tops: true,
+            flows: vec![true, true, false],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -2,7 +2,7 @@
 //! (within each sample with `across_channels`); only the mean is taken away if not
 //! `normalize_variance`. Bottom [N, C, H, W] or its first axes; the top always has four.
 
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Mode, take};
 use crate::kernels::broadcast::{map, sum_pairs, zip_map};
 use crate::kernels::crew::Crew;
 use crate::kernels::{CHUNK, each_chunk};
@@ -51,12 +51,12 @@ impl Layer for Mvn {
         Ok(vec![Shape::new([x.dim(0), x.dim(1), x.dim(2), x.dim(3)])])
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        self.param.normalize_variance()
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            in_place: true,
+            reads_tops: self.param.normalize_variance(),
+            ..Facts::default()
+        }
     }
 
     /// Leaves each group's 1 / (σ + eps).

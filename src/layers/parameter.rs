@@ -1,6 +1,6 @@
 //! Parameter: a learnable array as a blob, of the shape that the prototxt gives. It starts at 0.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, ParamSpec};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, ParamSpec};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};
@@ -42,9 +42,12 @@ impl Layer for Parameter {
         vec![ParamSpec::bias(self.shape.clone(), None)]
     }
 
-    /// The array has no rows of the batch.
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        Coupling::Whole
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            // The array has no rows of the batch.
+            coupling: Coupling::Whole,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -2,7 +2,7 @@
 //! of each channel, [N, C, H, W] → [N, C, pooled H, pooled W]. A second top of MAX gets the index of each
 //! maximum within its channel.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::crew::Crew;
 use crate::kernels::im2col::Axis;
 use crate::kernels::pooling::{NONE, average, average_backward, max, max_backward, max_indices};
@@ -244,22 +244,21 @@ impl Layer for Pooling {
         ])
     }
 
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        match self.param.pool() {
-            PoolMethod::Max | PoolMethod::Ave if self.tops == 1 => Layouts::Either,
-            _ => Layouts::Planes,
-        }
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        let count = |x: &Shape| {
-            self.axes(x)
-                .map_or(0, |[h, w]| x.count_to(2) * h.output * w.output)
-        };
-        if self.keeps_indices() {
-            bottoms.first().map_or(0, |x| 4 * count(x))
-        } else {
-            0
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let x = &bottoms[0];
+        let count = self
+            .axes(x)
+            .map_or(0, |[h, w]| x.count_to(2) * h.output * w.output);
+        Facts {
+            layouts: match self.param.pool() {
+                PoolMethod::Max | PoolMethod::Ave if self.tops == 1 => Layouts::Either,
+                _ => Layouts::Planes,
+            },
+            scratch_bytes: match self.keeps_indices() {
+                true => 4 * count,
+                false => 0,
+            },
+            ..Facts::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! PReLU (He et al. 2015): y = max(x, 0) + aᵢ·min(x, 0) with a learned slope aᵢ for each channel (axis
 //! 1), or one for all with `channel_shared`. Slopes [C] or a scalar.
 
-use super::{Backward, Forward, Layer, Mode, ParamSpec, take};
+use super::{Backward, Facts, Forward, Layer, Mode, ParamSpec, take};
 use crate::kernels::broadcast::{add_sums, map, zip_map};
 use crate::proto::caffe::{FillerParameter, LayerParameter};
 use crate::tensor::Shape;
@@ -54,12 +54,12 @@ impl Layer for PReLU {
         vec![ParamSpec::bias(shape, Some(&self.filler))]
     }
 
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Reduction: y = coeff · the sum (SUM), the sum of absolute values (ASUM) or of squares (SUMSQ), or the
 //! mean (MEAN) over all axes from `axis` on. From axis 0 on a scalar is left, which can be a loss.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::reduction_parameter::ReductionOp;
 use crate::proto::caffe::{LayerParameter, ReductionParameter};
 use crate::tensor::{Shape, View};
@@ -46,11 +46,14 @@ impl Layer for Reduction {
         Ok(vec![x.dims()[..axis].into()])
     }
 
-    /// A scalar is a sum over the batch.
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(x) if self.axis(x) > 0 => Coupling::Free,
-            _ => Coupling::Mean { labels: None },
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            // A scalar is a sum over the batch.
+            coupling: match self.axis(&bottoms[0]) {
+                0 => Coupling::Mean { labels: None },
+                _ => Coupling::Free,
+            },
+            ..Facts::default()
         }
     }
 

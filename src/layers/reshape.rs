@@ -1,7 +1,7 @@
 //! Reshape: other sizes for the same numbers. The axes from `axis` on, `num_axes` of them (−1: all),
 //! become those of `shape`, in which 0 copies the bottom's size and one −1 takes what is left.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::{LayerParameter, ReshapeParameter};
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail, ensure};
@@ -106,13 +106,16 @@ impl Layer for Reshape {
         Ok(vec![dims.into()])
     }
 
-    /// In C order the rows stay apart where their number stays.
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let keeps = |x: &Shape| {
-            let tops = self.shapes(std::slice::from_ref(x));
-            tops.is_ok_and(|y| y[0].axes() > 0 && x.axes() > 0 && y[0].dim(0) == x.dim(0))
-        };
-        free_if(bottoms.first().is_some_and(keeps))
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let x = &bottoms[0];
+        // In C order the rows stay apart where their number stays.
+        let keeps = self
+            .shapes(bottoms)
+            .is_ok_and(|y| y[0].axes() > 0 && x.axes() > 0 && y[0].dim(0) == x.dim(0));
+        Facts {
+            coupling: Coupling::free_if(keeps),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -151,7 +154,7 @@ mod tests {
             let layer = reshape(text).unwrap();
             layer
                 .shapes(&x)
-                .map(|s| (s[0].dims().to_vec(), layer.coupling(&x)))
+                .map(|s| (s[0].dims().to_vec(), layer.facts(&x).coupling))
         };
         use Coupling::{Free, Whole};
         for (text, dims, coupling) in [

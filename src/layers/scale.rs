@@ -3,7 +3,7 @@
 //! how many axes it spans. b is always learned and has the shape of s.
 
 use super::bias::{coupling, inner, spanned};
-use super::{Backward, Coupling, Forward, Layer, Layouts, Mode, ParamSpec, free_if};
+use super::{Backward, Coupling, Facts, Forward, Layer, Layouts, Mode, ParamSpec, Role};
 use crate::kernels::broadcast::{add_sums, map};
 use crate::proto::caffe::{FillerParameter, LayerParameter, ScaleParameter};
 use crate::tensor::{Layout, Shape, View};
@@ -30,6 +30,15 @@ impl Scale {
     fn spanned(&self, bottoms: &[Shape]) -> Result<Shape> {
         spanned(bottoms, self.param.axis(), self.param.num_axes())
     }
+
+    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
+        let Ok(s) = self.spanned(bottoms) else {
+            return Coupling::Whole;
+        };
+        let free = |bottoms| coupling(bottoms, self.param.axis(), &s) == Coupling::Free;
+        // A learned b along the samples has a value for each of the whole batch.
+        Coupling::free_if(free(bottoms) && (!self.param.bias_term() || free(&bottoms[..1])))
+    }
 }
 
 impl Layer for Scale {
@@ -53,34 +62,22 @@ impl Layer for Scale {
         specs
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let Ok(s) = self.spanned(bottoms) else {
-            return Coupling::Whole;
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let coupling = self.coupling(bottoms);
+        let channels = bottoms[0].axes() == 4 && bottoms[0].axis(self.param.axis()) == Some(1);
+        let affine = bottoms.len() == 1 && channels && self.param.num_axes() == 1;
+        let (role, layouts) = match affine {
+            true => (Role::Affine, Layouts::Either),
+            false => (Role::Other, Layouts::Planes),
         };
-        // A learned b along the samples has a value for each of the whole batch.
-        let b_is_free = !self.param.bias_term()
-            || coupling(&bottoms[..1], self.param.axis(), &s) == Coupling::Free;
-        free_if(b_is_free && coupling(bottoms, self.param.axis(), &s) == Coupling::Free)
-    }
-
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_bottom(&self) -> bool {
-        true
-    }
-
-    fn layouts(&self, bottoms: &[Shape]) -> Layouts {
-        match self.is_affine(bottoms) {
-            true => Layouts::Either,
-            false => Layouts::Planes,
+        Facts {
+            coupling,
+            role,
+            layouts,
+            in_place: true,
+            reads_bottom: true,
+            ..Facts::default()
         }
-    }
-
-    fn is_affine(&self, bottoms: &[Shape]) -> bool {
-        let channels = |x: &Shape| x.axes() == 4 && x.axis(self.param.axis()) == Some(1);
-        bottoms.len() == 1 && channels(&bottoms[0]) && self.param.num_axes() == 1
     }
 
     fn affine(&self, params: &[View]) -> (Vec<f32>, Vec<f32>) {
@@ -205,13 +202,13 @@ mod tests {
     #[test]
     fn coupling_follows_the_axis() {
         let pair = [Shape::new([3, 4]), Shape::new([3])];
-        assert_eq!(scale("axis: 0").coupling(&pair), Coupling::Free);
+        assert_eq!(scale("axis: 0").facts(&pair).coupling, Coupling::Free);
         let bias = scale("axis: 0 bias_term: true");
-        assert_eq!(bias.coupling(&pair), Coupling::Whole);
+        assert_eq!(bias.facts(&pair).coupling, Coupling::Whole);
         assert_eq!(
-            scale("bias_term: true").coupling(&pair[..1]),
+            scale("bias_term: true").facts(&pair[..1]).coupling,
             Coupling::Free
         );
-        assert_eq!(scale("axis: 0").coupling(&pair[..1]), Coupling::Whole);
+        assert_eq!(scale("axis: 0").facts(&pair[..1]).coupling, Coupling::Whole);
     }
 }

@@ -2,8 +2,8 @@
 //! target t is not `ignore_label`, divided by N (or as `normalization` says). Bottoms: scores [N, …],
 //! targets in [0, 1], as many.
 
-use super::labels::Layout;
-use super::{Backward, Coupling, Forward, Layer, Mode, neuron, take};
+use super::loss::{self, Normalization};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, neuron, take};
 use crate::proto::caffe::LayerParameter;
 use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::tensor::{Shape, View};
@@ -12,8 +12,7 @@ use anyhow::{Result, bail};
 /// A SigmoidCrossEntropyLoss layer.
 #[derive(Debug)]
 pub struct SigmoidCrossEntropyLoss {
-    ignored: Option<i32>,
-    normalization: NormalizationMode,
+    normalization: Normalization,
 }
 
 impl SigmoidCrossEntropyLoss {
@@ -21,20 +20,16 @@ impl SigmoidCrossEntropyLoss {
     /// else BATCH_SIZE.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
         let p = param.loss_param.unwrap_or_default();
-        let normalization = match (p.normalization, p.normalize) {
-            (Some(_), _) => p.normalization(),
-            (None, Some(true)) => NormalizationMode::Valid,
-            (None, _) => NormalizationMode::BatchSize,
-        };
         Ok(Self {
-            ignored: p.ignore_label,
-            normalization,
+            normalization: Normalization::new(&p, NormalizationMode::BatchSize),
         })
     }
 
     /// Whether a target counts.
     fn counts(&self, target: f32) -> bool {
-        self.ignored.is_none_or(|l| target.trunc() != l as f32)
+        self.normalization
+            .ignored
+            .is_none_or(|l| target.trunc() != l as f32)
     }
 }
 
@@ -47,34 +42,15 @@ impl Layer for SigmoidCrossEntropyLoss {
         Ok(vec![Shape::default()])
     }
 
-    fn coupling(&self, _bottoms: &[Shape]) -> Coupling {
-        let reads = self.normalization == NormalizationMode::Valid && self.ignored.is_some();
-        Coupling::Mean {
-            labels: reads.then_some(1),
-        }
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        let labels = self.normalization.reads_labels().then_some(1);
+        let refusal = "SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs";
+        loss::facts(Coupling::Mean { labels }, refusal)
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        let n = match self.normalization {
-            NormalizationMode::Full => bottoms[0].shape.count(),
-            NormalizationMode::Valid => Layout::valid(&bottoms[1], self.ignored),
-            NormalizationMode::BatchSize => bottoms[0].shape.dim(0),
-            NormalizationMode::None => 1,
-        };
-        n.max(1) as f32
-    }
-
-    fn default_loss_weight(&self, _top: usize) -> f32 {
-        1.0
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1)
-            .then_some("SigmoidCrossEntropyLoss Layer cannot backpropagate to label inputs")
+        let x = &bottoms[0].shape;
+        self.normalization.divisor(&bottoms[1], x.count(), x.dim(0))
     }
 
     /// Each term is max(x, 0) − x·t + ln(1 + exp(−|x|)), which never overflows.
@@ -92,7 +68,7 @@ impl Layer for SigmoidCrossEntropyLoss {
 
     /// dx = (sigmoid(x) − t) · loss weight / normaliser, 0 where the target is ignored.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let scale = b.top_diffs[0].data[0] / b.normaliser;
+        let scale = loss::scale(b);
         let Some(dx) = &mut b.bottom_diffs[0] else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! Silence: takes bottoms that nobody else reads, so that the net does not print them. It has no tops
 //! and sends no gradient back.
 
-use super::{Backward, Forward, Layer, Mode};
+use super::{Backward, Facts, Forward, Layer, Mode};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -25,12 +25,12 @@ impl Layer for Silence {
         Ok(Vec::new())
     }
 
-    fn propagates(&self, _bottom: usize) -> bool {
-        false
-    }
-
-    fn has_backward(&self) -> bool {
-        false
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            has_backward: false,
+            flows: vec![false; bottoms.len()],
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, _f: &mut Forward) -> Result<()> {

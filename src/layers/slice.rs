@@ -1,6 +1,6 @@
 //! Slice: the bottom cut along one axis, at `slice_point`s or into equal parts; the reverse of Concat.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::{LayerParameter, SliceParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
@@ -83,9 +83,11 @@ impl Layer for Slice {
         Ok(tops)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| x.axis(self.axis) != Some(0);
-        free_if(bottoms.first().is_some_and(inner))
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::along(self.axis, bottoms),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -170,7 +172,7 @@ mod tests {
             .is_err()
         );
         let x = [Shape::new([6, 3])];
-        assert_eq!(slice("axis: 0").coupling(&x), Coupling::Whole);
-        assert_eq!(slice("").coupling(&x), Coupling::Free);
+        assert_eq!(slice("axis: 0").facts(&x).coupling, Coupling::Whole);
+        assert_eq!(slice("").facts(&x).coupling, Coupling::Free);
     }
 }

@@ -1,6 +1,6 @@
 //! Softmax along one axis: yᵢ = exp(xᵢ − max x) / Σⱼ exp(xⱼ − max x).
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::kernels::crew::Crew;
 use crate::kernels::each_chunk;
 use crate::proto::caffe::LayerParameter;
@@ -49,20 +49,13 @@ impl Layer for Softmax {
         Ok(vec![x.clone()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        free_if(
-            bottoms
-                .first()
-                .is_some_and(|x| x.axis(self.axis) != Some(0)),
-        )
-    }
-
-    fn in_place(&self) -> bool {
-        true
-    }
-
-    fn backward_reads_tops(&self) -> bool {
-        true
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::along(self.axis, bottoms),
+            in_place: true,
+            reads_tops: true,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

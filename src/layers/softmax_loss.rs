@@ -2,162 +2,65 @@
 //! along one axis. Bottoms: scores [N, C, inner…], labels (one for each position). Tops: the loss, and
 //! if wanted the probabilities.
 
-use super::labels::Layout;
-use super::softmax::softmax;
-use super::{Backward, Coupling, Forward, Layer, Mode, take};
+use super::loss::OfSoftmax;
+use super::{Backward, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
-use crate::proto::caffe::loss_parameter::NormalizationMode;
 use crate::tensor::{Shape, View};
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// A SoftmaxWithLoss layer.
 #[derive(Debug)]
 pub struct SoftmaxLoss {
-    axis: i32,
-    ignored: Option<i32>,
-    normalization: NormalizationMode,
-    tops: usize,
+    of: OfSoftmax,
 }
 
 impl SoftmaxLoss {
-    /// The layer that `param` describes. `normalize` is the old form of `normalization`: true means
-    /// VALID, false BATCH_SIZE.
+    /// The layer that `param` describes.
     pub fn new(param: &LayerParameter, _mode: Mode) -> Result<Self> {
-        let p = param.loss_param.unwrap_or_default();
-        let normalization = match (p.normalization, p.normalize) {
-            (None, Some(true)) => NormalizationMode::Valid,
-            (None, Some(false)) => NormalizationMode::BatchSize,
-            _ => p.normalization(),
-        };
+        let axis = param.softmax_param.unwrap_or_default().axis();
         Ok(Self {
-            axis: param.softmax_param.unwrap_or_default().axis(),
-            ignored: p.ignore_label,
-            normalization,
-            tops: param.top.len().max(1),
+            of: OfSoftmax::new(param, axis),
         })
-    }
-
-    /// Whether the rows of the batch are independent but for the mean.
-    fn by_rows(&self, scores: &Shape) -> bool {
-        scores.axis(self.axis) != Some(0)
     }
 }
 
 impl Layer for SoftmaxLoss {
     fn shapes(&self, bottoms: &[Shape]) -> Result<Vec<Shape>> {
         let [scores, labels] = take(bottoms)?;
-        Layout::checked(scores, labels, self.axis)?;
-        if scores.dim(0) != labels.dim(0) {
-            bail!(
-                "scores and labels must have as many samples: their shapes are {scores} and {labels}"
-            );
-        }
-        if self.tops > 2 {
-            bail!(
-                "it has at most two tops (loss, probabilities), but {} are named",
-                self.tops
-            );
-        }
-        let mut tops = vec![Shape::default(), scores.clone()];
-        tops.truncate(self.tops);
-        Ok(tops)
+        self.of.shapes(scores, labels)
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        match bottoms.first() {
-            Some(scores) if self.by_rows(scores) => Coupling::Mean { labels: Some(1) },
-            _ => Coupling::Whole,
-        }
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        let refusal = "SoftmaxWithLoss Layer cannot backpropagate to label inputs";
+        self.of.facts(bottoms, refusal)
     }
 
     fn normaliser(&self, bottoms: &[View]) -> f32 {
-        let Ok(layout) = Layout::of(&bottoms[0].shape, self.axis) else {
-            return 1.0;
-        };
-        let n = match self.normalization {
-            NormalizationMode::Full => layout.outer * layout.inner,
-            NormalizationMode::Valid => Layout::valid(&bottoms[1], self.ignored),
-            NormalizationMode::BatchSize => layout.outer,
-            NormalizationMode::None => 1,
-        };
-        n.max(1) as f32
+        self.of.normaliser(bottoms)
     }
 
-    fn default_loss_weight(&self, top: usize) -> f32 {
-        if top == 0 { 1.0 } else { 0.0 }
-    }
-
-    fn propagates(&self, bottom: usize) -> bool {
-        bottom == 0
-    }
-
-    fn refuses(&self, bottom: usize) -> Option<&'static str> {
-        (bottom == 1).then_some("SoftmaxWithLoss Layer cannot backpropagate to label inputs")
-    }
-
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
-        bottoms.first().map_or(0, |scores| 4 * scores.count())
-    }
-
-    /// Leaves the probabilities.
     fn forward(&self, f: &mut Forward) -> Result<()> {
-        let (scores, labels) = (&f.bottoms[0], &f.bottoms[1]);
-        let layout = Layout::of(&scores.shape, self.axis)?;
-        let p = &mut f.keep.floats;
-        p.clear();
-        p.extend_from_slice(scores.data);
-        softmax(f.crew, layout.classes, layout.inner, p);
-        let mut loss = 0.0f64;
-        for i in 0..layout.outer * layout.inner {
-            if let Some(class) = layout.class(labels, i, self.ignored, f.first)? {
-                let (o, k) = (i / layout.inner, i % layout.inner);
-                let p = p[(o * layout.classes + class) * layout.inner + k];
-                loss -= f64::from(p.max(f32::MIN_POSITIVE).ln());
-                // `max` would hide a NaN.
-                if p.is_nan() {
-                    loss = f64::NAN;
-                }
+        self.of.forward(f, |loss, label| {
+            let p = label.p[label.place()];
+            *loss -= f64::from(p.max(f32::MIN_POSITIVE).ln());
+            // `max` would hide a NaN.
+            if p.is_nan() {
+                *loss = f64::NAN;
             }
-        }
-        let divisor = if self.by_rows(&scores.shape) {
-            1.0
-        } else {
-            self.normaliser(f.bottoms)
-        };
-        f.tops[0].data[0] = loss as f32 / divisor;
-        if let Some(top) = f.tops.get_mut(1) {
-            top.data.copy_from_slice(p);
-        }
-        Ok(())
+        })
     }
 
     /// dx = (p − 1 at the label) · loss weight / normaliser; 0 where the label is ignored.
     fn backward(&self, b: &mut Backward) -> Result<()> {
-        let labels = &b.bottoms[1];
-        let layout = Layout::of(&b.bottoms[0].shape, self.axis)?;
-        let by_rows = self.by_rows(&b.bottoms[0].shape);
-        let divisor = if by_rows {
-            b.normaliser
-        } else {
-            self.normaliser(b.bottoms)
-        };
-        let scale = b.top_diffs[0].data[0] / divisor;
-        let Some(dx) = &mut b.bottom_diffs[0] else {
-            return Ok(());
-        };
-        let dx = &mut *dx.data;
-        dx.iter_mut()
-            .zip(&b.keep.floats)
-            .for_each(|(d, p)| *d = scale * p);
-        for i in 0..layout.outer * layout.inner {
-            let (o, k) = (i / layout.inner, i % layout.inner);
-            let at = |class: usize| (o * layout.classes + class) * layout.inner + k;
-            match layout.class(labels, i, self.ignored, 0)? {
-                Some(class) => dx[at(class)] = scale * (b.keep.floats[at(class)] - 1.0),
-                None => (0..layout.classes).for_each(|class| dx[at(class)] = 0.0),
-            }
+        let scale = self.of.scale(b);
+        if let Some(dx) = &mut b.bottom_diffs[0] {
+            let pairs = dx.data.iter_mut().zip(&b.keep.floats);
+            pairs.for_each(|(d, p)| *d = scale * p);
         }
-        Ok(())
+        self.of.backward(b, |dx, label| {
+            let at = label.place();
+            dx[at] = scale * (label.p[at] - 1.0);
+        })
     }
 }
 

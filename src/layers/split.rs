@@ -1,6 +1,6 @@
 //! Split: every top is the bottom. The net handles splits itself; this is for files that name them.
 
-use super::{Backward, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
 use crate::kernels::elementwise::add_scaled;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -27,8 +27,11 @@ impl Layer for Split {
         Ok(vec![x.clone(); self.tops])
     }
 
-    fn layouts(&self, _bottoms: &[Shape]) -> Layouts {
-        Layouts::Either
+    fn facts(&self, _bottoms: &[Shape]) -> Facts {
+        Facts {
+            layouts: Layouts::Either,
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

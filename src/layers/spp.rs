@@ -3,7 +3,7 @@
 //! global pooling, [N, C, 1, 1].
 
 use super::pooling::Pooling;
-use super::{Backward, Forward, Layer, Mode, take};
+use super::{Backward, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::{LayerParameter, PoolingParameter, SppParameter};
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};
@@ -84,9 +84,12 @@ impl Layer for Spp {
         Ok(vec![Shape::new([x.dim(0), count])])
     }
 
-    fn keep_bytes(&self, bottoms: &[Shape]) -> usize {
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
         let tops = self.shapes(bottoms).unwrap_or_default();
-        tops.first().map_or(0, |y| 8 * y.count())
+        Facts {
+            scratch_bytes: tops.first().map_or(0, |y| 8 * y.count()),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Tile: the bottom repeated `tiles` times along one axis.
 
-use super::{Backward, Coupling, Forward, Layer, Mode, free_if, take};
+use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};
@@ -45,9 +45,11 @@ impl Layer for Tile {
         Ok(vec![dims.into()])
     }
 
-    fn coupling(&self, bottoms: &[Shape]) -> Coupling {
-        let inner = |x: &Shape| x.axis(self.axis) != Some(0);
-        free_if(bottoms.first().is_some_and(inner))
+    fn facts(&self, bottoms: &[Shape]) -> Facts {
+        Facts {
+            coupling: Coupling::along(self.axis, bottoms),
+            ..Facts::default()
+        }
     }
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
@@ -109,7 +111,9 @@ mod tests {
         assert_eq!(y.shape, Shape::new([2, 4]));
         assert_eq!(y.data, [1., 2., 1., 2., 3., 4., 3., 4.]);
         assert_eq!(
-            tile("tiles: 2 axis: 0").coupling(&[Shape::new([2, 2])]),
+            tile("tiles: 2 axis: 0")
+                .facts(&[Shape::new([2, 2])])
+                .coupling,
             Coupling::Whole
         );
     }

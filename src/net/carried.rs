@@ -6,7 +6,6 @@
 
 use super::{Net, Outputs, Pass};
 use crate::layers::Keep;
-use crate::tensor::Shape;
 use anyhow::{Result, bail};
 
 /// States by the names of their layers.
@@ -47,12 +46,8 @@ impl Carried {
 
 impl Net {
     /// The states that layer `i` carries on, their sizes.
-    fn carries(&self, i: usize) -> Vec<usize> {
-        let bottoms = self.graph.nodes[i].bottoms.iter();
-        let bottoms: Vec<Shape> = bottoms.map(|&v| self.shapes[v].clone()).collect();
-        self.layers[i]
-            .as_ref()
-            .map_or(Vec::new(), |l| l.carries(&bottoms))
+    fn carries(&self, i: usize) -> &[usize] {
+        &self.facts[i].carries
     }
 
     /// Whether a batch depends on the one before.
@@ -69,7 +64,10 @@ impl Net {
             return;
         };
         if let Some((_, states)) = carried.layers.iter().find(|(layer, _)| *layer == i)
-            && states.iter().map(Vec::len).eq(self.carries(i))
+            && states
+                .iter()
+                .map(Vec::len)
+                .eq(self.carries(i).iter().copied())
         {
             keep.before.clone_from(states);
         }

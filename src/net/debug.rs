@@ -157,12 +157,12 @@ impl Net {
 
     fn show_backward(&self, outputs: &Outputs, gradients: &[Vec<f32>]) {
         for (i, node) in self.graph.nodes.iter().enumerate().rev() {
-            if !self.plan.needs.layers[i] {
+            if !self.lowered.needs.layers[i] {
                 continue;
             }
             let name = node.name();
             for (k, v) in node.bottoms.iter().enumerate() {
-                if self.plan.needs.bottoms[i][k] {
+                if self.lowered.needs.bottoms[i][k] {
                     let blob = &self.graph.values[*v].name;
                     let diff = outputs.diffs.get(v).map_or(&[][..], |t| &t.data);
                     let mean = G(mean(diff));

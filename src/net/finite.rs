@@ -1,6 +1,5 @@
 //! Numbers that are none: weights that are NaN or infinite, said where they come in and where they arise.
 
-use super::weights::Stored;
 use super::{Net, Weights};
 use crate::kernels::{CHUNK, crew};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,34 +32,6 @@ impl std::fmt::Display for Bad {
             "{} of the {} values of layer '{}', blob {}, are NaN or infinite",
             self.bad, self.all, self.layer, self.blob
         )
-    }
-}
-
-impl Stored {
-    /// Its arrays with NaN or infinity, in order.
-    pub fn bad(&self) -> Vec<Bad> {
-        let mut found = Vec::new();
-        for layer in &self.layers {
-            for (blob, t) in layer.blobs.iter().enumerate() {
-                let bad = count_bad(&t.data);
-                if bad > 0 {
-                    found.push(Bad {
-                        layer: layer.name.clone(),
-                        blob,
-                        bad,
-                        all: t.data.len(),
-                    });
-                }
-            }
-        }
-        found
-    }
-
-    /// Warns of every such array.
-    pub fn warn_of_bad(&self) {
-        for bad in self.bad() {
-            crate::warn!("{}: {bad}", self.file);
-        }
     }
 }
 

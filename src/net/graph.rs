@@ -9,7 +9,7 @@
 use crate::layers::Mode;
 use crate::proto::caffe::{LayerParameter, NetParameter, NetState, NetStateRule, Phase};
 use crate::proto::text::Parsed;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::collections::BTreeMap;
 
 /// Index of a value in [`Graph::values`].
@@ -135,6 +135,91 @@ pub struct Graph {
     pub outputs: Vec<ValueId>,
 }
 
+/// The value that each blob's name stands for, so far.
+type Latest = BTreeMap<String, ValueId>;
+
+fn check_rules(layer: &LayerParameter) -> Result<(), String> {
+    match layer.include.is_empty() || layer.exclude.is_empty() {
+        true => Ok(()),
+        false => Err("has both include and exclude rules; keep one kind".into()),
+    }
+}
+
+fn check_propagate_down(layer: &LayerParameter) -> Result<(), String> {
+    let (given, bottoms) = (layer.propagate_down.len(), layer.bottom.len());
+    if given == 0 || given == bottoms {
+        return Ok(());
+    }
+    Err(format!(
+        "propagate_down is given {given} times for {bottoms} bottoms; give it once a bottom or not at all"
+    ))
+}
+
+impl Graph {
+    /// The values that the next node, `layer`, reads; `unknown` says what is wrong with a name.
+    fn read(
+        &mut self,
+        layer: &LayerParameter,
+        latest: &Latest,
+        unknown: impl Fn(&Self, &str) -> String,
+    ) -> Result<Vec<ValueId>, String> {
+        let index = self.nodes.len();
+        let mut bottoms = Vec::new();
+        for (k, name) in layer.bottom.iter().enumerate() {
+            let Some(&value) = latest.get(name) else {
+                return Err(unknown(self, name));
+            };
+            self.values[value].uses.push((index, k));
+            bottoms.push(value);
+        }
+        Ok(bottoms)
+    }
+
+    /// The values that the next node, `layer`, writes.
+    fn write(
+        &mut self,
+        layer: &LayerParameter,
+        latest: &mut Latest,
+    ) -> Result<Vec<ValueId>, String> {
+        let mut tops = Vec::new();
+        for (k, name) in layer.top.iter().enumerate() {
+            if layer.top[..k].contains(name) {
+                return Err(format!(
+                    "top '{name}' is named twice; every top needs a name of its own"
+                ));
+            }
+            let before = latest.get(name).copied();
+            if let Some(v) = before.filter(|_| layer.bottom.get(k) != Some(name)) {
+                let first = &self.nodes[self.values[v].producer];
+                return Err(format!(
+                    "top '{name}' is already made by layer '{}' (line {}); only a layer that also \
+                     reads '{name}' may write it again",
+                    first.name(),
+                    first.line
+                ));
+            }
+            let id = self.add_value(name, before);
+            latest.insert(name.clone(), id);
+            tops.push(id);
+        }
+        if tops.is_empty() && layer.r#type().ends_with("Loss") {
+            // Caffe gives a loss without a top one that nobody can name.
+            tops.push(self.add_value("(automatic)", None));
+        }
+        Ok(tops)
+    }
+
+    fn add_value(&mut self, name: &str, overwrites: Option<ValueId>) -> ValueId {
+        self.values.push(Value {
+            name: name.to_string(),
+            producer: self.nodes.len(),
+            uses: Vec::new(),
+            overwrites,
+        });
+        self.values.len() - 1
+    }
+}
+
 impl Graph {
     /// The graph of `net` in `state` (into which the net's own `state` has been merged).
     pub fn new(net: &Parsed<NetParameter>, state: &State) -> Result<Self> {
@@ -148,78 +233,18 @@ impl Graph {
             values: Vec::new(),
             outputs: Vec::new(),
         };
-        let mut latest: BTreeMap<String, ValueId> = BTreeMap::new();
+        let mut latest = Latest::new();
         for (i, layer) in message.layer.iter().enumerate() {
             let line = net.lines.layer(i).unwrap_or(0);
-            let at = |text: String| {
-                anyhow::anyhow!("{}: {text}", place(&graph.file, line, layer.name()))
-            };
-            if !layer.include.is_empty() && !layer.exclude.is_empty() {
-                return Err(at(
-                    "has both include and exclude rules; keep one kind".into()
-                ));
-            }
+            let at = |text: String| anyhow!("{}: {text}", place(&net.file, line, layer.name()));
+            check_rules(layer).map_err(at)?;
             if !included(layer, state) {
                 continue;
             }
-            if !layer.propagate_down.is_empty() && layer.propagate_down.len() != layer.bottom.len()
-            {
-                return Err(at(format!(
-                    "propagate_down is given {} times for {} bottoms; give it once a bottom or not at all",
-                    layer.propagate_down.len(),
-                    layer.bottom.len()
-                )));
-            }
-            let index = graph.nodes.len();
-            let mut bottoms = Vec::new();
-            for (k, name) in layer.bottom.iter().enumerate() {
-                let Some(&value) = latest.get(name) else {
-                    return Err(at(graph.unknown_bottom(name, message, state, i)));
-                };
-                graph.values[value].uses.push((index, k));
-                bottoms.push(value);
-            }
-            let mut tops = Vec::new();
-            for (k, name) in layer.top.iter().enumerate() {
-                if layer.top[..k].contains(name) {
-                    return Err(at(format!(
-                        "top '{name}' is named twice; every top needs a name of its own"
-                    )));
-                }
-                let overwrites = match latest.get(name) {
-                    Some(&v) if layer.bottom.get(k) == Some(name) => Some(v),
-                    Some(&v) => {
-                        let first = &graph.nodes[graph.values[v].producer];
-                        return Err(at(format!(
-                            "top '{name}' is already made by layer '{}' (line {}); only a layer that also \
-                             reads '{name}' may write it again",
-                            first.name(),
-                            first.line
-                        )));
-                    }
-                    None => None,
-                };
-                let id = graph.values.len();
-                graph.values.push(Value {
-                    name: name.clone(),
-                    producer: index,
-                    uses: Vec::new(),
-                    overwrites,
-                });
-                latest.insert(name.clone(), id);
-                tops.push(id);
-            }
-            if tops.is_empty() && layer.r#type().ends_with("Loss") {
-                // Caffe gives a loss without a top one that nobody can name.
-                tops.push(graph.values.len());
-                let name = "(automatic)".to_string();
-                graph.values.push(Value {
-                    name,
-                    producer: index,
-                    uses: Vec::new(),
-                    overwrites: None,
-                });
-            }
+            check_propagate_down(layer).map_err(at)?;
+            let unknown = |graph: &Graph, name: &str| graph.unknown_bottom(name, message, state, i);
+            let bottoms = graph.read(layer, &latest, unknown).map_err(at)?;
+            let tops = graph.write(layer, &mut latest).map_err(at)?;
             graph.nodes.push(Node {
                 param: layer.clone(),
                 line,

@@ -5,6 +5,9 @@ use crate::memory;
 use crate::tensor::Shape;
 use anyhow::Result;
 
+/// Bytes of the program itself, with what its libraries keep.
+pub const PROGRAM: u128 = 12 << 20;
+
 impl Net {
     /// Bytes of all parameters once.
     pub fn param_bytes(&self) -> u128 {
@@ -12,36 +15,71 @@ impl Net {
         params.map(|p| memory::floats(p.shape.count())).sum()
     }
 
-    /// Bytes that one pass needs: the workspaces of as many groups as run at once, their partial
-    /// gradients, and the batch itself.
+    /// Bytes that passes need beside the weights on so many threads: the frames of as many leaves as run at once, their
+    /// partial gradients, what kernels make of the weights, and the batch itself as floats.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
-        let at_once = threads.clamp(1, self.plan.groups.len().max(1)) as u128;
-        let rows = self.plan.groups.iter().map(|g| g.len()).max().unwrap_or(0);
-        let whole = self.plan.whole.is_some();
-        let kept = |i: usize| -> Option<u128> {
-            let layer = self.layers[i].as_ref()?;
-            let bottom = |&v: &usize| match whole {
-                true => self.shapes[v].clone(),
-                false => self.shapes[v].with_rows(rows),
-            };
-            let bottoms: Vec<Shape> = self.graph.nodes[i].bottoms.iter().map(bottom).collect();
-            Some(layer.keep_bytes(&bottoms) as u128)
-        };
-        let keep: u128 = (0..self.layers.len()).filter_map(kept).sum();
-        let slots = self.plan.slots.iter().chain(&self.plan.diff_slots);
-        let slots: u128 = slots.map(|&n| memory::floats(n)).sum();
-        let gradients = if self.backward { self.param_bytes() } else { 0 };
-        let groups = self.plan.groups.len();
-        let pending = (groups.max(1).ilog2() as usize + 1).min(groups) as u128;
+        let cut = &self.lowered.cut;
+        let at_once = threads.clamp(1, cut.leaves.len().max(1));
+        let buffers = self.lowered.buffers.iter();
+        let buffers: u128 = buffers.map(|&n| memory::floats(n)).sum();
+        let frame = buffers + self.kept_bytes();
         let feed = self.inputs.iter();
         let feed: u128 = feed.map(|&v| memory::floats(self.shapes[v].count())).sum();
-        at_once * (slots + keep + gradients * pending) + feed
+        let gradients = match self.backward {
+            true => self.learned_bytes() * self.partial_gradients(at_once) as u128,
+            false => 0,
+        };
+        at_once as u128 * frame + gradients + self.packed_bytes() + feed
+    }
+
+    /// Bytes that the layers keep from forward for backward, in a leaf.
+    fn kept_bytes(&self) -> u128 {
+        let cut = &self.lowered.cut;
+        let one = |i: usize| -> Option<u128> {
+            let layer = self.layers[i].as_ref()?;
+            let bottoms = self.graph.nodes[i].bottoms.iter();
+            let bottoms: Vec<Shape> = bottoms
+                .map(|&v| cut.shape(&self.shapes[v], v, cut.most()))
+                .collect();
+            Some(layer.facts(&bottoms).scratch_bytes as u128)
+        };
+        (0..self.layers.len()).filter_map(one).sum()
+    }
+
+    /// Bytes of the gradients of all parameters that learn.
+    fn learned_bytes(&self) -> u128 {
+        let params = self.params.iter().enumerate();
+        let learned = params.filter(|(id, _)| self.learns(*id));
+        learned.map(|(_, p)| memory::floats(p.shape.count())).sum()
+    }
+
+    /// Partial gradients that are there at once: those of the leaves under way, and of the tree, whose leaves are
+    /// taken in order, one at each height.
+    fn partial_gradients(&self, at_once: usize) -> usize {
+        let leaves = self.lowered.cut.leaves.len().max(1);
+        let height = leaves.next_power_of_two().ilog2() as usize;
+        (at_once + height).min(leaves)
+    }
+
+    /// Bytes of what the kernels make of dense weights.
+    fn packed_bytes(&self) -> u128 {
+        let one = |i: usize| {
+            let [forward, back] = self.facts[i].packed_bytes;
+            let backward = self.backward && self.lowered.needs.bottoms[i].contains(&true);
+            let absorbed = self.lowered.form.absorbed[i].is_some();
+            match (absorbed, backward) {
+                (true, _) => 0,
+                (false, true) => forward + back,
+                (false, false) => forward,
+            }
+        };
+        (0..self.layers.len()).map(|i| one(i) as u128).sum()
     }
 
     /// What to lower where a pass does not fit.
     pub fn memory_advice(&self, threads: usize) -> String {
         let batch = self.batch();
-        let at_once = threads.min(self.plan.groups.len());
+        let at_once = threads.min(self.lowered.cut.leaves.len());
         match (batch, at_once) {
             (0 | 1, _) => "take a smaller net or smaller inputs".to_string(),
             (_, 0 | 1) => format!("lower the batch size (now {batch})"),
@@ -51,16 +89,33 @@ impl Net {
         }
     }
 
-    /// Refuses a run of this net forward that this machine's memory does not hold: weights, as given and as the
-    /// kernels want them, and what a pass needs.
+    /// Bytes that a run of this net alone takes: the program, weights (and their gradients), and what a pass needs;
+    /// and the `queue` of batches that wait.
+    pub fn run_bytes(&self, threads: usize, queue: u128) -> u128 {
+        let gradients = if self.backward {
+            self.learned_bytes()
+        } else {
+            0
+        };
+        PROGRAM + self.param_bytes() + gradients + self.workspace_bytes(threads) + queue
+    }
+
+    /// Refuses a run of this net that this machine's memory does not hold; see [`Net::run_bytes`].
     ///
     /// # Errors
     /// The bytes needed and there, and what to lower.
-    pub fn check_memory(&self, threads: usize) -> Result<()> {
-        let arrays = if self.backward { 3 } else { 2 };
-        let all = arrays * self.param_bytes() + self.workspace_bytes(threads);
+    pub fn check_memory(&self, threads: usize, queue: u128) -> Result<()> {
+        let all = self.run_bytes(threads, queue);
         let what = || format!("a run of {} with a batch of {}", self.shown(), self.batch());
         memory::require(all, what, &self.memory_advice(threads))
+    }
+
+    /// Gives back the memory that passes have used; the next pass asks for it anew.
+    pub fn rest(&self) {
+        let lock = |e: std::sync::PoisonError<_>| e.into_inner();
+        self.spare.lock().unwrap_or_else(lock).clear();
+        let lock = |e: std::sync::PoisonError<_>| e.into_inner();
+        self.spare_grads.lock().unwrap_or_else(lock).clear();
     }
 
     /// Refuses weights alone that are too many.

@@ -1,7 +1,7 @@
 //! Which gradients a net computes, and which are asked of layers that have none.
 
 use super::graph::{Graph, ValueId};
-use crate::layers::Layer;
+use crate::layers::Facts;
 
 /// What gradients a net computes.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,8 @@ impl Needs {
 /// What the question is about.
 pub(crate) struct Question<'a> {
     pub graph: &'a Graph,
-    pub layers: &'a [Option<Box<dyn Layer>>],
+    /// What the layers say of themselves.
+    pub facts: &'a [Facts],
     /// For every layer: whether a parameter of it learns.
     pub learns: &'a [bool],
     /// For every value: its weight in the loss.
@@ -45,18 +46,20 @@ impl Question<'_> {
     /// Which layers and bottoms need gradients, by Caffe's rules: a layer that learns, or reads what
     /// learns, and that a loss depends on. With `force`, every gradient that can be computed is.
     pub fn answer(&self) -> Needs {
-        let (graph, layers) = (self.graph, self.layers);
+        let (graph, facts) = (self.graph, self.facts);
         let mut needs = Needs::none(graph.nodes.len());
         let mut value_learns = vec![false; graph.values.len()];
         for (i, node) in graph.nodes.iter().enumerate() {
-            let Some(layer) = &layers[i] else { continue };
+            if node.is_source() {
+                continue;
+            }
             let wants = |(k, &v): (usize, &ValueId)| {
                 let given = node.param.propagate_down.get(k);
-                given.copied().unwrap_or(value_learns[v] || self.force) && layer.propagates(k)
+                given.copied().unwrap_or(value_learns[v] || self.force) && facts[i].flows_to(k)
             };
             let bottoms: Vec<bool> = node.bottoms.iter().enumerate().map(wants).collect();
             needs.layers[i] =
-                layer.has_backward() && (self.learns[i] || bottoms.contains(&true) || self.force);
+                facts[i].has_backward && (self.learns[i] || bottoms.contains(&true) || self.force);
             for &t in &node.tops {
                 value_learns[t] = needs.layers[i];
             }
@@ -66,16 +69,12 @@ impl Question<'_> {
         let mut under_loss = self.under_loss();
         for (i, node) in graph.nodes.iter().enumerate().rev() {
             let contributes = node.tops.iter().any(|&t| under_loss[t]);
-            if let Some(layer) = &layers[i]
-                && contributes
-                && !layer.has_backward()
-                && !node.bottoms.is_empty()
-            {
+            if contributes && !facts[i].has_backward && !node.bottoms.is_empty() {
                 needs.dead_ends.push(i);
             }
             needs.layers[i] &= contributes;
             for (k, &v) in node.bottoms.iter().enumerate() {
-                if !needs.layers[i] && layers[i].is_some() {
+                if !needs.layers[i] {
                     needs.bottoms[i][k] = false;
                 }
                 under_loss[v] |= needs.layers[i] && needs.bottoms[i][k];
@@ -100,14 +99,12 @@ impl Question<'_> {
         let (layers_ask, bottoms_ask) = self.asked();
         let graph = self.graph;
         for (i, node) in graph.nodes.iter().enumerate().rev() {
-            let Some(layer) = &self.layers[i] else {
-                continue;
-            };
+            let facts = &self.facts[i];
             let asks = |k: &usize| layers_ask[i] && bottoms_ask[i][*k];
             let mut bottoms = (0..node.bottoms.len()).filter(asks).peekable();
             let given = node.tops.iter().any(|t| self.targets.contains(t));
             let ends = graph.force_backward && needs.dead_ends.contains(&i);
-            if !layer.has_backward()
+            if !facts.has_backward
                 && !node.bottoms.is_empty()
                 && (bottoms.peek().is_some() || given || ends)
             {
@@ -117,7 +114,7 @@ impl Question<'_> {
                     no_backward(node.param.r#type())
                 ));
             }
-            let refusal = |k: usize| Some((k, layer.refuses(k)?));
+            let refusal = |k: usize| Some((k, facts.refusal(k)?));
             if let Some((k, sentence)) = bottoms.find_map(refusal) {
                 return Some(format!(
                     "{}: {sentence}: bottom {k} '{}' comes from what learns; propagate_down (once for each \

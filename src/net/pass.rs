@@ -1,22 +1,24 @@
-//! A pass of a batch through a net: groups in parallel, their results put together in a fixed order.
+//! A pass of a batch through a net: leaves side by side, their results put together in a fixed order.
 
 use super::carried::Carried;
+use super::frame::{Captured, Frame, Grads, Piece};
 use super::graph::ValueId;
-use super::group::{Captured, Grads, Piece, Work, zero_grads};
+use super::leaf::Leaf;
+use super::lower::Gather;
 use super::needs::no_backward;
-use super::plan::Gather;
 use super::ready::Set;
+use super::timer::Timer;
 use super::tree::{self, Tree};
-use super::{Net, Weights};
+use super::{Net, Param, Weights};
 use crate::kernels::crew::{self, Crew};
+use crate::kernels::elementwise::add_scaled;
 use crate::kernels::{CHUNK, each_chunk};
+use crate::layers::Role;
 use crate::random::{Purpose, Random};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, View};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 /// What a pass shall do beside computing.
 #[derive(Clone)]
@@ -48,34 +50,6 @@ impl Pass<'_> {
             check_finite: false,
             timer: None,
             carried: None,
-        }
-    }
-}
-
-/// The time spent in each layer, summed over threads.
-#[derive(Debug, Default)]
-pub struct Timer {
-    nanos: Vec<[AtomicU64; 2]>,
-}
-
-impl Timer {
-    /// A timer for a net's layers, at zero.
-    pub fn new(net: &Net) -> Self {
-        Self {
-            nanos: net.layers.iter().map(|_| Default::default()).collect(),
-        }
-    }
-
-    /// Milliseconds of layer `i` (forward, backward) since the last call, summed over threads.
-    pub fn take(&self, i: usize) -> (f64, f64) {
-        let ms = |k: usize| self.nanos[i][k].swap(0, Ordering::Relaxed) as f64 * 1e-6;
-        (ms(0), ms(1))
-    }
-
-    pub(crate) fn add(timer: Option<&Self>, i: usize, started: Option<Instant>, forward: bool) {
-        if let (Some(timer), Some(started)) = (timer, started) {
-            let nanos = started.elapsed().as_nanos() as u64;
-            timer.nanos[i][usize::from(!forward)].fetch_add(nanos, Ordering::Relaxed);
         }
     }
 }
@@ -121,7 +95,11 @@ impl Net {
 
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
-        zero_grads(self)
+        let size = |(id, p): (usize, &Param)| {
+            if self.learns(id) { p.shape.count() } else { 0 }
+        };
+        let sizes = self.params.iter().enumerate().map(size);
+        sizes.map(|n| vec![0.0; n]).collect()
     }
 
     /// Partial gradients of 0, out of those that have been used before.
@@ -129,7 +107,7 @@ impl Net {
         let mut spare = self.spare_grads.lock().unwrap_or_else(|e| e.into_inner());
         let Some(mut grads) = spare.pop() else {
             drop(spare);
-            return zero_grads(self);
+            return self.zero_gradients();
         };
         drop(spare);
         for grad in &mut grads {
@@ -138,8 +116,8 @@ impl Net {
         grads
     }
 
-    /// A workspace: if there is one, that which this thread had last, whose memory is near it.
-    fn take_work(&self) -> Result<Work> {
+    /// A frame: if there is one, that which this thread had last, whose memory is near it.
+    fn take_frame(&self) -> Result<Frame> {
         let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
         let me = rayon::current_thread_index();
         let own = spare.iter().rposition(|(thread, _)| *thread == me);
@@ -147,14 +125,14 @@ impl Net {
             Some(at) => Ok(spare.swap_remove(at).1),
             None => {
                 drop(spare);
-                Work::new(self)
+                Frame::new(self)
             }
         }
     }
 
-    fn keep_work(&self, work: Work) {
+    fn keep_frame(&self, frame: Frame) {
         let mut spare = self.spare.lock().unwrap_or_else(|e| e.into_inner());
-        spare.push((rayon::current_thread_index(), work));
+        spare.push((rayon::current_thread_index(), frame));
     }
 
     fn keep_grads(&self, grads: Grads) {
@@ -176,8 +154,7 @@ impl Net {
         let asked_for = pass.wanted.iter().chain(&pass.wanted_diffs);
         let mut gone = asked_for.filter(|v| {
             let sum = self.graph.values[**v].producer;
-            let form = &self.plan.form;
-            form.onto[**v].is_some() && !self.layers[sum].as_ref().is_some_and(|l| l.is_sum(2))
+            self.lowered.form.onto[**v].is_some() && self.facts[sum].role != Role::Sum
         });
         if let Some(&v) = gone.next() {
             bail!(
@@ -196,8 +173,8 @@ impl Net {
         pass.wanted.extend(self.graph.outputs.iter().chain(&losses));
         pass.wanted.sort_unstable();
         pass.wanted.dedup();
-        let captured: Vec<Mutex<Captured>> =
-            self.plan.groups.iter().map(|_| Mutex::default()).collect();
+        let leaves = self.lowered.cut.leaves.iter();
+        let captured: Vec<Mutex<Captured>> = leaves.map(|_| Mutex::default()).collect();
         let ready = self.ready(weights);
         let run = Run {
             net: self,
@@ -205,6 +182,7 @@ impl Net {
             pass: &pass,
             weights,
             feed,
+            normalisers: self.normalisers(feed),
             captured: &captured,
             backward,
         };
@@ -229,9 +207,9 @@ impl Net {
         }
         for &v in &pass.wanted_diffs {
             let mut pieces = parts.iter().map(|p| &p.diffs);
-            let diff = match self.plan.gather[v] {
+            let diff = match self.lowered.cut.gather[v] {
                 Gather::Rows => self.stack(v, pieces),
-                // Every group saw the gradient of the one mean.
+                // Every leaf saw the gradient of the one mean.
                 Gather::Mean => self.stack(v, pieces.next().into_iter()),
             };
             outputs.diffs.insert(v, diff);
@@ -239,26 +217,53 @@ impl Net {
         Ok((outputs, grads))
     }
 
-    /// One array of the groups' pieces of value `v`.
+    /// What each layer's sum is divided by, for a batch that is cut: it follows from the labels.
+    fn normalisers(&self, feed: &[Tensor]) -> Vec<f32> {
+        let cut = &self.lowered.cut;
+        let one = |i: usize| match self.graph.nodes[i].tops.first() {
+            Some(&t) if cut.leaves.len() > 1 && cut.gather[t] == Gather::Mean => {
+                self.normaliser_of(t, feed)
+            }
+            _ => 1.0,
+        };
+        (0..self.layers.len()).map(one).collect()
+    }
+
+    /// The divisor of the mean that value `v` is, over the whole batch.
+    fn normaliser_of(&self, v: ValueId, feed: &[Tensor]) -> f32 {
+        let i = self.graph.values[v].producer;
+        // With data only where they are inputs of the net.
+        let view = |b: &ValueId| {
+            let input = self.inputs.iter().position(|v| v == b);
+            let data = input.map_or(&[][..], |k| &feed[k].data);
+            View::planes(self.shapes[*b].clone(), data)
+        };
+        let bottoms: Vec<View> = self.graph.nodes[i].bottoms.iter().map(view).collect();
+        self.layers[i]
+            .as_ref()
+            .map_or(1.0, |l| l.normaliser(&bottoms))
+    }
+
+    /// One array of the leaves' pieces of value `v`.
     fn gather<'a>(
         &self,
         v: ValueId,
         feed: &[Tensor],
         parts: impl Iterator<Item = &'a Vec<Piece>>,
     ) -> Tensor {
-        if self.plan.gather[v] == Gather::Rows || self.plan.groups.len() == 1 {
+        if self.lowered.cut.gather[v] == Gather::Rows || self.lowered.cut.leaves.len() == 1 {
             return self.stack(v, parts);
         }
         let mut sum = Tensor::zeros(self.shapes[v].clone());
-        pieces(v, parts).for_each(|p| super::group::add(&mut sum.data, &p.data));
+        pieces(v, parts).for_each(|p| add_scaled(&Crew::alone(), 1.0, &p.data, &mut sum.data));
         let divisor = self.normaliser_of(v, feed);
         sum.data.iter_mut().for_each(|s| *s /= divisor);
         sum
     }
 
-    /// The groups' rows of value `v`, one after the other; zeros where there are none.
+    /// The leaves' rows of value `v`, one after the other; zeros where there are none.
     fn stack<'a>(&self, v: ValueId, parts: impl Iterator<Item = &'a Vec<Piece>>) -> Tensor {
-        if self.plan.groups.len() == 1 {
+        if self.lowered.cut.leaves.len() == 1 {
             let only = pieces(v, parts).next();
             return only
                 .cloned()
@@ -294,7 +299,7 @@ impl Net {
         if backward && !self.backward {
             bail!("the net was built without backward");
         }
-        if let Some(sentence) = self.plan.needs.refused.as_ref().filter(|_| backward) {
+        if let Some(sentence) = self.lowered.needs.refused.as_ref().filter(|_| backward) {
             bail!("{sentence}");
         }
         Ok(())
@@ -302,7 +307,7 @@ impl Net {
 
     /// Refuses gradients of what lies below a layer without a backward: they are not 0 but unknown.
     fn check_dead_ends(&self, wanted: &[ValueId]) -> Result<()> {
-        for &end in &self.plan.needs.dead_ends {
+        for &end in &self.lowered.needs.dead_ends {
             let mut above = vec![false; self.shapes.len()];
             for (i, node) in self.graph.nodes.iter().enumerate().take(end + 1).rev() {
                 if i == end || node.tops.iter().any(|&t| above[t]) {
@@ -323,7 +328,7 @@ impl Net {
     }
 }
 
-/// The groups' pieces of value `v`.
+/// The leaves' pieces of value `v`.
 fn pieces<'a>(
     v: ValueId,
     parts: impl Iterator<Item = &'a Vec<Piece>>,
@@ -340,6 +345,8 @@ struct Run<'a> {
     pass: &'a Pass<'a>,
     weights: &'a Weights,
     feed: &'a [Tensor],
+    /// What each layer's sum is divided by, where the batch is cut.
+    normalisers: Vec<f32>,
     captured: &'a [Mutex<Captured>],
     backward: bool,
 }
@@ -347,7 +354,7 @@ struct Run<'a> {
 impl Run<'_> {
     /// Runs all leaves and adds up their gradients.
     fn leaves(&self) -> Result<Option<Grads>> {
-        let leaves = self.net.plan.groups.len();
+        let leaves = self.net.lowered.cut.leaves.len();
         let tree = Tree::new(leaves);
         let errors: Mutex<BTreeMap<usize, anyhow::Error>> = Mutex::default();
         crew::run(leaves, |crew, leaf| match self.leaf(crew, leaf) {
@@ -366,43 +373,33 @@ impl Run<'_> {
         }
     }
 
-    fn leaf(&self, crew: &Crew, group: usize) -> Result<Option<Grads>> {
+    /// Runs leaf number `i`; its gradients, if backward is wanted.
+    fn leaf(&self, crew: &Crew, i: usize) -> Result<Option<Grads>> {
         let net = self.net;
-        let Some(rows) = net.plan.groups.get(group).cloned() else {
+        let (Some(rows), Some(program)) = (net.lowered.cut.leaves.get(i), net.lowered.program(i))
+        else {
             return Ok(None);
         };
-        let mut work = net.take_work()?;
+        let leaf = Leaf {
+            net,
+            program,
+            pass: self.pass,
+            weights: self.weights,
+            ready: self.ready,
+            feed: self.feed,
+            rows: rows.clone(),
+        };
+        let mut frame = net.take_frame()?;
+        frame.normalisers.copy_from_slice(&self.normalisers);
         let mut captured = Captured::default();
-        net.set_normalisers(self.feed, &mut work);
-        net.forward_group(
-            crew,
-            self.pass,
-            self.weights,
-            self.ready,
-            self.feed,
-            rows.clone(),
-            &mut work,
-            &mut captured,
-        )?;
+        leaf.forward(crew, &mut frame, &mut captured)?;
         let mut grads = None;
         if self.backward {
-            let g = grads.insert(net.clean_grads(crew));
-            net.backward_group(
-                crew,
-                self.pass,
-                self.weights,
-                self.ready,
-                self.feed,
-                rows,
-                &mut work,
-                g,
-                &mut captured,
-            )?;
+            let grads = grads.insert(net.clean_grads(crew));
+            leaf.backward(crew, &mut frame, grads, &mut captured)?;
         }
-        *self.captured[group]
-            .lock()
-            .unwrap_or_else(|e| e.into_inner()) = captured;
-        net.keep_work(work);
+        *self.captured[i].lock().unwrap_or_else(|e| e.into_inner()) = captured;
+        net.keep_frame(frame);
         Ok(grads)
     }
 }

@@ -1,20 +1,20 @@
 //! What the layers have made of the weights for their kernels: packed once, not at every call.
 
-use super::{Net, Weights};
+use super::{Net, ParamUse, Weights};
 use crate::kernels::crew::{self, Crew};
-use crate::layers::{Prepare, Prepared};
-use crate::tensor::{Shape, View};
+use crate::layers::{Kernel, Lower, Role};
+use crate::tensor::View;
 use std::sync::{Arc, Mutex};
 
-/// The prepared weights of every layer.
-pub(crate) type Set = Vec<Option<Prepared>>;
+/// The kernel of every layer that has one, with its weights.
+pub(crate) type Set = Vec<Option<Box<dyn Kernel>>>;
 
-/// The last prepared set, with the stamp of the weights that it is of.
+/// The last set, with the stamp of the weights that it is of.
 #[derive(Default)]
 pub(crate) struct Ready(Mutex<(u64, Arc<Set>)>);
 
 impl Net {
-    /// The layers' prepared weights; made now if `weights` are not those of the last call.
+    /// The layers' kernels; made now if `weights` are not those of the last call.
     pub(crate) fn ready(&self, weights: &Weights) -> Arc<Set> {
         let mut old = {
             let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
@@ -29,7 +29,7 @@ impl Net {
         old.resize_with(self.layers.len(), || None);
         let set: Set = crew::lead(|crew| {
             let each = old.into_iter().enumerate();
-            each.map(|(i, old)| self.prepare(crew, i, weights, old))
+            each.map(|(i, old)| self.lower(crew, i, weights, old))
                 .collect()
         });
         let set = Arc::new(set);
@@ -38,49 +38,75 @@ impl Net {
         set
     }
 
-    /// The name of the kernel of layer `i` for the last weights.
-    pub(super) fn kernel_of(&self, i: usize) -> Option<&'static str> {
-        let (shapes, layouts) = self.seen(i);
-        let set = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
-        let prepared = set.1.get(i).and_then(Option::as_ref);
-        let layer = self.layers[i].as_ref()?;
-        Some(layer.kernel(&shapes, &layouts, prepared))
+    /// What a record calls the work `what` of layer `i`.
+    pub(super) fn step_name(&self, i: usize, what: &str) -> String {
+        let node = &self.graph.nodes[i];
+        format!("{} {} {what}", node.param.r#type(), node.name())
     }
 
-    fn prepare(
+    /// The name of the kernel of layer `i` for the last weights.
+    pub(super) fn kernel_of(&self, i: usize) -> Option<&'static str> {
+        let set = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
+        self.layers[i].as_ref()?;
+        let kernel = set.1.get(i).and_then(Option::as_ref);
+        Some(kernel.map_or(self.facts[i].kernel, |k| k.name()))
+    }
+
+    fn lower(
         &self,
         crew: &Crew,
         i: usize,
         weights: &Weights,
-        old: Option<Prepared>,
-    ) -> Option<Prepared> {
+        old: Option<Box<dyn Kernel>>,
+    ) -> Option<Box<dyn Kernel>> {
         let layer = self.layers[i].as_ref()?;
-        let form = &self.plan.form;
+        crew.name_step(|| self.step_name(i, "packing"));
+        let form = &self.lowered.form;
         if form.absorbed[i].is_some() {
             return None;
         }
         let node = &self.graph.nodes[i];
-        let (bottoms, layouts) = self.seen(i);
-        layer.prepare(Prepare {
-            params: &self.param_views(i, weights, &[]),
+        let bottoms = self.bottom_shapes(i);
+        let params = self.param_views(i, weights, &[]);
+        let lower = Lower {
+            params: &params,
             bottoms: &bottoms,
-            layouts: &layouts,
+            layouts: &self.lowered.seen[i],
             top: form.layouts[*node.tops.first()?],
             affine: self.affine(i, weights),
-            backward: self.backward && self.plan.needs.bottoms[i].contains(&true),
+            backward: self.backward && self.lowered.needs.bottoms[i].contains(&true),
             sparse: self.sparse,
-            old,
             crew,
-        })
+        };
+        if let Some(mut kernel) = old
+            && kernel.repack(&lower)
+        {
+            return Some(kernel);
+        }
+        layer.lower(&lower)
+    }
+
+    /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.
+    pub(super) fn param_views<'a>(
+        &self,
+        i: usize,
+        weights: &'a Weights,
+        updates: &'a [(usize, Vec<f32>)],
+    ) -> Vec<View<'a>> {
+        let view = |u: &ParamUse| {
+            let update = updates.iter().rev().find(|(id, _)| *id == u.id);
+            let data = update.map_or(&weights[u.id].data, |(_, values)| values);
+            View::planes(u.shape.clone(), data)
+        };
+        self.uses[i].iter().map(view).collect()
     }
 
     /// The scales and shifts that layer `i` shall apply for those whose work it does.
     fn affine(&self, i: usize, weights: &Weights) -> Option<(Vec<f32>, Vec<f32>)> {
         let mut sum: Option<(Vec<f32>, Vec<f32>)> = None;
-        for &j in &self.plan.form.chains[i] {
+        for &j in &self.lowered.form.chains[i] {
             let layer = self.layers[j].as_ref()?;
-            let shape: &Shape = &self.shapes[self.graph.nodes[j].bottoms[0]];
-            if !layer.is_affine(std::slice::from_ref(shape)) {
+            if self.facts[j].role != Role::Affine {
                 continue;
             }
             let params: Vec<View> = self.param_views(j, weights, &[]);

@@ -1,7 +1,7 @@
 //! The sum of the leaves' gradients: a balanced tree that depends on the number of leaves alone, so that it has the
 //! same bits whichever thread ends first.
 
-use super::group::Grads;
+use super::frame::Grads;
 use crate::kernels::crew::Crew;
 use crate::kernels::elementwise::add_scaled;
 use std::sync::Mutex;

@@ -1,42 +1,11 @@
 //! Weights from files into a net: matched by layer name, as Caffe does, and said aloud.
 
 use super::graph::Node;
-use super::hdf5_weights::filled;
 use super::{Net, ParamUse, Weights};
-use crate::compress::codebook::Codebook;
 use crate::proto::{BlobProto, NetParameter, blob};
 use crate::tensor::{Shape, Tensor};
-use anyhow::{Context, Result, bail};
-
-/// One layer's blobs, as a file has them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StoredLayer {
-    /// The layer's name.
-    pub name: String,
-    /// Its blobs, in order.
-    pub blobs: Vec<Tensor>,
-    /// The codebooks of coded blobs; blobs behind the last one have none. See [`StoredLayer::codebook`].
-    pub codebooks: Vec<Option<Codebook>>,
-    /// The shapes are Caffe's old num, channels, height, width: leading ones mean nothing.
-    pub legacy: bool,
-}
-
-impl StoredLayer {
-    /// The codebook of blob `k`, if it came with one and every value is still in it.
-    pub fn codebook(&self, k: usize) -> Option<&Codebook> {
-        let book = self.codebooks.get(k)?.as_ref()?;
-        book.codes(&self.blobs.get(k)?.data).map(|_| book)
-    }
-}
-
-/// The content of a weights file of any format.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stored {
-    /// The file, for messages.
-    pub file: String,
-    /// Layers with blobs, in the file's order.
-    pub layers: Vec<StoredLayer>,
-}
+use crate::weights_file::{Stored, StoredLayer};
+use anyhow::{Result, bail};
 
 /// What went where.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,91 +28,11 @@ impl LoadPlan {
     }
 }
 
-impl Stored {
-    /// The blobs of a net message (a decoded `.caffemodel`) of any generation. Nothing else of it is looked at: the
-    /// rest may be a fork's.
-    pub fn from_message(net: &NetParameter, file: &str) -> Result<Self> {
-        let mut stored = Self {
-            file: file.to_string(),
-            layers: Vec::new(),
-        };
-        let today = net.layer.iter().map(|l| (l.name(), &l.blobs));
-        let old = net.layers.iter().map(|l| match &l.layer {
-            Some(v0) => (v0.name(), &v0.blobs),
-            None => (l.name(), &l.blobs),
-        });
-        for (name, all) in today.chain(old).filter(|(_, blobs)| !blobs.is_empty()) {
-            let place = |k: usize| format!("{file}: layer '{name}', blob {k}");
-            let (mut blobs, mut codebooks) = (Vec::new(), Vec::new());
-            for (k, b) in all.iter().enumerate() {
-                let shape = Shape::new(blob::shape(b).with_context(|| place(k))?);
-                let data = blob::values(b).with_context(|| place(k))?.into_owned();
-                blobs.push(Tensor { shape, data });
-                // One that is none is no reason to refuse the weights.
-                codebooks.push(
-                    b.dsd
-                        .as_ref()
-                        .and_then(|c| Codebook::new(c.bits(), c.values.clone())),
-                );
-            }
-            let legacy = all.iter().any(|b| b.shape.is_none() || b.num.is_some());
-            stored.layers.push(StoredLayer {
-                name: name.to_string(),
-                blobs,
-                codebooks,
-                legacy,
-            });
-        }
-        Ok(stored)
-    }
-
-    /// The arrays of an .npz, named `LAYER:K`.
-    pub fn from_arrays(
-        arrays: impl IntoIterator<Item = (String, Tensor)>,
-        file: &str,
-    ) -> Result<Self> {
-        let mut stored = Self {
-            file: file.to_string(),
-            layers: Vec::new(),
-        };
-        let mut all: Vec<(String, usize, Tensor)> = Vec::new();
-        for (name, tensor) in arrays {
-            let parts = name
-                .rsplit_once(':')
-                .and_then(|(l, k)| Some((l.to_string(), k.parse().ok()?)));
-            let Some((layer, k)) = parts else {
-                bail!("{file}: array '{name}' is not named LAYER:K (as in 'conv1:0')");
-            };
-            all.push((layer, k, tensor));
-        }
-        all.sort_by_key(|a| a.1);
-        for (name, k, tensor) in all {
-            let layer = match stored.layers.iter_mut().find(|l| l.name == name) {
-                Some(layer) => layer,
-                None => {
-                    stored.layers.push(StoredLayer {
-                        name: name.clone(),
-                        ..Default::default()
-                    });
-                    let last = stored.layers.len() - 1;
-                    &mut stored.layers[last]
-                }
-            };
-            if layer.blobs.len() != k {
-                bail!(
-                    "{file}: layer '{name}' has an array :{k} but no :{}",
-                    layer.blobs.len()
-                );
-            }
-            layer.blobs.push(tensor);
-        }
-        Ok(stored)
-    }
-
-    /// The layer of that name.
-    pub fn layer(&self, name: &str) -> Option<&StoredLayer> {
-        self.layers.iter().find(|l| l.name == name)
-    }
+/// The last update of a parameter; nothing where it does not learn.
+pub(crate) fn filled(diff: &[f32], shape: &Shape) -> Vec<f32> {
+    let mut diff = diff.to_vec();
+    diff.resize(shape.count(), 0.0);
+    diff
 }
 
 /// Whether a blob of `shape` is what a parameter of `wanted` takes.
@@ -159,6 +48,11 @@ fn fits(shape: &Shape, legacy: bool, wanted: &Shape) -> bool {
 }
 
 impl Net {
+    /// Whether blob `k` of layer `i` is its own, not one that it shares with a layer before it.
+    pub(crate) fn owns(&self, i: usize, k: usize) -> bool {
+        self.uses[i][k].own
+    }
+
     /// Copies what `stored` has into `weights`, if [`Net::match_weights`] finds no fault.
     pub fn load(&self, weights: &mut Weights, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.match_weights(stored)?;
@@ -302,9 +196,7 @@ impl Net {
         };
         for (i, node) in self.graph.nodes.iter().enumerate() {
             let mut layer = node.param.clone();
-            let default = self.layers[i]
-                .as_ref()
-                .map_or(0.0, |l| l.default_loss_weight(0));
+            let default = self.facts[i].loss_weight(0);
             // As Caffe's losses do, which write down the weight that they have by default.
             if layer.loss_weight.is_empty() && default != 0.0 {
                 layer.loss_weight.push(default);

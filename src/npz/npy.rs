@@ -4,6 +4,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::memory;
 use crate::tensor::{Shape, Tensor};
 
 /// What a header says.
@@ -146,17 +147,27 @@ impl Header {
     }
 
     /// The array of the right number of bytes, as float32 in C order.
-    pub fn tensor(&self, kind: Kind, bytes: &[u8]) -> Tensor {
-        let numbers: Vec<f32> = bytes
-            .chunks_exact(kind.size)
-            .map(|b| kind.number(b))
-            .collect();
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn tensor(&self, kind: Kind, bytes: &[u8]) -> Result<Tensor> {
+        let count = bytes.len() / kind.size;
+        let what = || format!("an array of shape {:?}", self.shape);
+        let reserve = |v: &mut Vec<f32>| memory::reserve(v, count, what, "read a smaller array");
+        let mut numbers = Vec::new();
+        reserve(&mut numbers)?;
+        numbers.extend(bytes.chunks_exact(kind.size).map(|b| kind.number(b)));
         let shape = Shape::from(self.shape.as_slice());
-        let data = match self.fortran && self.shape.len() > 1 {
-            true => from_fortran(&self.shape, &numbers),
-            false => numbers,
-        };
-        Tensor { shape, data }
+        if !self.fortran || self.shape.len() < 2 {
+            return Ok(Tensor {
+                shape,
+                data: numbers,
+            });
+        }
+        let mut data = Vec::new();
+        reserve(&mut data)?;
+        from_fortran(&self.shape, &numbers, &mut data);
+        Ok(Tensor { shape, data })
     }
 }
 
@@ -182,8 +193,8 @@ impl Kind {
     }
 }
 
-/// Numbers stored with the first axis innermost, in C order.
-fn from_fortran(shape: &[usize], numbers: &[f32]) -> Vec<f32> {
+/// Adds to `data` numbers stored with the first axis innermost, in C order.
+fn from_fortran(shape: &[usize], numbers: &[f32], data: &mut Vec<f32>) {
     let mut strides = Vec::with_capacity(shape.len());
     let mut stride = 1;
     for &n in shape {
@@ -192,7 +203,6 @@ fn from_fortran(shape: &[usize], numbers: &[f32]) -> Vec<f32> {
     }
     let mut index = vec![0; shape.len()];
     let mut at = 0;
-    let mut data = Vec::with_capacity(numbers.len());
     for _ in 0..numbers.len() {
         data.push(numbers[at]);
         // The next index in C order: the last axis counts fastest.
@@ -206,7 +216,6 @@ fn from_fortran(shape: &[usize], numbers: &[f32]) -> Vec<f32> {
             index[axis] = 0;
         }
     }
-    data
 }
 
 /// The header of a float32 array, padded so that the numbers start at a multiple of 64 bytes.
@@ -260,6 +269,8 @@ mod tests {
             }
         }
         let expected: Vec<f32> = (0..24).map(|i| i as f32).collect();
-        assert_eq!(from_fortran(&shape, &stored), expected);
+        let mut data = Vec::new();
+        from_fortran(&shape, &stored, &mut data);
+        assert_eq!(data, expected);
     }
 }

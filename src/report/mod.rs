@@ -3,6 +3,7 @@
 pub mod human;
 pub mod log;
 pub mod metrics;
+pub mod nets;
 pub mod number;
 pub mod output;
 pub mod progress;

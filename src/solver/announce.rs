@@ -1,8 +1,6 @@
-//! Caffe's lines on what is built, which the readers of its logs look for: the nets and where they come from,
-//! their outputs and memory.
+//! Caffe's lines on where a solver's nets come from, which the readers of its logs look for.
 
 use crate::info;
-use crate::net::Net;
 use crate::proto::{self, SolverParameter};
 
 /// Says with what a solver starts, and which net it trains.
@@ -33,39 +31,6 @@ pub(super) fn test(param: &SolverParameter, index: usize) {
         None => format!("net file: {}", param.net()),
     };
     info!("Creating test net (#{index}) specified by {source}");
-}
-
-/// Says what a net that is built gives, and what its blobs would take in Caffe.
-pub(crate) fn net(net: &Net) {
-    info!("Memory required for data: {}", data_bytes(net));
-    for &v in net.outputs() {
-        let name = &net.graph().values[v].name;
-        info!("This network produces output {name}");
-    }
-    info!("Network initialization done.");
-}
-
-/// Caffe's count: four bytes for each value of every layer's tops, with those of the Split layers that it
-/// puts behind blobs which several layers read.
-fn data_bytes(net: &Net) -> u128 {
-    let graph = net.graph();
-    let count = |v: usize| net.shape(v).count() as u128;
-    let mut readers = vec![0u128; graph.values.len()];
-    let mut values = 0;
-    for node in &graph.nodes {
-        for &v in &node.bottoms {
-            readers[v] += 1;
-        }
-        for (k, &v) in node.tops.iter().enumerate() {
-            values += count(v);
-            let weighted = node.param.loss_weight.get(k).is_some_and(|w| *w != 0.0);
-            readers[v] += u128::from(weighted);
-        }
-    }
-    for (v, &n) in readers.iter().enumerate().filter(|(_, n)| **n > 1) {
-        values += n * count(v);
-    }
-    4 * values
 }
 
 #[cfg(test)]

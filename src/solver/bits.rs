@@ -1,17 +1,30 @@
 //! `--bits`: how many bits the codes of each layer's weights have, in a quantize phase and in `dsd compress`.
 
-use super::patterns::{self, wildcard};
+use super::patterns::Rules;
 use crate::compress::codebook::MOST_BITS;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 
 /// The fewest bits of a code: 0 and three other values. With one bit a layer would have a single value beside 0.
 pub const FEWEST_BITS: u32 = 2;
+
+/// What a quantize phase has that names none: the bits that Deep Compression spends on a weight of SqueezeNet
+/// (Iandola et al. 2016, table 2).
+const DEFAULT: u32 = 6;
 
 /// A number of bits for every layer; the first rule that matches wins.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bits {
     text: String,
-    rules: Vec<(String, u32)>,
+    rules: Rules<u32>,
+}
+
+impl Default for Bits {
+    fn default() -> Self {
+        Self {
+            text: DEFAULT.to_string(),
+            rules: Rules::all(DEFAULT),
+        }
+    }
 }
 
 impl Bits {
@@ -21,30 +34,25 @@ impl Bits {
     /// A number that is none, or not in 2..=8.
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
-        let mut rules = Vec::new();
-        for part in text.split(',') {
-            let (pattern, bits) = part.split_once('=').unwrap_or(("*", part));
-            let bits = bits.trim();
+        let number = |bits: &str| {
             let number: u32 = bits.parse().with_context(|| {
-                format!(
-                    "bits '{part}': '{bits}' is not a whole number; write 6, or conv*=8,fc*=4,*=6"
-                )
+                format!("'{bits}' is not a whole number; write 6, or conv*=8,fc*=4,*=6")
             })?;
-            if !(FEWEST_BITS..=MOST_BITS).contains(&number) {
-                bail!("bits '{part}' must lie in {FEWEST_BITS} to {MOST_BITS}");
-            }
-            rules.push((pattern.trim().to_string(), number));
-        }
+            ensure!(
+                (FEWEST_BITS..=MOST_BITS).contains(&number),
+                "the number must lie in {FEWEST_BITS} to {MOST_BITS}"
+            );
+            Ok(number)
+        };
         Ok(Self {
             text: text.into(),
-            rules,
+            rules: Rules::parse(text, "bits", number)?,
         })
     }
 
     /// The bits of `layer`; `None` if no rule matches (its weights are not shared then).
     pub fn of(&self, layer: &str) -> Option<u32> {
-        let rule = self.rules.iter().find(|(p, _)| wildcard(p, layer));
-        rule.map(|r| r.1)
+        self.rules.of(layer).copied()
     }
 
     /// Whether the rules are those of another text.
@@ -54,24 +62,17 @@ impl Bits {
 
     /// The patterns that match none of `layers`: probably misspelt.
     pub fn unmatched<'a>(&'a self, layers: &[&str]) -> Vec<&'a str> {
-        patterns::unmatched(self.patterns(), layers)
+        self.rules.unmatched(layers)
     }
 
     /// A pattern that never decides, and the earlier one that takes its layers; as for sparsity.
     pub fn shadowed<'a>(&'a self, layers: &[&str]) -> Option<(&'a str, &'a str)> {
-        patterns::shadowed(self.patterns(), layers)
-    }
-
-    fn patterns(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|(pattern, _)| pattern.as_str())
+        self.rules.shadowed(layers)
     }
 
     /// The bits of all layers, if there is only one rule and it is for all.
     pub fn everywhere(&self) -> Option<u32> {
-        match &self.rules[..] {
-            [(pattern, bits)] if pattern == "*" => Some(*bits),
-            _ => None,
-        }
+        self.rules.everywhere().copied()
     }
 
     /// As the user wrote it.

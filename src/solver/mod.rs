@@ -3,7 +3,7 @@
 //! Every phase (dense, sparse, redense, quantize) runs here; it differs from the others only in the masks,
 //! codebooks and rates it starts with. What the next iteration depends on is in [`Solver::snapshot`].
 
-pub(crate) mod announce;
+mod announce;
 pub mod bits;
 pub mod config;
 mod data_checks;
@@ -13,7 +13,8 @@ mod dropout;
 mod gradual;
 pub mod lr_policy;
 pub mod mask;
-mod patterns;
+mod memory;
+pub mod patterns;
 mod quantize;
 pub mod rules;
 pub mod schedule;
@@ -30,27 +31,28 @@ mod trial;
 mod update;
 mod watch;
 
-pub(crate) use step::loss_note;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
 use crate::kernels::choice::UseSparse;
-use crate::layers::Mode;
 use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
-use crate::net::weights::{LoadPlan, Stored};
+use crate::net::weights::LoadPlan;
 use crate::net::{self, Net, Weights};
-use crate::report::human::HumanBytes;
+use crate::phase::Phase;
 use crate::report::metrics::{Densities, Metrics};
+use crate::report::nets;
 use crate::tensor::Shape;
-use crate::{info, memory, warn};
+use crate::weights_file::{self, Stored};
+use crate::{info, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
 use lr_policy::LrPolicy;
 use mask::Mask;
+use patterns::never_decides;
 use schedule::Schedule;
 use shared::Shared;
 use signals::Signals;
@@ -107,7 +109,7 @@ pub struct Reports {
 pub struct Solver {
     config: Config,
     policy: LrPolicy,
-    phase: String,
+    phase: Phase,
     seed: u64,
     prefix: String,
     net: Net,
@@ -147,9 +149,9 @@ pub struct Solver {
 }
 
 /// What a solver is made with beside its prototxt.
-pub struct Options<'a> {
-    /// dense, sparse, redense or quantize.
-    pub phase: &'a str,
+pub struct Options {
+    /// Which phase it trains.
+    pub phase: Phase,
     /// `--seed`; else the prototxt's.
     pub seed: Option<u64>,
     /// Where snapshots go: the path before `_iter_N`.
@@ -194,10 +196,10 @@ impl Solver {
             );
         }
         if Format::of(&config.param) == Format::Hdf5 {
-            net.check_hdf5_names()
+            weights_file::hdf5::check_names(&net)
                 .context("snapshot_format: HDF5 cannot store this net")?;
         }
-        announce::net(&net);
+        nets::built(&net);
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
             announce::test(&config.param, i);
@@ -211,7 +213,7 @@ impl Solver {
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
-        let memory = log_memory(&net, &tests, arrays)?;
+        let memory = memory::announce(&net, &opened.batches, &tests, arrays)?;
         let mut debug = None;
         if config.param.debug_info() {
             debug = Some(DebugNet::new(&net)?);
@@ -228,7 +230,7 @@ impl Solver {
         info!("Solver scaffolding done.");
         Ok(Self {
             policy,
-            phase: options.phase.to_string(),
+            phase: options.phase,
             seed,
             prefix: options.prefix,
             net,
@@ -332,7 +334,7 @@ impl Solver {
     /// Copies weights in by layer name and says what went where.
     pub fn load(&mut self, stored: &Stored) -> Result<LoadPlan> {
         let plan = self.net.load(&mut self.weights, stored)?;
-        log_plan(&plan, &stored.file);
+        nets::loaded(&plan, &stored.file);
         if let Some(bad) = self.net.first_bad(&self.weights) {
             bail!(
                 "{}: {bad}; nothing can be trained from them: give weights from before they blew up",
@@ -413,14 +415,6 @@ impl Solver {
     }
 }
 
-/// Why a rule that stands behind another one has no effect.
-pub fn never_decides(pattern: &str, earlier: &str) -> String {
-    format!(
-        "the rule for '{pattern}' never decides, for '{earlier}' comes before it and the first match wins; put '{pattern}' \
-         first, or leave it out"
-    )
-}
-
 /// Says which of a profile's layers the net lacks, and which of the net's the profile.
 fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]) {
     let text = sparsity.text();
@@ -440,76 +434,5 @@ fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]
             "--sparsity {text}: no rule for {}; all their weights stay",
             whole.join(", ")
         );
-    }
-}
-
-/// Says what the run will need, before any of it is allocated, and refuses what this machine does not have.
-fn log_memory(net: &Net, tests: &[TestNet], histories: usize) -> Result<usize> {
-    let fixed = net.param_bytes() * (2 + histories as u128);
-    let threads = rayon::current_num_threads();
-    let work = net.workspace_bytes(threads);
-    let test = tests
-        .iter()
-        .map(|t| t.workspace_bytes(threads))
-        .max()
-        .unwrap_or(0);
-    let bytes = |n: u128| HumanBytes(u64::try_from(n).unwrap_or(u64::MAX));
-    info!(
-        "Memory required: {} (weights, gradients and history {}; training {}; testing {})",
-        bytes(fixed + work + test),
-        bytes(fixed),
-        bytes(work),
-        bytes(test),
-    );
-    let largest = tests
-        .iter()
-        .map(|t| t.net())
-        .max_by_key(|n| n.workspace_bytes(threads));
-    let advice = match largest.filter(|n| n.workspace_bytes(threads) > work) {
-        Some(test) => format!("in the test net, {}", test.memory_advice(threads)),
-        None => net.memory_advice(threads),
-    };
-    let what = || {
-        format!(
-            "{}: the run (weights, gradients and history {}; training {}; testing {})",
-            net.graph().file,
-            bytes(fixed),
-            bytes(work),
-            bytes(test)
-        )
-    };
-    memory::require(fixed + work + test, what, &advice)?;
-    let (groups, rows, why) = net.cut();
-    match why {
-        Some(layer) if net.batch() > 1 => {
-            info!(
-                "The batch of {} runs whole: layer '{layer}' needs all samples at once",
-                net.batch()
-            );
-        }
-        _ => info!(
-            "The batch of {} runs in {groups} groups of up to {rows}",
-            net.batch()
-        ),
-    }
-    Ok(usize::try_from(fixed + work + test).unwrap_or(usize::MAX))
-}
-
-/// Says which layers got weights, which did not, and what of the file was not used.
-pub fn log_plan(plan: &LoadPlan, file: &str) {
-    info!("Weights from {file}: {} layers loaded", plan.loaded.len());
-    for name in &plan.missing {
-        warn!("Layer {name} is not in {file}; it keeps its initial weights");
-    }
-    for name in &plan.unused {
-        info!("Ignoring source layer {name}");
-    }
-}
-
-/// Whether a net trains or tests, in Caffe's words.
-pub fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Train => "TRAIN",
-        Mode::Test => "TEST",
     }
 }

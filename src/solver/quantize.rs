@@ -3,6 +3,7 @@
 use super::Solver;
 use super::bits::Bits;
 use super::mask::Mask;
+use super::patterns::never_decides;
 use super::shared::Shared;
 use crate::info;
 use crate::report::number::G;
@@ -36,7 +37,7 @@ impl Solver {
             bail!(
                 "--bits {}: {}",
                 bits.text(),
-                super::never_decides(pattern, earlier)
+                never_decides(pattern, earlier)
             );
         }
         for (id, p) in params.iter().enumerate().filter(|(_, p)| p.prunable) {

@@ -8,11 +8,12 @@ use super::mask::Mask;
 use super::schedule::Schedule;
 use super::shared::Shared;
 use crate::net::carried::Named;
-use crate::net::weights::Stored;
 use crate::net::{Net, Weights};
+use crate::phase::Phase;
 use crate::proto::caffe::solver_parameter::SnapshotFormat;
 use crate::proto::{SolverParameter, binary};
 use crate::tensor::Tensor;
+use crate::weights_file::Stored;
 use crate::{files, hdf5, warn, weights_file};
 use anyhow::{Result, anyhow, bail};
 use std::path::{Path, PathBuf};
@@ -35,8 +36,8 @@ pub struct State {
 /// What only `dsd` stores.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Own {
-    /// dense, sparse, redense or quantize.
-    pub phase: String,
+    /// The phase that was trained.
+    pub phase: Phase,
     /// The seed of the run.
     pub seed: u64,
     /// The mask of each masked parameter: layer, blob, mask.
@@ -120,7 +121,7 @@ pub fn write_weights(
 ) -> Result<()> {
     match format {
         Format::Binary => binary::write(path, &net.to_message(weights, diffs)),
-        Format::Hdf5 => net.to_hdf5(weights, diffs)?.save(path),
+        Format::Hdf5 => weights_file::hdf5::of_net(net, weights, diffs)?.save(path),
     }
 }
 

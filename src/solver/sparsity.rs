@@ -1,7 +1,7 @@
 //! `--sparsity`: which of each layer's weights are pruned.
 
 use super::mask::pruned_count;
-use super::patterns;
+use super::patterns::Rules;
 pub(crate) use super::patterns::wildcard;
 use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
@@ -93,10 +93,22 @@ enum Origin {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sparsity {
     text: String,
-    rules: Vec<(String, Rule)>,
+    rules: Rules<Rule>,
     origin: Origin,
     /// The layer that the paper's rule leaves whole, once the net is known.
     spared: Option<String>,
+}
+
+impl Default for Sparsity {
+    /// `@dsd`: what a sparse phase prunes that names nothing, as in the DSD paper.
+    fn default() -> Self {
+        Self {
+            text: format!("@{PAPER}"),
+            rules: Rules::all(Rule::Fraction(PAPER_FRACTION)),
+            origin: Origin::Paper,
+            spared: None,
+        }
+    }
 }
 
 impl Sparsity {
@@ -110,14 +122,14 @@ impl Sparsity {
     pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         let (rules, origin) = match text.strip_prefix('@') {
-            Some(PROFILE) => (profile(SQUEEZENET_3X)?, Origin::Profile),
+            Some(PROFILE) => (Rules::new(profile(SQUEEZENET_3X)?), Origin::Profile),
             Some(name) => match paper(name) {
                 Some(fraction) => {
                     let rule =
                         Rule::Fraction(fraction.with_context(|| format!("sparsity '{text}'"))?);
-                    (vec![("*".to_string(), rule)], Origin::Paper)
+                    (Rules::all(rule), Origin::Paper)
                 }
-                None => (of_file(name)?, Origin::User),
+                None => (Rules::new(of_file(name)?), Origin::User),
             },
             None => (of_line(text)?, Origin::User),
         };
@@ -154,19 +166,19 @@ impl Sparsity {
         if self.spared.as_deref() == Some(layer) {
             return Some(Rule::Fraction(0.0));
         }
-        let known = |name: &str| {
-            self.rules
-                .iter()
-                .find(|(p, _)| wildcard(p, name))
-                .map(|r| r.1)
+        let twin = || match self.is_profile() {
+            true => self.rules.of(&release_name(layer)),
+            false => None,
         };
-        known(layer).or_else(|| {
-            if self.is_profile() {
-                known(&release_name(layer))
-            } else {
-                None
-            }
-        })
+        self.rules.of(layer).or_else(twin).copied()
+    }
+
+    /// The fraction that goes of every layer, if the user wrote one for all.
+    pub fn everywhere(&self) -> Option<f64> {
+        match self.rules.everywhere() {
+            Some(Rule::Fraction(fraction)) if self.origin == Origin::User => Some(*fraction),
+            _ => None,
+        }
     }
 
     /// The patterns that match none of `layers`: probably misspelt. A profile's match the other SqueezeNet family's names
@@ -177,20 +189,16 @@ impl Sparsity {
             known.extend(layers.iter().map(|l| release_name(l)));
         }
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        patterns::unmatched(self.patterns(), &known)
+        self.rules.unmatched(&known)
     }
 
     /// A pattern that never decides, for every layer of `layers` that it matches has an earlier rule, with that rule's
     /// pattern. A `*` at the end is for the rest, of which there may be none.
     pub fn shadowed<'a>(&'a self, layers: &[&str]) -> Option<(&'a str, &'a str)> {
         match self.origin {
-            Origin::User => patterns::shadowed(self.patterns(), layers),
+            Origin::User => self.rules.shadowed(layers),
             Origin::Profile | Origin::Paper => None,
         }
-    }
-
-    fn patterns(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|(pattern, _)| pattern.as_str())
     }
 
     /// As the user wrote it.
@@ -240,13 +248,8 @@ fn paper(name: &str) -> Option<Result<f64>> {
 }
 
 /// Rules with commas in between.
-fn of_line(text: &str) -> Result<Vec<(String, Rule)>> {
-    let rule = |part: &str| {
-        let (pattern, rule) = part.split_once('=').unwrap_or(("*", part));
-        let rule = Rule::parse(rule).with_context(|| format!("sparsity '{}'", part.trim()))?;
-        Ok((pattern.trim().to_string(), rule))
-    };
-    text.split(',').map(rule).collect()
+fn of_line(text: &str) -> Result<Rules<Rule>> {
+    Rules::parse(text, "sparsity", Rule::parse)
 }
 
 fn of_file(name: &str) -> Result<Vec<(String, Rule)>> {
@@ -266,7 +269,8 @@ fn of_file(name: &str) -> Result<Vec<(String, Rule)>> {
         let line = line.split('#').next().unwrap_or_default().trim();
         let line = line.trim_end_matches(',');
         if !line.is_empty() {
-            rules.extend(of_line(line).with_context(|| format!("{name}:{}", i + 1))?);
+            let line = of_line(line).with_context(|| format!("{name}:{}", i + 1))?;
+            rules.extend(line.iter().cloned());
         }
     }
     if rules.is_empty() {

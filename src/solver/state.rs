@@ -1,10 +1,11 @@
 //! A run's snapshots: written, and gone on from.
 
+use super::Solver;
 use super::mask::Mask;
 use super::shared::Shared;
 use super::snapshot::{self, Format, OfNet, Own};
 use super::test::TestNet;
-use super::{Solver, log_plan};
+use crate::report::nets;
 use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,7 @@ impl Solver {
         let state = snapshot::read(path)?;
         let stored = snapshot::weights(path, &state)?;
         let plan = self.net.restore(&mut self.weights, &stored)?;
-        log_plan(&plan, &stored.file);
+        nets::loaded(&plan, &stored.file);
         info!("SGDSolver: restoring history");
         if state.history.len() != self.history.len() {
             bail!(
@@ -64,7 +65,7 @@ impl Solver {
                 tested = std::mem::take(&mut own.test_batches);
                 self.restore_own(path, own)?;
             }
-            None if matches!(&self.phase[..], "sparse" | "quantize") => {
+            None if self.phase.keeps_zeros() => {
                 info!("The state holds no masks: weights that are 0 stay 0");
                 for (id, _) in self
                     .net
@@ -277,7 +278,7 @@ impl Solver {
         let notes = notes.into_iter().filter(|(_, holds)| *holds);
         let note = |(name, _): (&str, bool)| (name.to_string(), "true".to_string());
         Own {
-            phase: self.phase.clone(),
+            phase: self.phase,
             seed: self.seed,
             masks: masks.map(|((layer, k), m)| (layer, k, m)).collect(),
             codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),

@@ -4,6 +4,7 @@ use super::{Ending, Reports, Solver, signals::Request};
 use crate::kernels::{CHUNK, crew};
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
+use crate::report::nets;
 use crate::report::number::G;
 use crate::tensor::Tensor;
 use crate::{info, warn};
@@ -185,7 +186,7 @@ impl Solver {
                 info!(
                     "    Train net output #{k}: {name} = {}{}",
                     G(x),
-                    loss_note(weight, x)
+                    nets::loss_note(weight, x)
                 );
                 k += 1;
             }
@@ -277,12 +278,4 @@ impl Solver {
         }
         Ok(Ending::Done)
     }
-}
-
-/// Caffe's ` (* 1 = 0.5 loss)` behind an output with a loss weight.
-pub(crate) fn loss_note(weight: f32, value: f32) -> String {
-    if weight == 0.0 {
-        return String::new();
-    }
-    format!(" (* {} = {} loss)", G(weight), G(weight * value))
 }

@@ -3,8 +3,7 @@
 use super::config::TestConfig;
 use super::scores::Scores;
 use super::signals::{Request, Signals};
-use super::step::loss_note;
-use super::{OpenData, Opened, announce};
+use super::{OpenData, Opened};
 use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
@@ -15,7 +14,7 @@ use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
 use crate::net::{self, Net, Param, Pass, Weights};
 use crate::report::number::G;
-use crate::report::progress;
+use crate::report::{nets, progress};
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,7 @@ impl TestNet {
             ..Default::default()
         };
         let net = Net::new(graph, &shapes, &options)?;
-        announce::net(&net);
+        nets::built(&net);
         let mut from = Vec::new();
         for p in net.params() {
             let twin = trained
@@ -135,7 +134,7 @@ impl TestNet {
 
     /// Bytes that a test needs.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
-        self.net.workspace_bytes(threads)
+        self.net.workspace_bytes(threads) + self.batches.queue_bytes()
     }
 
     /// The time of one batch, from as many as take about `limit`.
@@ -146,6 +145,7 @@ impl TestNet {
         limit: Duration,
     ) -> Result<Duration> {
         let weights: Weights = self.from.iter().map(|&id| trained[id].clone()).collect();
+        self.batches.expect(self.iterations);
         let (clock, mut done) = (Instant::now(), 0);
         while done == 0 || clock.elapsed() < limit && u64::from(done) < self.iterations {
             let batch = self.batches.next_batch()?;
@@ -153,11 +153,27 @@ impl TestNet {
             self.batches.recycle(batch);
             done += 1;
         }
+        self.batches.rest();
         Ok(clock.elapsed() / done)
     }
 
-    /// Runs one test and logs its outputs; `None` if a signal stopped it.
+    /// Runs one test and logs its outputs; `None` if a signal stopped it. Its data are read ahead while it runs, so
+    /// that training has the memory between tests.
     pub fn run(
+        &mut self,
+        seed: u64,
+        trained: &Weights,
+        compute_loss: bool,
+        signals: &mut Signals,
+    ) -> Result<Option<Vec<(String, f32)>>> {
+        self.batches.expect(self.iterations);
+        let result = self.test(seed, trained, compute_loss, signals);
+        self.batches.rest();
+        self.net.rest();
+        result
+    }
+
+    fn test(
         &mut self,
         seed: u64,
         trained: &Weights,
@@ -207,7 +223,7 @@ impl TestNet {
         }
         for (k, (v, mean)) in scores.means().into_iter().enumerate() {
             let name = self.net.graph().values[v].name.clone();
-            let note = loss_note(self.net.loss_weight(v), mean);
+            let note = nets::loss_note(self.net.loss_weight(v), mean);
             info!("    Test net output #{k}: {name} = {}{note}", G(mean));
             means.push((name, mean));
         }

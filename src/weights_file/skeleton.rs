@@ -2,8 +2,8 @@
 //! whatever a fork of Caffe wrote. Weights that go through another file and come back keep it.
 
 use super::write::blob_of;
+use super::{Stored, StoredLayer};
 use crate::files::encoding;
-use crate::net::weights::{Stored, StoredLayer};
 use crate::proto::lenient::{Field, Part, fields, part, put};
 use crate::proto::{self, NetParameter};
 use prost::{Message, Name};

@@ -1,11 +1,11 @@
 //! Writing weights in any of the formats.
 
-use super::{coded, skeleton};
+use super::{Stored, StoredLayer, coded, skeleton};
 use crate::compress::container::{self, Written};
 use crate::compress::net_file::{self, Encoded, Entry};
 use crate::hdf5::Writer;
 use crate::net::Net;
-use crate::net::weights::{LoadPlan, Stored, StoredLayer};
+use crate::net::weights::LoadPlan;
 use crate::proto::caffe::DsdCodebook;
 use crate::proto::{BlobProto, LayerParameter, NetParameter, binary, blob};
 use crate::report::progress;

@@ -76,7 +76,7 @@ fn without_loss_through_a_compressed_file() {
     assert!(fs::read(folder.path().join("third.caffemodel")).unwrap() == again);
     let read = |name: &str| {
         let message = dsd::proto::binary::read_caffemodel(&folder.path().join(name)).unwrap();
-        dsd::net::weights::Stored::from_message(&message, "").unwrap()
+        dsd::weights_file::Stored::from_message(&message, "").unwrap()
     };
     let (old, new) = (read("w.caffemodel"), read("again.caffemodel"));
     assert_eq!(old.layers[0].blobs, new.layers[0].blobs);

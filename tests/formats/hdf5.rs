@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use dsd::net::weights::Stored;
 use dsd::solver::snapshot;
 use dsd::weights_file;
+use dsd::weights_file::Stored;
 
 use crate::formats::{copy, distance, goldens, run};
 

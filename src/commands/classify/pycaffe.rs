@@ -1,7 +1,6 @@
 //! The job of pycaffe's `classify.py`, and the net of `detect.py`: pictures in pycaffe's arithmetic through a net.
 
 use super::super::Settings;
-use super::super::nets::{self, Model};
 use super::{as_json, input_of, print};
 use crate::classify::pycaffe::{Picture, Transformer};
 use crate::classify::{self, PictureNet, Scores};
@@ -11,6 +10,7 @@ use crate::net::graph::{Graph, State};
 use crate::net::{Net, Pass, Weights};
 use crate::proto::{binary, blob};
 use crate::report::{output, progress};
+use crate::session::Session;
 use crate::tensor::{Shape, Tensor};
 use crate::{error, files, info, models, npz, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -59,21 +59,18 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// The net of `model` for `batch` pictures at a time; `mean` is what is subtracted.
+    /// The net of `session` for `batch` pictures at a time; `mean` is what is subtracted.
     ///
     /// # Errors
     /// The net or the weights cannot be read, or the settings do not fit the net's input.
     pub fn new(
-        model: &Model,
-        weights: &[PathBuf],
-        state: &cli::NetState,
+        session: &Session,
         pictures: &cli::Pycaffe,
         mean: Option<&Tensor>,
-        (batch, settings): (usize, &Settings),
+        batch: usize,
     ) -> Result<Self> {
-        let parsed = model.deploy()?;
-        let state = nets::state(&parsed.message, Mode::Test, state);
-        let net = PictureNet::new(&Graph::new(&parsed, &state)?)?;
+        let parsed = session.model.deploy()?;
+        let net = PictureNet::new(&session.graph(&parsed)?)?;
         let input = input_of(&net).or_else(|| {
             let crop = net.source.transform_param.as_ref()?.crop_size() as usize;
             (crop > 0).then_some([3, crop, crop])
@@ -97,15 +94,15 @@ impl Runner {
         }
         let graph = Graph::new(&net.with_input(batch, input), &State::new(Mode::Test))?;
         let shapes = models::input_shapes(&graph)?;
-        let net = Net::new(graph, &shapes, &settings.options())?;
-        let weights = nets::weights(&net, weights, settings.seed())?;
+        let net = Net::new(graph, &shapes, &session.options())?;
+        let weights = session.weights(&net)?;
         Ok(Self {
             scores: Scores::find(&net)?,
             net,
             weights,
             transformer,
             batch,
-            seed: settings.seed(),
+            seed: session.request.seed,
         })
     }
 
@@ -185,20 +182,14 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
              was trained with one"
         );
     }
-    let model = Model::find(args.model.as_deref(), &args.weights)?;
+    let session =
+        Session::find(settings.request(args.model.as_deref(), &args.weights, &args.state))?;
     let batch = if oversample {
         CROPS
     } else {
         sources.len().clamp(1, super::BATCH)
     };
-    let runner = Runner::new(
-        &model,
-        &args.weights,
-        &args.state,
-        &args.pycaffe,
-        mean.as_ref(),
-        (batch, settings),
-    )?;
+    let runner = Runner::new(&session, &args.pycaffe, mean.as_ref(), batch)?;
     let dims = images_dim(args, out.is_some() || oversample, runner.size())?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
     let labels = labels.unwrap_or_default();

@@ -7,12 +7,12 @@ use anyhow::{Context, Result, bail};
 use super::Description;
 use super::net::{self, Built};
 use super::weights::{Row, Rows};
-use crate::commands::nets::Model;
 use crate::compress::net_file;
 use crate::net::Net;
-use crate::net::weights::StoredLayer;
 use crate::report::human::HumanBytes;
+use crate::session::Model;
 use crate::tensor::Tensor;
+use crate::weights_file::StoredLayer;
 use crate::{models, weights_file};
 
 /// Describes `bytes` if they are a Deep Compression file of `model`, or, if none is given, of a built-in net.

@@ -10,13 +10,13 @@ use super::partial::{self, Partial};
 use super::sources::{self, Hints};
 use super::{Description, counted, dims, noted, things};
 use crate::cli::{Inspect, InspectPhase, NetState};
-use crate::commands::nets::{self, Model};
 use crate::layers::Mode;
 use crate::net::graph::Graph;
 use crate::net::{Net, Options};
 use crate::proto::{NetParameter, Parsed};
 use crate::report::human::HumanBytes;
 use crate::report::table::{Align, Table};
+use crate::session::{self, Model};
 
 /// A net as far as it can be built.
 pub enum Built {
@@ -83,7 +83,7 @@ fn graph(
     state: &NetState,
 ) -> Result<(Graph, Vec<String>)> {
     let of = |mode| {
-        let state = nets::state(&parsed.message, mode, state);
+        let state = session::state(&parsed.message, mode, state);
         Graph::new(parsed, &state)
     };
     if let Some(mode) = mode {

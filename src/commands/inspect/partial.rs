@@ -70,7 +70,7 @@ impl Partial {
             });
             let learnable = own.filter(|(_, p)| p.learnable);
             let values = learnable.map(|(_, p)| p.shape.count()).sum();
-            let macs = layer.macs(&bottoms) / rows.unwrap_or(1).max(1) as u64;
+            let macs = layer.facts(&bottoms).macs / rows.unwrap_or(1).max(1) as u64;
             counts.push(Some((values, macs)));
         }
         Ok(Self {

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use super::{Description, noted, things};
 use crate::commands::run_folder::{Record, RunFolder};
 use crate::files;
-use crate::phase::{Flow, Schedule, Step};
+use crate::flow::{Flow, Schedule, Step};
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
+use crate::solver::bits::Bits;
+use crate::solver::sparsity::Sparsity;
 
 /// Describes the folder of a run or of a phase, if `path` is one.
 pub fn folder(path: &Path) -> Result<Option<Description>> {
@@ -93,19 +95,19 @@ pub fn flow(path: &Path) -> Result<Description> {
             step.max_iter.map_or(String::new(), |n| n.to_string()),
             step.base_lr.map_or(String::new(), |r| G(r).to_string()),
             sparsity(step),
-            step.bits.clone().unwrap_or_default(),
+            step.bits.as_ref().map_or("", Bits::text).to_string(),
         ]);
         phases.push(json!({
             "name": step.name,
-            "phase": step.phase.to_string(),
+            "phase": step.phase,
             "solver": file(&step.solver),
             "max_iter": step.max_iter,
             "base_lr": step.base_lr.map(super::decimal),
-            "sparsity": step.sparsity,
-            "schedule": step.schedule.map(|s| format!("{s:?}").to_lowercase()),
+            "sparsity": step.sparsity.as_ref().map(Sparsity::text),
+            "schedule": step.schedule.map(|s| s.to_string()),
             "prune_every": step.prune_every,
             "prune_until": step.prune_until,
-            "bits": step.bits,
+            "bits": step.bits.as_ref().map(Bits::text),
             "scale_dropout": step.scale_dropout,
         }));
     }
@@ -129,7 +131,11 @@ pub fn flow(path: &Path) -> Result<Description> {
 
 /// What a phase prunes, and how if gradually.
 fn sparsity(step: &Step) -> String {
-    let mut text = step.sparsity.clone().unwrap_or_default();
+    let mut text = step
+        .sparsity
+        .as_ref()
+        .map_or("", Sparsity::text)
+        .to_string();
     if step.schedule == Some(Schedule::Cubic) {
         text += " cubic";
         let ends = [("every", step.prune_every), ("until", step.prune_until)];

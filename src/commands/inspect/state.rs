@@ -19,7 +19,7 @@ pub fn describe(path: &Path, size: HumanBytes) -> Result<Description> {
     // The state knows its histories by number; the weights beside it have the names.
     let names = match snapshot::weights(path, &state) {
         Ok(stored) => {
-            let blobs = |l: &crate::net::weights::StoredLayer| {
+            let blobs = |l: &crate::weights_file::StoredLayer| {
                 let labels = (0..l.blobs.len()).map(|k| format!("{}:{k}", l.name));
                 let counts = l.blobs.iter().map(|b| b.data.len());
                 labels.zip(counts).collect::<Vec<_>>()
@@ -97,7 +97,7 @@ fn text(
     facts.row(["weights".to_string(), state.learned_net.clone()]);
     facts.row(["rate steps".to_string(), state.current_step.to_string()]);
     if let Some(own) = &state.own {
-        facts.row(["phase".to_string(), own.phase.clone()]);
+        facts.row(["phase".to_string(), own.phase.to_string()]);
         facts.row(["seed".to_string(), own.seed.to_string()]);
         facts.row(["smoothed loss".to_string(), G(own.smoothed).to_string()]);
         if let Some(s) = &own.schedule {
@@ -201,7 +201,7 @@ fn to_json(state: &State, names: Option<&[String]>) -> Value {
         "iteration": state.iter,
         "learned_net": state.learned_net,
         "current_step": state.current_step,
-        "phase": own.map(|o| &o.phase),
+        "phase": own.map(|o| o.phase),
         "seed": own.map(|o| o.seed),
         "histories": histories,
         "masks": masks.iter().map(mask).collect::<Vec<_>>(),

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::compressed;
 use super::net::{self, Built};
 use super::{Description, counted, density, dims, noted, things};
-use crate::commands::nets::Model;
-use crate::net::weights::{Stored, StoredLayer};
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
+use crate::session::Model;
 use crate::tensor::Tensor;
+use crate::weights_file::{Stored, StoredLayer};
 use crate::{npz as arrays, weights_file};
 
 /// Describes a file that names its layers, and compares it with `model` if one is given.

@@ -1,7 +1,8 @@
 //! `run.json`: how the run in a folder was started, so that `--resume` needs to be told nothing.
 
-use crate::cli::{PhaseName, ScheduleName, Train};
+use crate::cli::{Phases, Train};
 use crate::files;
+use crate::flow::Schedule;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -140,7 +141,7 @@ impl RunRecord {
     /// A record with words that this version does not know.
     pub fn complete(&self, args: &mut Train, seed: &mut Option<u64>) -> Result<()> {
         if args.phase.is_none() && args.flow.is_none() {
-            args.phase = self.phase.as_deref().map(value::<PhaseName>).transpose()?;
+            args.phase = self.phase.as_deref().map(value::<Phases>).transpose()?;
             args.flow = self.flow.clone();
         }
         let phase = args.phase.and_then(|p| p.to_possible_value());
@@ -158,11 +159,11 @@ impl RunRecord {
         fill(&mut a.solver, &own.solver);
         fill(&mut a.sparsity, &own.sparsity);
         if a.schedule.is_none() {
-            let schedule = own.schedule.as_deref().map(value::<ScheduleName>);
+            let schedule = own.schedule.as_deref().map(value::<Schedule>);
             a.schedule = schedule.transpose()?;
         }
         // Of another schedule they say nothing; that it is another is for the phase's own check to say.
-        if a.schedule == Some(ScheduleName::Cubic) {
+        if a.schedule == Some(Schedule::Cubic) {
             fill(&mut a.prune_every, &own.prune_every);
             fill(&mut a.prune_until, &own.prune_until);
         }

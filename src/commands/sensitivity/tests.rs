@@ -1,7 +1,12 @@
 //! How a score comes about must not show in it.
 
 use super::*;
+use crate::layers::Mode;
 use crate::models;
+use crate::net::Net;
+use crate::net::graph::Graph;
+use crate::session::Opener;
+use crate::solver::{OpenData, Opened};
 
 #[test]
 fn threads_and_batches_that_are_read_anew_change_no_bit() {

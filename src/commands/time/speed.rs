@@ -4,8 +4,9 @@
 //! Winograd's, can be above the machine's peak.
 
 use super::times::{Measured, Times, median};
+
 use crate::kernels::peak::Peak;
-use crate::net::Net;
+use crate::net::{MOVES, Net};
 use crate::report::table::{Align, Table};
 use serde_json::{Value, json};
 
@@ -66,6 +67,8 @@ impl Speed {
 /// The speeds of a net.
 pub(super) struct Speeds {
     layers: Vec<Speed>,
+    /// What moves numbers between layers, as far as it takes time.
+    moves: Vec<Speed>,
     whole: Speed,
     backward: bool,
     batch: usize,
@@ -88,6 +91,13 @@ impl Speeds {
                 ..Speed::of(&measured.layers[i], work[i])
             })
             .collect();
+        let moves = measured.moves.iter().zip(MOVES).map(|(times, name)| Speed {
+            name: String::new(),
+            kind: name.to_string(),
+            ..Speed::of(times, [0.0; 2])
+        });
+        let takes_time = |s: &Speed| s.forward.ms + s.backward.ms > 0.0;
+        let moves = moves.filter(takes_time).collect();
         let done = |pass: fn(&Speed) -> Pass| {
             let passes = layers.iter().map(pass);
             let done = passes.filter(|p| p.gflops().is_some());
@@ -105,13 +115,14 @@ impl Speeds {
         Self {
             whole: Speed::of(&measured.whole, all),
             layers,
+            moves,
             backward,
             batch: net.batch(),
             peak,
         }
     }
 
-    /// A row a layer and one for the net. Without backward there are no columns for it.
+    /// A row a layer, one for each kind of moving numbers between them, and one for the net. Without backward there are no columns for it.
     pub fn table(&self) -> Table {
         use Align::{Left, Right};
         let columns = [
@@ -126,7 +137,7 @@ impl Speeds {
         ];
         let shown = columns.iter().filter(|c| c.2);
         let mut table = Table::new(shown.map(|&(head, align, _)| (head, align)));
-        for speed in self.layers.iter().chain([&self.whole]) {
+        for speed in self.layers.iter().chain(&self.moves).chain([&self.whole]) {
             let one = |x: Option<f64>| x.map_or(String::new(), |x| format!("{x:.1}"));
             let ms = |ms: f64| match ms > 0.0 {
                 true => format!("{ms:.3}"),
@@ -170,6 +181,7 @@ impl Speeds {
             "isa": self.peak.isa.name(),
             "threads": self.peak.threads,
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+            "moves": self.moves.iter().map(layer).collect::<Vec<_>>(),
         });
         joined([numbers(&self.whole), machine])
     }

@@ -1,6 +1,6 @@
 //! What `dsd time` has measured: the times of every layer, iteration by iteration.
 
-use crate::net::Timer;
+use crate::net::{MOVES, Timer};
 
 /// Milliseconds of forward and backward, one of each an iteration.
 #[derive(Clone, Debug, Default)]
@@ -12,10 +12,12 @@ pub(super) struct Times {
 /// The times of a net.
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
-    /// Of every layer. Groups of samples run side by side: what the threads spent together is scaled to the
+    /// Of every layer. Leaves of the batch run side by side: what the threads spent together is scaled to the
     /// time that passed, so that the layers' times add up to the net's.
     pub layers: Vec<Times>,
-    /// Of all layers together.
+    /// Of what moves numbers between layers ([`MOVES`]), scaled likewise.
+    pub moves: Vec<Times>,
+    /// Of all together.
     pub whole: Times,
     /// Of the passes, by the clock on the wall.
     pub totals: Vec<f64>,
@@ -26,6 +28,7 @@ impl Measured {
     pub fn new(layers: usize) -> Self {
         Self {
             layers: vec![Times::default(); layers],
+            moves: vec![Times::default(); MOVES.len()],
             whole: Times::default(),
             totals: Vec::new(),
         }
@@ -33,10 +36,13 @@ impl Measured {
 
     /// Notes an iteration that took `ms`, and in which `timer` was running.
     pub fn add(&mut self, ms: f64, timer: &Timer) {
-        let spent: Vec<(f64, f64)> = (0..self.layers.len()).map(|i| timer.take(i)).collect();
+        let moves = (0..MOVES.len()).map(|k| timer.take_moves(k));
+        let layers = (0..self.layers.len()).map(|i| timer.take(i));
+        let spent: Vec<(f64, f64)> = layers.chain(moves).collect();
         let sum: f64 = spent.iter().map(|(f, b)| f + b).sum();
         let scale = if sum > 0.0 { ms / sum } else { 0.0 };
-        for (times, (f, b)) in self.layers.iter_mut().zip(&spent) {
+        let all = self.layers.iter_mut().chain(&mut self.moves);
+        for (times, (f, b)) in all.zip(&spent) {
             times.forward.push(f * scale);
             times.backward.push(b * scale);
         }

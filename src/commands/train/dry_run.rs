@@ -3,12 +3,12 @@
 use super::flow::Plan;
 use super::{Runner, settings::Settings};
 use crate::commands::run_folder::RunFolder;
-use crate::phase::{DEFAULT_SPARSITY, Flow, Phase};
+use crate::flow::Flow;
+use crate::phase::Phase;
 use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use crate::report::output;
 use crate::report::table::{Align, Table};
-use crate::solver::sparsity::Sparsity;
 use crate::{info, warn};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -50,19 +50,18 @@ impl Runner<'_> {
             let prefix = folder.path(&step.name).join("dry_run");
             let state = self.args.args.snapshot.clone().or(plan.newest.map(|n| n.1));
             let resumed = state.is_some();
-            let settings = Settings::of(&self.args.args, step)?;
+            let settings = Settings::of(&self.args.args, step);
             let mut solver = self.solver(plan.config, step.phase, prefix.display().to_string())?;
             settings.prepare(&mut solver);
             if resumed || k == 0 && !weights.is_empty() {
                 self.start_weights(&mut solver, weights, state.as_deref())?;
             }
             let mut sparsity = String::new();
-            if step.phase == Phase::Sparse {
-                let rules = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-                sparsity = rules.to_string();
+            if let Some(rules) = step.rules() {
+                sparsity = rules.text().to_string();
                 if !resumed {
                     // At once also where it is gradual: the density told is the one in the end.
-                    solver.prune(&Sparsity::parse(rules)?)?;
+                    solver.prune(&rules)?;
                 }
             }
             let density = match step.phase {

@@ -2,19 +2,21 @@
 
 use super::rates::Rate;
 use super::resume::{self, Said};
-use super::settings::{self, Settings};
+use super::settings::{self, Rules, Settings};
 use super::{Runner, copies, warn_of_gpu};
-use crate::cli::PhaseName;
+use crate::cli::Phases;
 use crate::commands::Usage;
 use crate::commands::run_folder::run_record::command_line;
 use crate::commands::run_folder::{Record, RunFolder};
+use crate::flow::{Flow, Step};
 use crate::models;
-use crate::phase::{DEFAULT_SPARSITY, Flow, Phase, Step};
+use crate::phase::Phase;
 use crate::proto::SolverParameter;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
+use crate::solver::patterns::never_decides;
 use crate::solver::sparsity::Sparsity;
-use crate::solver::{Ending, Solver, never_decides, snapshot};
+use crate::solver::{Ending, Solver, snapshot};
 use crate::{info, warn};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -40,8 +42,9 @@ impl Runner<'_> {
         let folder = self.recall()?;
         let mut flow = self.flow_of(&folder)?;
         self.check_arguments(&flow)?;
+        let rules = Rules::parse(&self.args.args)?;
         let said = flow.clone();
-        let plans = self.plans(&mut flow, &said, &folder)?;
+        let plans = self.plans(&mut flow, &said, &rules, &folder)?;
         let weights = self.first_weights(&flow, &plans, &folder)?;
         if self.args.args.dry_run {
             self.dry_run(&flow, plans, &folder, &weights)?;
@@ -67,11 +70,8 @@ impl Runner<'_> {
                 ),
             },
             (Some(path), _) => Flow::read(path)?,
-            (None, Some(PhaseName::Dense)) => Flow::single(Phase::Dense),
-            (None, Some(PhaseName::Sparse)) => Flow::single(Phase::Sparse),
-            (None, Some(PhaseName::Redense)) => Flow::single(Phase::Redense),
-            (None, Some(PhaseName::Quantize)) => Flow::single(Phase::Quantize),
-            (None, Some(PhaseName::Dsd)) => Flow::dsd(),
+            (None, Some(Phases::One(phase))) => Flow::single(phase),
+            (None, Some(Phases::Dsd)) => Flow::dsd(),
             (None, None) if args.args.solver.is_some() => Flow::single(Phase::Dense),
             (None, None) => Flow::dsd(),
         })
@@ -90,34 +90,32 @@ impl Runner<'_> {
                 Usage("--sparsity is given, but no phase of this run is sparse".into()).into(),
             );
         }
-        if let Some(text) = &args.sparsity {
-            Sparsity::parse(text).map_err(|e| match text.strip_prefix('@') {
-                Some(file) if Path::new(file).exists() => e.context("--sparsity"),
-                _ => Usage(format!("--sparsity: {e:#}")).into(),
-            })?;
-        }
         Ok(settings::check_flags(args, flow)?)
     }
 
     /// The plans of all phases: what is wrong with the last of them shows before the first has run. What the flow leaves
     /// open is filled in; `said` is the flow as it was given.
-    fn plans(&self, flow: &mut Flow, said: &Flow, folder: &RunFolder) -> Result<Vec<Plan>> {
+    fn plans(
+        &self,
+        flow: &mut Flow,
+        said: &Flow,
+        rules: &Rules,
+        folder: &RunFolder,
+    ) -> Result<Vec<Plan>> {
         let mut plans: Vec<Plan> = Vec::new();
         for (k, step) in flow.steps.iter_mut().enumerate() {
             let said = &said.steps[k];
-            plans.push(self.plan(step, said, k == 0, folder)?);
+            plans.push(self.plan(step, (said, rules), k == 0, folder)?);
         }
         warn_of_gpu(plans.iter().map(|p| &p.config));
         let mut before: (Option<Sparsity>, Option<Bits>) = (None, None);
         for (step, plan) in flow.steps.iter().zip(&plans) {
-            let settings = Settings::of(&self.args.args, step)?;
+            let settings = Settings::of(&self.args.args, step);
             settings
                 .check(&plan.config)
                 .with_context(|| format!("phase {}", step.name))?;
-            let sparsity = match step.phase {
-                Phase::Sparse => Some(rules_for(step, &plan.config)?),
-                _ => None,
-            };
+            let sparsity = step.rules().map(|rules| rules_for(rules, &plan.config));
+            let sparsity = sparsity.transpose()?;
             if let (Some(before), Some(now)) = (&before.0, &sparsity) {
                 settings::check_nested(before, now, &plan.config, &step.name)?;
             }
@@ -129,7 +127,13 @@ impl Runner<'_> {
         Ok(plans)
     }
 
-    fn plan(&self, step: &mut Step, said: &Step, first: bool, folder: &RunFolder) -> Result<Plan> {
+    fn plan(
+        &self,
+        step: &mut Step,
+        (said, rules): (&Step, &Rules),
+        first: bool,
+        folder: &RunFolder,
+    ) -> Result<Plan> {
         let args = &self.given.args;
         let home = folder.path(&step.name);
         let record = match args.resume {
@@ -151,6 +155,7 @@ impl Runner<'_> {
         if let (Some(_), Some(record)) = (&newest, &record) {
             let said = Said {
                 args,
+                rules,
                 step: Some(said).filter(|_| self.given.flow.is_some()),
                 seed: self.given_seed,
                 first,
@@ -159,7 +164,7 @@ impl Runner<'_> {
             resume::check(&home, record, &said, step.phase, now)?;
         }
         let original = config.param.clone();
-        resume::resolve(step, &self.args.args, record.as_ref());
+        resume::resolve(step, &self.args.args, rules, record.as_ref())?;
         if recalled && step.max_iter.is_none() {
             step.max_iter = record.as_ref().and_then(|r| r.max_iter);
         }
@@ -353,17 +358,15 @@ impl Runner<'_> {
         weights: &[PathBuf],
         record: &mut Record,
     ) -> Result<(Solver, Settings)> {
-        let settings = Settings::of(&self.args.args, step)?;
+        let settings = Settings::of(&self.args.args, step);
         let given = self.args.args.snapshot.clone();
         let state = given.or(plan.newest.as_ref().map(|n| n.1.clone()));
         let resumed = state.is_some();
         let mut solver = self.solver(plan.config.clone(), step.phase, prefix.to_string())?;
         settings.prepare(&mut solver);
         self.start_weights(&mut solver, weights, state.as_deref())?;
-        if step.phase == Phase::Sparse {
-            // Read now and recorded: a file of rules may be another by then.
-            let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-            let rules = Sparsity::parse(text)?;
+        if let Some(rules) = step.rules() {
+            // The rules themselves: a file of them may be another when the run goes on.
             record.sparsity = Some(rules.recorded());
             if !resumed {
                 settings.prune(&mut solver, &rules)?;
@@ -389,13 +392,8 @@ impl Runner<'_> {
         let rate = self.rate(flow, k, plan, folder);
         let max_iter = plan.config.max_iter();
         let home = folder.path(&step.name);
-        let sparsity = match step.phase {
-            Phase::Sparse => {
-                let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
-                format!(", sparsity {text}")
-            }
-            _ => String::new(),
-        };
+        let rules = step.rules();
+        let sparsity = rules.map_or(String::new(), |r| format!(", sparsity {}", r.text()));
         info!(
             "Phase {}: {max_iter} iterations, base_lr {}{}{sparsity}, in {}",
             step.name,
@@ -462,12 +460,12 @@ impl Runner<'_> {
 }
 
 /// The rules of a sparse phase for the net of its solver, checked against its layers.
-fn rules_for(step: &Step, config: &Config) -> Result<Sparsity> {
-    let text = step.sparsity.as_deref().unwrap_or(DEFAULT_SPARSITY);
+fn rules_for(rules: Sparsity, config: &Config) -> Result<Sparsity> {
     let net = &config.train;
     let mut convolutions = net.message.layer.iter();
     let first = convolutions.find(|l| l.r#type() == "Convolution");
-    let sparsity = Sparsity::parse(text)?.on(first.map(|l| l.name()));
+    let sparsity = rules.on(first.map(|l| l.name()));
+    let text = sparsity.text();
     let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
     let idle = sparsity.unmatched(&layers);
     if sparsity.is_profile() {

@@ -1,6 +1,7 @@
 //! The learning rate that a phase starts with, where phases share a solver: the DSD paper's 1 : 0.1 : 0.01.
 
-use crate::phase::{Phase, QUANTIZE_RATE, REDENSE_RATE, SPARSE_RATE};
+use crate::flow::{QUANTIZE_RATE, REDENSE_RATE, SPARSE_RATE};
+use crate::phase::Phase;
 
 /// A learning rate and how it came about.
 #[derive(Clone, Debug, PartialEq)]

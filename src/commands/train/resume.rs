@@ -1,10 +1,12 @@
 //! Going on with a run: what its records say where nothing was given, and what would make it another phase.
 
 use super::copies::{self, Change};
+use super::settings::Rules;
 use crate::cli::TrainArgs;
 use crate::commands::Usage;
 use crate::commands::run_folder::Record;
-use crate::phase::{Phase, Schedule, Step};
+use crate::flow::{Schedule, Step};
+use crate::phase::Phase;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::sparsity::Sparsity;
@@ -13,12 +15,21 @@ use std::path::{Path, PathBuf};
 
 /// Fills what a step of the flow does not say from the arguments `args` (the command's, completed from the run's record);
 /// then from the phase's own record, if it goes on.
-pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>) {
+///
+/// # Errors
+/// The record has rules that this version cannot read.
+pub(super) fn resolve(
+    step: &mut Step,
+    args: &TrainArgs,
+    rules: &Rules,
+    record: Option<&Record>,
+) -> anyhow::Result<()> {
     let own = record.cloned().unwrap_or_default();
-    let schedule = args.schedule.map(super::settings::schedule_of);
+    let schedule = args.schedule;
     match step.phase {
         Phase::Sparse => {
-            over(&mut step.sparsity, args.sparsity.clone(), own.sparsity);
+            let recorded = own.sparsity.as_deref().map(Sparsity::parse).transpose()?;
+            over(&mut step.sparsity, rules.sparsity.clone(), recorded);
             let cubic = own.schedule.map(|_| Schedule::Cubic);
             over(&mut step.schedule, schedule, cubic);
             if step.schedule == Some(Schedule::Cubic) {
@@ -26,14 +37,18 @@ pub(super) fn resolve(step: &mut Step, args: &TrainArgs, record: Option<&Record>
                 over(&mut step.prune_until, args.prune_until, own.prune_until);
             }
         }
-        Phase::Quantize => over(&mut step.bits, args.bits.clone(), own.bits),
+        Phase::Quantize => {
+            let recorded = own.bits.as_deref().map(Bits::parse).transpose()?;
+            over(&mut step.bits, rules.bits.clone(), recorded);
+        }
         Phase::Dense | Phase::Redense => {}
     }
-    if matches!(step.phase, Phase::Sparse | Phase::Quantize) {
+    if step.phase.keeps_zeros() {
         step.scale_dropout |= args.scale_dropout || own.scale_dropout;
     }
     let max_iter = args.max_iter.and_then(|n| u64::try_from(n).ok());
     step.max_iter = max_iter.or(step.max_iter);
+    Ok(())
 }
 
 /// The flag over the flow's setting, the flow's over the record's.
@@ -45,6 +60,8 @@ fn over<T>(of_step: &mut Option<T>, flag: Option<T>, recorded: Option<T>) {
 pub(super) struct Said<'a> {
     /// The flags.
     pub args: &'a TrainArgs,
+    /// What those of rules say.
+    pub rules: &'a Rules,
     /// The step of the flow, if `--flow` was given.
     pub step: Option<&'a Step>,
     /// `--seed`.
@@ -62,27 +79,28 @@ impl Said<'_> {
             changes.push((name.to_string(), was, now));
         };
         let step = self.step;
-        if let Some(now) = self
-            .args
-            .sparsity
-            .clone()
-            .or(step.and_then(|s| s.sparsity.clone()))
+        // The rules are those of the command line completed from the record: given are those that the flags name.
+        let given = self.rules.sparsity.as_ref();
+        let given = given.filter(|_| self.args.sparsity.is_some());
+        if let Some(now) = given.or(step.and_then(|s| s.sparsity.as_ref()))
             && phase == Phase::Sparse
             && let Some(was) = &record.sparsity
-            && !same(was, &now, Sparsity::parse, Sparsity::agrees)
+            && !Sparsity::parse(was).map_or(was == now.text(), |was| was.agrees(now))
         {
-            differs("sparsity", Some(was.clone()), now);
+            differs("sparsity", Some(was.clone()), now.text().to_string());
         }
-        if let Some(now) = self.args.bits.clone().or(step.and_then(|s| s.bits.clone()))
+        let given = self.rules.bits.as_ref();
+        let given = given.filter(|_| self.args.bits.is_some());
+        if let Some(now) = given.or(step.and_then(|s| s.bits.as_ref()))
             && phase == Phase::Quantize
             && let Some(was) = &record.bits
-            && !same(was, &now, Bits::parse, Bits::agrees)
+            && !Bits::parse(was).map_or(was == now.text(), |was| was.agrees(now))
         {
-            differs("bits", Some(was.clone()), now);
+            differs("bits", Some(was.clone()), now.text().to_string());
         }
         self.schedule(record, phase, &mut differs);
         let scales = self.args.scale_dropout || step.is_some_and(|s| s.scale_dropout);
-        if scales && !record.scale_dropout && matches!(phase, Phase::Sparse | Phase::Quantize) {
+        if scales && !record.scale_dropout && phase.keeps_zeros() {
             differs("scale_dropout", Some("false".into()), "true".into());
         }
         if let (Some(now), Some(was)) = (self.seed, record.seed)
@@ -118,15 +136,12 @@ impl Said<'_> {
             return;
         }
         let step = self.step;
-        let schedule = self.args.schedule.map(super::settings::schedule_of);
+        let schedule = self.args.schedule;
         let schedule = schedule.or(step.and_then(|s| s.schedule));
         if schedule.is_some_and(|s| (s == Schedule::Cubic) != record.schedule.is_some()) {
             let was = record.schedule.clone().unwrap_or("once".into());
-            let now = match schedule {
-                Some(Schedule::Cubic) => "cubic",
-                _ => "once",
-            };
-            differs("schedule", Some(was), now.into());
+            let now = schedule.unwrap_or(Schedule::Once);
+            differs("schedule", Some(was), now.to_string());
         }
         let every = self.args.prune_every.or(step.and_then(|s| s.prune_every));
         let until = self.args.prune_until.or(step.and_then(|s| s.prune_until));
@@ -141,19 +156,6 @@ impl Said<'_> {
                 differs(name, Some(was.to_string()), now.to_string());
             }
         }
-    }
-}
-
-/// Whether two texts say the same, or cannot be read.
-fn same<T>(
-    a: &str,
-    b: &str,
-    parse: impl Fn(&str) -> anyhow::Result<T>,
-    agrees: impl Fn(&T, &T) -> bool,
-) -> bool {
-    match (parse(a), parse(b)) {
-        (Ok(a), Ok(b)) => agrees(&a, &b),
-        _ => a == b,
     }
 }
 

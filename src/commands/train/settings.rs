@@ -1,14 +1,17 @@
 //! How a phase quantizes, prunes gradually and scales dropout: the command line's flags over the flow's.
 
-use crate::cli::{ScheduleName, TrainArgs};
+use crate::cli::TrainArgs;
 use crate::commands::Usage;
-use crate::phase::{DEFAULT_BITS, Flow, Phase, Schedule, Step};
+use crate::flow::{Flow, Schedule, Step};
+use crate::phase::Phase;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
+use crate::solver::patterns::never_decides;
 use crate::solver::sparsity::{Rule, Sparsity};
-use crate::solver::{Solver, never_decides, schedule};
+use crate::solver::{Solver, schedule};
 use crate::warn;
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 
 /// What of it holds for one phase.
 pub(super) struct Settings {
@@ -26,23 +29,18 @@ struct Gradual {
 
 impl Settings {
     /// The settings of phase `step`.
-    pub fn of(args: &TrainArgs, step: &Step) -> Result<Self> {
-        let bits = args.bits.as_ref().or(step.bits.as_ref());
-        let bits = bits.map_or(DEFAULT_BITS, |b| b);
-        let schedule = args.schedule.map(schedule_of).or(step.schedule);
+    pub fn of(args: &TrainArgs, step: &Step) -> Self {
+        let schedule = args.schedule.or(step.schedule);
         let gradual = step.phase == Phase::Sparse && schedule == Some(Schedule::Cubic);
-        let follows = matches!(step.phase, Phase::Sparse | Phase::Quantize);
-        Ok(Self {
-            bits: match step.phase {
-                Phase::Quantize => Some(Bits::parse(bits)?),
-                _ => None,
-            },
+        let follows = step.phase.keeps_zeros();
+        Self {
+            bits: step.code_bits(),
             gradual: gradual.then(|| Gradual {
                 every: args.prune_every.or(step.prune_every),
                 until: args.prune_until.or(step.prune_until),
             }),
             scale_dropout: follows && (args.scale_dropout || step.scale_dropout),
-        })
+        }
     }
 
     /// Checks them against the net and the length of the phase.
@@ -99,17 +97,34 @@ impl Settings {
     }
 }
 
-pub(super) fn schedule_of(name: ScheduleName) -> Schedule {
-    match name {
-        ScheduleName::Once => Schedule::Once,
-        ScheduleName::Cubic => Schedule::Cubic,
+/// What `--sparsity` and `--bits` say, read once.
+pub(super) struct Rules {
+    pub sparsity: Option<Sparsity>,
+    pub bits: Option<Bits>,
+}
+
+impl Rules {
+    /// # Errors
+    /// They cannot be read; a usage error, but for what a file of rules says.
+    pub fn parse(args: &TrainArgs) -> Result<Self> {
+        let sparsity = |text: &String| {
+            Sparsity::parse(text).map_err(|e| match text.strip_prefix('@') {
+                Some(file) if Path::new(file).exists() => e.context("--sparsity"),
+                _ => Usage(format!("--sparsity: {e:#}")).into(),
+            })
+        };
+        let bits = |text: &String| Bits::parse(text).map_err(|e| Usage(format!("--bits: {e:#}")));
+        Ok(Self {
+            sparsity: args.sparsity.as_ref().map(sparsity).transpose()?,
+            bits: args.bits.as_ref().map(bits).transpose()?,
+        })
     }
 }
 
 /// Refuses flags that no phase of the flow takes, and values that are none.
 pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
     let has = |phase: Phase| flow.steps.iter().any(|s| s.phase == phase);
-    let idle = |flag: &str, kind: &str| {
+    let idle = |flag: &str, kind: Phase| {
         Err(Usage(format!(
             "{flag} is given, but no phase of this run is {kind}"
         )))
@@ -121,10 +136,10 @@ pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
     ];
     for (flag, given) in flags {
         if given && !has(Phase::Sparse) {
-            return idle(flag, "sparse");
+            return idle(flag, Phase::Sparse);
         }
         let cubic = |s: &Step| {
-            let schedule = args.schedule.map(schedule_of).or(s.schedule);
+            let schedule = args.schedule.or(s.schedule);
             s.phase == Phase::Sparse && schedule == Some(Schedule::Cubic)
         };
         if given && flag != "--schedule" && !flow.steps.iter().any(cubic) {
@@ -133,14 +148,13 @@ pub(super) fn check_flags(args: &TrainArgs, flow: &Flow) -> Result<(), Usage> {
             )));
         }
     }
-    if let Some(text) = &args.bits {
-        if !has(Phase::Quantize) {
-            return idle("--bits", "quantize");
-        }
-        Bits::parse(text).map_err(|e| Usage(format!("--bits: {e:#}")))?;
+    if args.bits.is_some() && !has(Phase::Quantize) {
+        return idle("--bits", Phase::Quantize);
     }
     if args.scale_dropout && !has(Phase::Sparse) && !has(Phase::Quantize) {
-        return idle("--scale_dropout", "sparse or quantize");
+        return Err(Usage(
+            "--scale_dropout is given, but no phase of this run is sparse or quantize".into(),
+        ));
     }
     Ok(())
 }

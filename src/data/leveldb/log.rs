@@ -6,7 +6,7 @@ use std::fs::File;
 use anyhow::{Result, bail, ensure};
 
 use super::bytes::{Bytes, number};
-use super::{At, Found, checksum_fits, read_at};
+use super::{At, Found, checksum_fits, read_at, sized};
 
 const BLOCK: u64 = 32768;
 /// Checksum (4), length (2) and kind (1) before each fragment.
@@ -52,7 +52,7 @@ pub(super) fn next(file: &mut File, place: &mut u64, record: &mut Vec<u8>) -> Re
             "truncated: it ends inside a record, at byte {size}"
         );
         let old = record.len();
-        record.resize(old + length as usize, 0);
+        sized(record, old + length as usize)?;
         read_at(file, data, &mut record[old..])?;
         ensure!(
             checksum_fits(number(&header[..4]) as u32, &[&[kind], &record[old..]]),

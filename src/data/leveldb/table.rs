@@ -5,7 +5,7 @@ use std::fs::File;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::bytes::{Bytes, number};
-use super::{At, Found, checksum_fits, read_at};
+use super::{At, Found, checksum_fits, read_at, sized};
 
 /// The handles of two blocks, padded, and the magic number.
 const FOOTER: u64 = 48;
@@ -52,7 +52,7 @@ impl Block {
     pub fn read(file: &mut File, handle: Handle, mut buffer: Vec<u8>) -> Result<Self> {
         let damaged = || format!("damaged at byte {}", handle.offset);
         let size = usize::try_from(handle.size).with_context(damaged)?;
-        buffer.resize(size + TRAILER as usize, 0);
+        sized(&mut buffer, size.saturating_add(TRAILER as usize))?;
         read_at(file, handle.offset, &mut buffer)?;
         let (content, trailer) = buffer.split_at(size);
         ensure!(
@@ -69,8 +69,11 @@ impl Block {
                     "{}: {size} bytes cannot unfold to {claimed}",
                     damaged()
                 );
-                let unpacked = snap::raw::Decoder::new().decompress_vec(content);
-                buffer = unpacked.with_context(damaged)?;
+                let mut unpacked = Vec::new();
+                sized(&mut unpacked, claimed)?;
+                let length = snap::raw::Decoder::new().decompress(content, &mut unpacked);
+                unpacked.truncate(length.with_context(damaged)?);
+                buffer = unpacked;
             }
             other => bail!("{}: its kind of compression is {other}", damaged()),
         }
@@ -176,7 +179,7 @@ fn large(file: &mut File, handle: Handle, each: &mut Each) -> Result<bool> {
         // Three numbers and a key; Caffe's keys are a few dozen bytes.
         let mut size = 256;
         let (head, length) = loop {
-            window.resize(usize::try_from((end - at).min(size))?, 0);
+            sized(&mut window, usize::try_from((end - at).min(size))?)?;
             read_at(file, handle.offset + at, &mut window)?;
             let mut rest = Bytes(&window);
             let before = key.clone();

@@ -57,7 +57,7 @@ fn gradients() {
 #[test]
 fn the_mode_chooses_the_statistics() {
     let x = [Shape::new([3, 2])];
-    let coupling = |text: &str, mode| layer_in(text, mode).unwrap().coupling(&x);
+    let coupling = |text: &str, mode| layer_in(text, mode).unwrap().facts(&x).coupling;
     let plain = "type: 'BatchNorm'";
     assert_eq!(coupling(plain, Mode::Train), Coupling::Whole);
     assert_eq!(coupling(plain, Mode::Test), Coupling::Free);

@@ -4,7 +4,7 @@ use super::Check;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::kernels::noise;
-use crate::layers::{Backward, Coupling, Forward, Keep, Layer, ParamSpec, Prepare, Prepared};
+use crate::layers::{Backward, Coupling, Facts, Forward, Keep, Kernel, Layer, Lower, ParamSpec};
 use crate::random::{Purpose, Random};
 use crate::tensor::{Layout, Shape, Tensor, View, ViewMut};
 use anyhow::Result;
@@ -13,6 +13,7 @@ use anyhow::Result;
 pub(super) struct Bench<'a> {
     check: &'a Check,
     layer: &'a dyn Layer,
+    facts: Facts,
     bottoms: Vec<Tensor>,
     params: Vec<Tensor>,
     keep: Keep,
@@ -40,6 +41,7 @@ impl<'a> Bench<'a> {
         Ok(Self {
             check,
             layer,
+            facts: layer.facts(&shapes),
             bottoms,
             params,
             keep: Keep::default(),
@@ -88,10 +90,11 @@ impl<'a> Bench<'a> {
         tensor
     }
 
-    fn prepared(&self, top: &Shape) -> Option<Prepared> {
+    /// What a net would run instead of the layer.
+    fn kernel(&self, top: &Shape) -> Option<Box<dyn Kernel>> {
         let shapes = self.shapes();
         let layouts: Vec<Layout> = shapes.iter().map(|s| self.layout(s, 0)).collect();
-        self.layer.prepare(Prepare {
+        self.layer.lower(&Lower {
             params: &self.params.iter().map(Tensor::view).collect::<Vec<_>>(),
             bottoms: &shapes,
             layouts: &layouts,
@@ -99,7 +102,6 @@ impl<'a> Bench<'a> {
             affine: None,
             backward: true,
             sparse: Default::default(),
-            old: None,
             crew: &Crew::alone(),
         })
     }
@@ -111,8 +113,7 @@ impl<'a> Bench<'a> {
     /// What a net would divide top 0 by, if it would.
     fn normaliser(&self) -> Option<f32> {
         let views: Vec<View> = self.bottoms.iter().map(Tensor::view).collect();
-        matches!(self.layer.coupling(&self.shapes()), Coupling::Mean { .. })
-            .then(|| self.layer.normaliser(&views))
+        matches!(self.facts.coupling, Coupling::Mean { .. }).then(|| self.layer.normaliser(&views))
     }
 
     pub fn forward(&mut self) -> Result<Vec<Tensor>> {
@@ -146,20 +147,23 @@ impl<'a> Bench<'a> {
                 data,
             })
             .collect();
-        let prepared = self.prepared(&shapes[0]);
-        self.layer.forward(&mut Forward {
+        let kernel = self.kernel(&shapes[0]);
+        let mut f = Forward {
             params: &params,
             bottoms: &bottom_views,
             tops: &mut top_views,
             keep: &mut keep,
-            prepared: prepared.as_ref(),
             relu: false,
             add: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
             crew,
             updates: &mut Vec::new(),
-        })?;
+        };
+        match kernel {
+            Some(kernel) => kernel.forward(&mut f)?,
+            None => self.layer.forward(&mut f)?,
+        }
         self.keep = keep;
         for (top, (layout, data)) in tops.iter_mut().zip(&laid) {
             *top = Self::taken(&top.shape, *layout, data);
@@ -198,7 +202,7 @@ impl<'a> Bench<'a> {
                 let fixed = self.check.fixed.iter().any(|(j, _)| *j == i);
                 let layout = self.layout(&self.bottoms[i].shape, 0);
                 let diff = (layout, vec![f32::NAN; self.bottoms[i].data.len()]);
-                (self.layer.propagates(i) && !fixed).then_some(diff)
+                (self.facts.flows_to(i) && !fixed).then_some(diff)
             })
             .collect();
         if self.check.in_place {
@@ -218,34 +222,35 @@ impl<'a> Bench<'a> {
             .collect();
         let normaliser = self.normaliser().unwrap_or(1.0);
         let mut keep = std::mem::take(&mut self.keep);
-        let prepared = self.prepared(&tops[0].shape);
-        self.layer
-            .backward(&mut Backward {
-                params: &self.params.iter().map(Tensor::view).collect::<Vec<_>>(),
-                bottoms: &bottom_views,
-                tops: &views(tops, &laid_tops),
-                top_diffs: &diff_views,
-                bottom_diffs: &mut bottom_diffs
-                    .iter_mut()
-                    .zip(&self.bottoms)
-                    .map(|(d, b)| {
-                        d.as_mut().map(|(layout, data)| ViewMut {
-                            shape: b.shape.clone(),
-                            layout: *layout,
-                            data,
-                        })
+        let kernel = self.kernel(&tops[0].shape);
+        let mut b = Backward {
+            params: &self.params.iter().map(Tensor::view).collect::<Vec<_>>(),
+            bottoms: &bottom_views,
+            tops: &views(tops, &laid_tops),
+            top_diffs: &diff_views,
+            bottom_diffs: &mut bottom_diffs
+                .iter_mut()
+                .zip(&self.bottoms)
+                .map(|(d, b)| {
+                    d.as_mut().map(|(layout, data)| ViewMut {
+                        shape: b.shape.clone(),
+                        layout: *layout,
+                        data,
                     })
-                    .collect::<Vec<_>>(),
-                param_diffs: &mut param_diffs
-                    .iter_mut()
-                    .map(|d| Some(&mut d.data[..]))
-                    .collect::<Vec<_>>(),
-                keep: &mut keep,
-                prepared: prepared.as_ref(),
-                normaliser,
-                crew,
-            })
-            .unwrap();
+                })
+                .collect::<Vec<_>>(),
+            param_diffs: &mut param_diffs
+                .iter_mut()
+                .map(|d| Some(&mut d.data[..]))
+                .collect::<Vec<_>>(),
+            keep: &mut keep,
+            normaliser,
+            crew,
+        };
+        match kernel {
+            Some(kernel) => kernel.backward(&mut b).unwrap(),
+            None => self.layer.backward(&mut b).unwrap(),
+        }
         self.keep = keep;
         param_diffs
             .iter_mut()

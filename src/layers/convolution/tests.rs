@@ -137,9 +137,9 @@ fn shapes_parameters_and_costs() {
         (&[96, 3, 7, 7][..], &[96][..])
     );
     assert!(params[0].prunable && !params[1].prunable);
-    assert_eq!(conv.macs(&x), 5 * 96 * 147 * 111 * 111);
-    assert!(conv.keep_bytes(&x) >= 147 * 4 * 111);
-    assert_eq!(conv.coupling(&x), Coupling::Free);
+    assert_eq!(conv.facts(&x).macs, 5 * 96 * 147 * 111 * 111);
+    assert!(conv.facts(&x).scratch_bytes >= 147 * 4 * 111);
+    assert_eq!(conv.facts(&x).coupling, Coupling::Free);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::kernels::noise;
+use crate::layers::Coupling;
 use crate::layers::check::{Check, layer, layer_in};
 
 #[test]
@@ -44,7 +45,10 @@ fn the_matrix_can_be_a_file() {
     .unwrap();
     let loss = layer(&text);
     let shapes = [Shape::new([2, 3, 2]), Shape::new([2, 2])];
-    assert_eq!(loss.coupling(&shapes), Coupling::Mean { labels: Some(1) });
+    assert_eq!(
+        loss.facts(&shapes).coupling,
+        Coupling::Mean { labels: Some(1) }
+    );
     let check = Check {
         fixed: vec![(1, vec![2., 1., 0., 0.])],
         ..Check::default()

@@ -33,7 +33,7 @@ pub(super) fn own_message(state: &State) -> DsdState {
     };
     DsdState {
         version: Some(1),
-        phase: Some(own.phase),
+        phase: Some(own.phase.to_string()),
         masks: own.masks.iter().map(mask).collect(),
         shared: own.codebooks.iter().map(codebook).collect(),
         schedule: own.schedule.as_ref().map(schedule_message),
@@ -116,7 +116,7 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
         codebooks.push((layer, k, shared));
     }
     Ok(Own {
-        phase: d.phase().to_string(),
+        phase: d.phase().parse().context("the state is damaged")?,
         seed: d.seed(),
         masks,
         codebooks,

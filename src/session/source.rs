@@ -2,13 +2,15 @@
 
 use crate::data::Source;
 use crate::data::about::About;
+use crate::data::batch::Rows;
 use crate::data::batches::Batches;
+use crate::data::decoders::Decoders;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node};
 use crate::proto::{NetParameter, Parsed};
 use crate::random::{Purpose, Random};
 use crate::solver::{OpenData, Opened};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 use crate::{data, files, info, models, warn};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -86,7 +88,7 @@ impl Opener {
 fn opened(source: Joined, first: u64) -> Result<Opened> {
     Ok(Opened {
         shapes: source.shapes(),
-        batches: Batches::new(Box::new(source), first)?,
+        batches: Batches::new(Box::new(source), first),
     })
 }
 
@@ -113,14 +115,26 @@ impl Source for Joined {
         all
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+    fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()> {
         let mut rest = out;
         for part in &mut self.parts {
             let (own, more) = rest.split_at_mut(part.shapes().len());
-            part.read(index, own)?;
+            part.load(index, own, decoders)?;
             rest = more;
         }
         Ok(())
+    }
+
+    fn batch_bytes(&self) -> u128 {
+        self.parts.iter().map(|p| p.batch_bytes()).sum()
+    }
+
+    fn held_bytes(&self) -> u128 {
+        self.parts.iter().map(|p| p.held_bytes()).sum()
+    }
+
+    fn rest(&mut self) {
+        self.parts.iter_mut().for_each(|p| p.rest());
     }
 }
 
@@ -134,8 +148,10 @@ impl Source for Zeros {
         self.shapes.clone()
     }
 
-    fn read(&mut self, _index: u64, out: &mut [Tensor]) -> Result<()> {
-        out.iter_mut().for_each(|t| t.data.fill(0.0));
+    fn load(&mut self, _index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
+        for (shape, out) in self.shapes.iter().zip(out) {
+            out.floats(shape)?.data.fill(0.0);
+        }
         Ok(())
     }
 }
@@ -197,9 +213,10 @@ impl Source for Noise {
         self.shapes.clone()
     }
 
-    fn read(&mut self, index: u64, out: &mut [Tensor]) -> Result<()> {
+    fn load(&mut self, index: u64, out: &mut [Rows], _decoders: &Decoders) -> Result<()> {
         let random = self.random.branch(index);
-        for t in out {
+        for (shape, out) in self.shapes.iter().zip(out) {
+            let t = out.floats(shape)?;
             if t.shape.axes() < 2 {
                 // Labels: class 0 exists in every net.
                 t.data.fill(0.0);

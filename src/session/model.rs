@@ -1,0 +1,102 @@
+//! `--model`: from a name or a path, or the weights' own layers, to a net.
+
+use crate::cli::NetState;
+use crate::info;
+use crate::layers::Mode;
+use crate::models::{self, Builtin, Family};
+use crate::net::graph::State;
+use crate::proto::{self, NetParameter, Parsed};
+use crate::solver::config::set_level;
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+
+/// Where a net comes from.
+pub enum Model {
+    /// A prototxt.
+    File(Box<Parsed<NetParameter>>),
+    /// A net of `models/`.
+    Builtin(&'static Builtin, Family),
+}
+
+impl Model {
+    /// The net that `--model` names, else the built-in one that fits the weights (and says which).
+    pub fn find(model: Option<&Path>, weights: &[PathBuf]) -> Result<Self> {
+        let Some(model) = model else {
+            let Some(weights) = weights.first() else {
+                bail!("no net: give --model F, or --weights F of a built-in net");
+            };
+            let (builtin, family) = models::matching(weights)?;
+            info!(
+                "The layers of {} are those of the built-in net {}",
+                weights.display(),
+                builtin.name
+            );
+            return Ok(Self::Builtin(builtin, family));
+        };
+        if let Some(builtin) = model
+            .to_str()
+            .and_then(models::find)
+            .filter(|_| !model.is_file())
+        {
+            // The names of the weights, where they tell, decide which naming the net gets.
+            let family = weights
+                .first()
+                .and_then(|w| models::matching(w).ok())
+                .map(|(_, f)| f);
+            return Ok(Self::Builtin(builtin, family.unwrap_or(Family::Release)));
+        }
+        if !model.exists() {
+            let known: Vec<&str> = models::BUILTIN.iter().map(|b| b.name).collect();
+            bail!(
+                "{}: no such file, and no built-in net ({})",
+                model.display(),
+                known.join(", ")
+            );
+        }
+        let (net, notes) = proto::load_net(model)?;
+        for note in notes {
+            info!("{note}");
+        }
+        Ok(Self::File(Box::new(net)))
+    }
+
+    /// The net, a built-in one with its data layers.
+    pub fn train_val(&self) -> Result<Parsed<NetParameter>> {
+        match self {
+            Self::File(net) => Ok((**net).clone()),
+            Self::Builtin(builtin, family) => builtin.train_val(*family),
+        }
+    }
+
+    /// The net, a built-in one with Input layers.
+    pub fn deploy(&self) -> Result<Parsed<NetParameter>> {
+        match self {
+            Self::File(net) => Ok((**net).clone()),
+            Self::Builtin(builtin, family) => builtin.deploy(*family),
+        }
+    }
+
+    /// The folder from which the net's paths are looked up.
+    pub fn folder(&self) -> PathBuf {
+        match self {
+            Self::File(net) => Path::new(&net.file)
+                .parent()
+                .unwrap_or(Path::new(""))
+                .to_path_buf(),
+            Self::Builtin(..) => PathBuf::new(),
+        }
+    }
+}
+
+/// The state in which Caffe's tools build `net`: the phase asked for, the command line's level (its default
+/// too), and its stages beside the net's own.
+pub fn state(net: &NetParameter, mode: Mode, args: &NetState) -> State {
+    let mut state = State::new(mode);
+    if let Some(own) = &net.state {
+        state.level = own.level();
+        state.stages.extend(own.stage.iter().cloned());
+    }
+    set_level(&mut state, args.level, net.name());
+    state.stages.extend(args.stage.iter().cloned());
+    state
+}
