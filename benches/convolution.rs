@@ -91,7 +91,7 @@ fn convolution(
     let bias = noise(3, outputs);
     let dy = noise(4, outputs * sizes.positions());
     let mut packed = Packed::default();
-    kernel.pack(&w, Some(&bias), !first, &mut packed);
+    kernel.pack(&Crew::alone(), &w, Some(&bias), !first, &mut packed);
     let operations = 2 * sizes.macs();
     group.throughput(Throughput::Elements(operations));
     let mut seconds = [None; 3];

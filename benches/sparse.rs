@@ -120,11 +120,11 @@ fn layers(quick: bool) {
             let packed = [UseSparse::Never, UseSparse::Always].map(|sparse| {
                 let mut packed = Packed::default();
                 let kernel = kernel.clone().with_sparse(sparse);
-                kernel.pack(&w, Some(&bias), false, &mut packed);
+                kernel.pack(&Crew::alone(), &w, Some(&bias), false, &mut packed);
                 packed
             });
             let mut auto = Packed::default();
-            chosen.pack(&w, Some(&bias), false, &mut auto);
+            chosen.pack(&Crew::alone(), &w, Some(&bias), false, &mut auto);
             let then = Then {
                 relu: true,
                 add: false,

@@ -4,6 +4,9 @@
 use super::{CHUNK, each_chunk};
 use crate::kernels::crew::Crew;
 
+/// The most sums of rows that are added up at the end, on one thread.
+const MOST_SUMS: usize = 256;
+
 /// y ← `op`(y, b\[d\]) for each element, d being its index along the middle axis; `b` has one value an
 /// index.
 pub fn map<B: Copy + Sync>(
@@ -85,18 +88,27 @@ pub fn add_sums(
         return;
     }
     if inner == 1 {
-        each_chunk(crew, 256, sums, |start, part| {
-            let mut totals = vec![0.0f64; part.len()];
+        let rows = a.len() / dim;
+        // Groups of rows, whose sums are added in their order; how many follows from the sizes.
+        let some = (CHUNK / dim).max(rows.div_ceil(MOST_SUMS)).max(1);
+        let mut parts = vec![0.0f64; rows.div_ceil(some) * dim];
+        each_chunk(crew, dim, &mut parts, |start, totals| {
+            let first = start / dim * some;
+            let range = first * dim..(first + some).min(rows) * dim;
+            let (a, b) = (&a[range.clone()], &b[range]);
             for (a, b) in a.chunks_exact(dim).zip(b.chunks_exact(dim)) {
-                let pairs = a[start..].iter().zip(&b[start..]);
-                for (d, (t, (a, b))) in totals.iter_mut().zip(pairs).enumerate() {
-                    *t += f64::from(term(*a, *b, start + d));
+                for (d, (t, (a, b))) in totals.iter_mut().zip(a.iter().zip(b)).enumerate() {
+                    *t += f64::from(term(*a, *b, d));
                 }
             }
-            part.iter_mut()
-                .zip(totals)
-                .for_each(|(s, t)| *s += t as f32);
         });
+        let mut totals = vec![0.0f64; dim];
+        for part in parts.chunks_exact(dim) {
+            totals.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+        }
+        sums.iter_mut()
+            .zip(totals)
+            .for_each(|(s, t)| *s += t as f32);
         return;
     }
     each_chunk(crew, 1, sums, |d, sum| {

@@ -15,11 +15,17 @@ use super::direct::Direct;
 pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
 use super::scratch;
+use super::scratch::Shared;
 use super::simd::{Isa, Set};
 use super::sparse::Sparse;
 pub use super::tile::Then;
 use super::winograd::Winograd;
+use super::{CHUNK, each_chunk};
 use crate::kernels::crew::Crew;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The most sums of pixels that are added up at the end, on one thread.
+const MOST_SUMS: usize = 256;
 
 /// A convolution that runs channels last.
 #[derive(Clone, Debug)]
@@ -116,8 +122,15 @@ impl ChannelsLast {
 
     /// Packs `w` (as files have it) and `bias` into `packed`, for the gradient of X too if `backward`. Which
     /// kernels they will go to depends on the sizes and the number of weights that are not 0, on nothing else.
-    pub fn pack(&self, w: &[f32], bias: Option<&[f32]>, backward: bool, packed: &mut Packed) {
-        let alive = w.iter().filter(|w| **w != 0.0).count();
+    pub fn pack(
+        &self,
+        crew: &Crew,
+        w: &[f32],
+        bias: Option<&[f32]>,
+        backward: bool,
+        packed: &mut Packed,
+    ) {
+        let alive = count_alive(crew, w);
         let side = &mut packed.forward;
         let thin = self.is_sparse(&self.direct, self.winograd.as_ref(), alive);
         if thin {
@@ -125,8 +138,8 @@ impl ChannelsLast {
         } else {
             side.sparse = None;
             match &self.winograd {
-                Some(kernel) => kernel.pack(self.isa, w, false, &mut side.dense),
-                None => self.direct.pack(w, false, &mut side.dense),
+                Some(kernel) => kernel.pack(self.isa, crew, w, false, &mut side.dense),
+                None => self.direct.pack(crew, w, false, &mut side.dense),
             }
         }
         packed.bias = bias.map(|b| match self.winograd {
@@ -147,8 +160,8 @@ impl ChannelsLast {
         side.sparse = None;
         let to = &mut side.dense;
         match (winograd, direct) {
-            (Some(kernel), _) => kernel.pack(self.isa, w, true, to),
-            (None, Some(direct)) => direct.pack(w, true, to),
+            (Some(kernel), _) => kernel.pack(self.isa, crew, w, true, to),
+            (None, Some(direct)) => direct.pack(crew, w, true, to),
             (None, None) => {
                 to.resize(w.len());
                 to.copy_from_slice(w);
@@ -234,18 +247,31 @@ impl ChannelsLast {
     }
 
     /// db += sums of dY over the pixels of `samples` samples.
-    pub fn bias(&self, samples: usize, dy: &[f32], db: &mut [f32]) {
-        let pixels = dy.chunks(self.pitch[1]);
-        // Short sums first: their rounding errors stay small.
-        scratch::with(db.len(), |sums| {
-            let row = self.sizes.axes.last().map_or(1, |a| a.output).max(1);
-            let mut pixels = pixels.take(samples * self.sizes.positions()).peekable();
-            while pixels.peek().is_some() {
-                sums.fill(0.0);
-                for pixel in pixels.by_ref().take(row) {
-                    sums.iter_mut().zip(pixel).for_each(|(s, d)| *s += d);
-                }
-                db.iter_mut().zip(&*sums).for_each(|(b, s)| *b += s);
+    pub fn bias(&self, crew: &Crew, samples: usize, dy: &[f32], db: &mut [f32]) {
+        let (c, pitch) = (db.len(), self.pitch[1]);
+        let row = self.sizes.axes.last().map_or(1, |a| a.output).max(1);
+        let rows = samples * self.sizes.positions() / row;
+        if c == 0 || rows == 0 {
+            return;
+        }
+        // Short sums first: their rounding errors stay small. Rows, some of them, and all.
+        let some = (CHUNK / (row * pitch)).max(rows.div_ceil(MOST_SUMS)).max(1);
+        scratch::with(rows.div_ceil(some) * c, |parts| {
+            each_chunk(crew, c, parts, |start, part| {
+                let first = start / c * some;
+                part.fill(0.0);
+                scratch::with(c, |sums| {
+                    for r in first..(first + some).min(rows) {
+                        sums.fill(0.0);
+                        for pixel in dy[r * row * pitch..].chunks(pitch).take(row) {
+                            sums.iter_mut().zip(pixel).for_each(|(s, d)| *s += d);
+                        }
+                        part.iter_mut().zip(&*sums).for_each(|(p, s)| *p += s);
+                    }
+                });
+            });
+            for part in parts.chunks_exact(c) {
+                db.iter_mut().zip(part).for_each(|(b, p)| *b += p);
             }
         });
     }
@@ -269,20 +295,42 @@ impl ChannelsLast {
         let c = &self.sizes;
         let plane: usize = c.axes.iter().map(|a| a.input).product();
         let (input, output) = (c.inputs * plane, c.outputs * c.positions());
-        let columns = c.scratch(crew);
-        scratch::with(input + output + columns, |scratch| {
-            let (x, rest) = scratch.split_at_mut(input);
-            let (y, columns) = rest.split_at_mut(output);
-            for n in 0..samples {
-                let [x_pitch, y_pitch] = self.pitch;
+        let [x_pitch, y_pitch] = self.pitch;
+        let out = Shared::new(dx);
+        let whole = dx.len();
+        let sample = |crew: &Crew, n: usize| {
+            scratch::with(input + output + c.scratch(crew), |scratch| {
+                let (x, rest) = scratch.split_at_mut(input);
+                let (y, columns) = rest.split_at_mut(output);
                 let dy = &dy[n * c.positions() * y_pitch..];
                 to_nchw(dy, y_pitch, c.outputs, c.positions(), y);
                 c.backward_data(crew, w, y, x, columns);
-                let dx = &mut dx[n * plane * x_pitch..];
+                let (from, to) = (n * plane * x_pitch, (n + 1) * plane * x_pitch);
+                // SAFETY: each sample is written by one piece; the last pixel of a slice of channels ends early.
+                #[allow(unsafe_code)]
+                let dx = unsafe {
+                    let start = out.get().add(from);
+                    std::slice::from_raw_parts_mut(start, to.min(whole) - from)
+                };
                 to_nhwc(x, c.inputs, plane, dx, x_pitch);
-            }
-        });
+            });
+        };
+        if 2 * samples < crew.threads() {
+            return (0..samples).for_each(|n| sample(crew, n));
+        }
+        crew.for_each(samples, |n| sample(&Crew::alone(), n));
     }
+}
+
+/// How many weights are not 0.
+fn count_alive(crew: &Crew, w: &[f32]) -> usize {
+    let alive = AtomicUsize::new(0);
+    crew.for_each(w.len().div_ceil(CHUNK), |i| {
+        let part = &w[i * CHUNK..w.len().min((i + 1) * CHUNK)];
+        let own = part.iter().filter(|w| **w != 0.0).count();
+        alive.fetch_add(own, Ordering::Relaxed);
+    });
+    alive.into_inner()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ mod board;
 mod line;
 mod pin;
 pub mod record;
+pub mod simulate;
 mod team;
 
 use board::Board;
@@ -81,6 +82,24 @@ impl Crew<'_> {
         }
     }
 
+    /// Into how many parts, at least `least`, a step should cut each of `many` equal things, so that its threads share
+    /// the parts evenly.
+    pub fn share_of(&self, many: usize, least: usize) -> usize {
+        let threads = self.threads();
+        let even = |n: &usize| {
+            let all = many * n;
+            all >= 4 * threads || all.is_multiple_of(threads)
+        };
+        (least..=least + 4 * threads).find(even).unwrap_or(least)
+    }
+
+    /// Names the step at hand, where it is recorded.
+    pub fn name_step(&self, name: impl FnOnce() -> String) {
+        if let Some(recorder) = self.recorder {
+            recorder.step(name());
+        }
+    }
+
     /// Whether there are others to share work with.
     pub fn is_shared(&self) -> bool {
         self.threads() > 1
@@ -119,6 +138,9 @@ impl Crew<'_> {
 /// # Panics
 /// If `work` does, after all other leaves are done.
 pub fn run(leaves: usize, work: impl Fn(&Crew, usize) + Sync) {
+    if record::stage(leaves, &work) {
+        return;
+    }
     let threads = rayon::current_num_threads();
     if threads == 1 {
         // On the pool's thread, so that what is rayon's need not change threads.

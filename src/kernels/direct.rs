@@ -13,9 +13,11 @@ use super::im2col::{Axis, picture};
 use super::scratch::{self, Shared};
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
-use super::tile::{Lines, Out, Rows, Then, outer, panel};
+use super::tile::{Out, Rows, Then, panel};
 use crate::kernels::crew::Crew;
 use std::ops::Range;
+
+mod weights;
 
 /// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
 const STRIP: usize = 192 << 10;
@@ -133,12 +135,14 @@ impl Direct {
 
     /// Packs w[outputs][channels][kernel height][kernel width] of each group; with `turned` w is that of
     /// the transposed convolution.
-    pub fn pack(&self, w: &[f32], turned: bool, packed: &mut Aligned) {
+    pub fn pack(&self, crew: &Crew, w: &[f32], turned: bool, packed: &mut Aligned) {
         packed.resize(self.packed());
         let (elements, c) = (self.h.kernel * self.w.kernel, self.channels);
         assert_eq!(w.len(), self.groups * self.outputs * c * elements);
         let group = (self.outputs * c * elements).max(1);
-        for (b, block) in packed.chunks_exact_mut(self.taps() * 16).enumerate() {
+        let each = self.taps() * 16;
+        each_chunk(crew, each, packed, |start, block| {
+            let b = start / each;
             let (g, first) = (b / self.blocks(), b % self.blocks() * 16);
             let w = &w[g * group..][..group];
             for lane in 0..16.min(self.outputs - first) {
@@ -155,7 +159,7 @@ impl Direct {
                     }
                 }
             }
-        }
+        });
     }
 
     /// Floats from pixel to pixel of a strip.
@@ -181,18 +185,19 @@ impl Direct {
         rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
     }
 
-    /// The output rows cut into strips: of cache size, and with a crew equally many for each thread.
-    fn strips(&self, crew: &Crew) -> Vec<Range<usize>> {
+    /// The output rows of one of `samples` samples cut into strips: of cache size, and several for each thread, but none
+    /// so small only for that that the weights are read for little.
+    fn strips(&self, crew: &Crew, samples: usize) -> Vec<Range<usize>> {
         let bytes = 4 * self.strip_row(self.groups * self.channels) * self.h.stride;
         let each = (STRIP / bytes.max(1)).max(1);
-        let mut n = self.h.output.div_ceil(each);
-        if crew.is_shared() {
-            // Several for each thread, since one may be slower, but none so small that the weights are
-            // read for little.
-            let threads = crew.threads();
-            let fine = self.h.output * self.w.output / FEW_PIXELS;
-            n = n.max(fine.min(4 * threads)).next_multiple_of(threads);
-        }
+        let least = self.h.output.div_ceil(each);
+        let fine = self.h.output * self.w.output / FEW_PIXELS;
+        let several = match crew.threads() {
+            1 => 1,
+            threads => (4 * threads).div_ceil(samples.max(1)),
+        };
+        let n = crew.share_of(samples, least.max(fine.min(several)));
+        let n = n.min(least.max(fine));
         (0..n)
             .map(|i| self.h.output * i / n..self.h.output * (i + 1) / n)
             .filter(|r| !r.is_empty())
@@ -273,76 +278,29 @@ impl Direct {
         if self.border != [0, 0] {
             self.fill_border(bias, then, y);
         }
-        let strips = self.strips(crew);
+        let strips = self.strips(crew, samples);
+        // Where samples have few pixels, some of the outputs.
+        let all = self.groups * self.blocks();
+        let parts = crew.share_of(samples * strips.len(), 1).min(all);
         let out = Shared::new(y);
-        let task = |n: usize, rows: &Range<usize>| {
+        let task = |n: usize, rows: &Range<usize>, blocks: Range<usize>| {
             self.with_strip(&x[n * input..], order, rows, |strip| {
                 // SAFETY: the strip holds all rows under `rows`, the weights and biases their blocks
-                // (asserted above), and each task writes its own rows of its own sample.
+                // (asserted above), and each task writes its own blocks of its own rows of its own sample.
                 unsafe {
                     let y = out.get().add(n * whole + self.row_at(rows.start));
                     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
                     let strip = (strip.as_ptr(), self.pixel(order));
-                    forward(isa, self, strip, packed.as_ptr(), bias, then, y, rows.len());
+                    let w = packed.as_ptr();
+                    forward(isa, self, strip, w, bias, then, y, rows.len(), blocks);
                 }
             });
         };
-        crew.for_each(samples * strips.len(), |i| {
-            task(i / strips.len(), &strips[i % strips.len()]);
+        crew.for_each(samples * strips.len() * parts, |i| {
+            let (i, part) = (i / parts, i % parts);
+            let blocks = all * part / parts..all * (part + 1) / parts;
+            task(i / strips.len(), &strips[i % strips.len()], blocks);
         });
-    }
-
-    /// dW += dY·X over `samples` samples; dW in the order of the file. X is in `order`, dY is NHWC.
-    pub fn weights(
-        &self,
-        isa: Isa,
-        crew: &Crew,
-        (x, order): (&[f32], Order),
-        samples: usize,
-        dy: &[f32],
-        dw: &mut [f32],
-    ) {
-        let (input, whole) = (self.input(order), self.output());
-        self.check(x.len(), order, dy.len(), samples);
-        let (taps, c) = (self.taps(), self.channels);
-        let elements = self.h.kernel * self.w.kernel;
-        assert_eq!(dw.len(), self.groups * self.outputs * taps);
-        let strips = self.strips(&Crew::alone());
-        let parts = crew.threads();
-        let each = self.blocks().div_ceil(parts);
-        let task = |g: usize, first: usize, dw: &mut [f32]| {
-            let blocks = first..first + (dw.len() / taps).div_ceil(16);
-            scratch::with(blocks.len() * taps * 16, |sum| {
-                sum.fill(0.0);
-                for n in 0..samples {
-                    for rows in &strips {
-                        self.with_strip(&x[n * input..], order, rows, |strip| {
-                            // SAFETY: as in `forward`; `sum` holds the blocks.
-                            unsafe {
-                                let dy = dy.as_ptr().add(n * whole + self.row_at(rows.start));
-                                let at = (g, blocks.start, blocks.end);
-                                let strip = (strip.as_ptr(), self.pixel(order));
-                                weights(isa, self, strip, dy, sum.as_mut_ptr(), rows.len(), at);
-                            }
-                        });
-                    }
-                }
-                for (o, dw) in dw.chunks_exact_mut(taps).enumerate() {
-                    let from = &sum[o / 16 * taps * 16 + o % 16..];
-                    for k in 0..c {
-                        for e in 0..elements {
-                            dw[k * elements + e] += from[(e * c + k) * 16];
-                        }
-                    }
-                }
-            });
-        };
-        for (g, dw) in dw.chunks_exact_mut(self.outputs * taps).enumerate() {
-            let parts = each * 16 * taps;
-            each_chunk(crew, parts, dw, |start, dw| {
-                task(g, start / parts * each, dw);
-            });
-        }
     }
 
     /// From sample to sample of X.
@@ -453,10 +411,11 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
     then: Then,
     y: *mut f32,
     rows: usize,
+    blocks: Range<usize>,
 ) {
     let (runs, len) = d.runs(pixel);
     let (rows, width) = d.extent(rows);
-    for b in 0..d.groups * d.blocks() {
+    for b in blocks.clone() {
         let (g, first) = (b / d.blocks(), b % d.blocks() * 16);
         for row in 0..rows {
             // SAFETY: as the caller says.
@@ -466,7 +425,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     row: d.w.stride * pixel,
                     runs,
                     len,
-                    far: b % d.blocks() == 0,
+                    far: b == blocks.start || b % d.blocks() == 0,
                 };
                 let out = Out {
                     start: y.add(row * d.out_row() + g * d.outputs + first),
@@ -486,77 +445,9 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
 }
 
 dispatch! {
-    /// Some output rows of one sample.
+    /// Some blocks of outputs of some output rows of one sample.
     unsafe fn forward(
         d: &Direct, strip: (*const f32, usize), packed: *const f32, bias: *const f32, then: Then,
-        y: *mut f32, rows: usize,
+        y: *mut f32, rows: usize, blocks: Range<usize>,
     ) = forward_body
-}
-
-/// Pixels of a flat row that are worked on at a time, and the widest row of a partial block.
-const PIXELS: usize = 128;
-
-#[inline(always)]
-unsafe fn weights_body<L: Lanes, const M: usize>(
-    d: &Direct,
-    (strip, pixel): (*const f32, usize),
-    dy: *const f32,
-    sum: *mut f32,
-    rows: usize,
-    at: (usize, usize, usize),
-) {
-    let ([(outer_runs, outer_step), (inner_runs, inner_step)], len) = d.runs(pixel);
-    let (rows, width) = d.extent(rows);
-    let (g, from, to) = at;
-    let mut part = [0.0f32; 16 * PIXELS];
-    for row in 0..rows {
-        for x in (0..width).step_by(PIXELS) {
-            let n = PIXELS.min(width - x);
-            for b in from..to {
-                // SAFETY: as the caller says; `part` holds the lanes of at most PIXELS pixels.
-                unsafe {
-                    let mut dy = dy.add(row * d.out_row() + x * d.y_pitch + g * d.outputs + b * 16);
-                    let mut step = d.y_pitch;
-                    let lanes = (d.outputs - b * 16).min(16);
-                    if lanes < 16 {
-                        for r in 0..n {
-                            let to = part.as_mut_ptr().add(16 * r);
-                            std::ptr::copy_nonoverlapping(dy.add(r * step), to, lanes);
-                        }
-                        (dy, step) = (part.as_ptr(), 16);
-                    }
-                    let start = strip.add(
-                        row * d.h.stride * d.strip_row(pixel)
-                            + x * d.w.stride * pixel
-                            + g * d.channels,
-                    );
-                    for i in 0..outer_runs {
-                        for j in 0..inner_runs {
-                            let a = start.add(i * outer_step + j * inner_step);
-                            let run = (b - from) * d.taps() + (i * inner_runs + j) * len;
-                            outer::<L, M>(
-                                (a, d.w.stride * pixel),
-                                len,
-                                Lines {
-                                    start: dy,
-                                    step,
-                                    rows: n,
-                                },
-                                sum.add(run * 16),
-                                false,
-                            );
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-dispatch! {
-    /// The share of some output rows in the weight gradient of blocks at.1..at.2 of group at.0.
-    unsafe fn weights(
-        d: &Direct, strip: (*const f32, usize), dy: *const f32, sum: *mut f32, rows: usize,
-        at: (usize, usize, usize),
-    ) = weights_body
 }

@@ -183,13 +183,14 @@ impl Sparse {
         plane * self.plane + y / h.stride * self.width + x / w.stride
     }
 
-    /// The output rows of each task: nearly equally many, and equally many tasks for each thread of `crew`.
-    fn strips(&self, crew: &Crew) -> Vec<Range<usize>> {
+    /// The output rows of each task: nearly equally many, and so many tasks that the threads of `crew` share
+    /// those of `samples` samples evenly.
+    fn strips(&self, crew: &Crew, samples: usize) -> Vec<Range<usize>> {
         // A flat picture is cut between whole registers.
         let unit = if self.flat { 16 } else { 1 };
         let (rows, units) = (self.d.h.output, self.d.h.output.div_ceil(unit));
         let mut n = units.div_ceil((self.rows / unit).max(1));
-        n = n.next_multiple_of(crew.threads());
+        n = crew.share_of(samples, n);
         let cut = |i: usize| (units * i / n * unit).min(rows);
         let strips = (0..n).map(|i| cut(i)..cut(i + 1));
         strips.filter(|strip| !strip.is_empty()).collect()
@@ -231,7 +232,7 @@ impl Sparse {
         if samples > 0 && d.border != [0, 0] {
             d.fill_border(bias, then, y);
         }
-        let strips = self.strips(crew);
+        let strips = self.strips(crew, samples);
         let out = Shared::new(y);
         let planes = d.groups * d.channels * self.phases[0] * self.phases[1] * self.plane + TILE;
         let sums = (d.groups * d.outputs).min(OUTPUTS) * TILE;

@@ -9,12 +9,13 @@
 
 use super::aligned::Aligned;
 use super::convolution::Convolution;
-use super::each_chunk;
 use super::im2col::picture;
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
-use super::tile::{Lines, Out, Rows, Then, outer, panel};
+use super::tile::{Out, Rows, Then, panel};
 use crate::kernels::crew::Crew;
+
+mod weights;
 
 /// The sizes of a convolution that these kernels can do.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,9 @@ const BLOCK: usize = 224 << 10;
 
 /// So few tiles are not shared out among the threads.
 const FEW_TILES: usize = 24;
+
+/// Channels whose weights one piece packs.
+const PACKED: usize = 64;
 
 const G: [[f32; 3]; 6] = [
     [0.25, 0.0, 0.0],
@@ -101,11 +105,10 @@ impl Winograd {
         self.tiles().iter().product()
     }
 
-    /// Tiles worked on at a time: blocks of nearly equal size, equally many for each of `parts`.
-    fn block(&self, parts: usize) -> usize {
+    /// Blocks of tiles of a sample that are worked on at a time: so few that a block stays in the cache.
+    fn blocks(&self) -> usize {
         let fit = (BLOCK / 4 / 36 / self.channels).clamp(12, 96);
-        let blocks = self.total().div_ceil(fit).next_multiple_of(parts);
-        self.total().div_ceil(blocks)
+        self.total().div_ceil(fit)
     }
 
     fn scratch(&self, block: usize) -> usize {
@@ -142,37 +145,43 @@ impl Winograd {
     /// [group][outputs/64] U[36][4][channels][16] = G g Gᵀ of w[outputs][channels][9], in the order in which
     /// `forward` reads it (the last block of outputs may be narrower); or with `turned` of
     /// the weights of the transposed convolution, whose file this is.
-    pub fn pack(&self, isa: Isa, w: &[f32], turned: bool, packed: &mut Aligned) {
+    pub fn pack(&self, isa: Isa, crew: &Crew, w: &[f32], turned: bool, packed: &mut Aligned) {
         let (channels, plane) = (self.channels, self.outputs * self.channels);
         assert_eq!(w.len(), self.groups * plane * 9);
         packed.resize(self.packed());
-        for (u, w) in packed
-            .chunks_exact_mut(self.one())
-            .zip(w.chunks_exact(plane * 9))
-        {
-            for first in (0..self.outputs).step_by(16) {
-                for c in 0..channels {
-                    let mut g = [0.0f32; 9 * 16];
-                    for lane in 0..16 {
-                        let o = first + lane;
-                        let at = if turned {
-                            c * self.outputs + o
-                        } else {
-                            o * channels + c
-                        };
-                        for (e, v) in w[at * 9..][..9].iter().enumerate() {
-                            g[16 * if turned { 8 - e } else { e } + lane] = *v;
-                        }
+        let out = Shared::new(packed);
+        // A piece: 16 outputs, and some of the channels.
+        let blocks = self.outputs / 16;
+        let parts = channels.div_ceil(PACKED);
+        crew.for_each(self.groups * blocks * parts, |i| {
+            let (i, part) = (i / parts, i % parts * PACKED);
+            let (group, first) = (i / blocks, i % blocks * 16);
+            let w = &w[group * plane * 9..][..plane * 9];
+            for c in part..(part + PACKED).min(channels) {
+                let mut g = [0.0f32; 9 * 16];
+                for lane in 0..16 {
+                    let o = first + lane;
+                    let at = if turned {
+                        c * self.outputs + o
+                    } else {
+                        o * channels + c
+                    };
+                    for (e, v) in w[at * 9..][..9].iter().enumerate() {
+                        g[16 * if turned { 8 - e } else { e } + lane] = *v;
                     }
-                    let block = first / OUT_BLOCK * OUT_BLOCK;
-                    let width = OUT_BLOCK.min(self.outputs - block);
-                    let at = 36 * block * channels + ((first - block) / 16 * channels + c) * 16;
-                    let plane = width * channels;
-                    // SAFETY: the last element is 16 lanes before the end of the block's 36 planes.
-                    unsafe { pack_one(isa, g.as_ptr(), u.as_mut_ptr().add(at), plane) };
+                }
+                let block = first / OUT_BLOCK * OUT_BLOCK;
+                let width = OUT_BLOCK.min(self.outputs - block);
+                let at = 36 * block * channels + ((first - block) / 16 * channels + c) * 16;
+                let plane = width * channels;
+                // SAFETY: the last element is 16 lanes before the end of the block's 36 planes, and each piece
+                // writes its own outputs' and channels'.
+                unsafe {
+                    let u = out.get().add(group * self.one() + at);
+                    pack_one(isa, g.as_ptr(), u, plane);
                 }
             }
-        }
+        });
     }
 
     /// Y = W·X + b for each of `samples` samples, and what `then` says.
@@ -191,15 +200,12 @@ impl Winograd {
         assert!(packed.len() == self.packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.outputs));
         // Few tiles: each thread takes some of the outputs, so that it reads only their weights.
-        let threads = crew.threads();
-        let (parts, split) = match self.total() <= FEW_TILES {
-            true => (
-                1,
-                self.outputs.div_ceil(threads).next_multiple_of(OUT_BLOCK),
-            ),
-            false => (threads, self.outputs),
-        };
-        let block = self.block(parts);
+        let (many, blocks) = (samples * self.groups, self.blocks());
+        let most = blocks.max(self.total() / FEW_TILES);
+        let blocks = crew.share_of(many, blocks).min(most);
+        let parts = crew.share_of(many * blocks, 1);
+        let split = self.outputs.div_ceil(parts).next_multiple_of(OUT_BLOCK);
+        let block = self.total().div_ceil(blocks);
         let out = Shared::new(y);
         let task = |(n, g, first, from): (usize, usize, usize, usize)| {
             let tiles = (first, block.min(self.total() - first));
@@ -227,50 +233,6 @@ impl Winograd {
             })
             .collect();
         crew.for_each(tasks.len(), |i| task(tasks[i]));
-    }
-
-    /// dW += the gradient over `samples` samples; dW[outputs][channels][3][3].
-    pub fn weights(
-        &self,
-        isa: Isa,
-        crew: &Crew,
-        x: &[f32],
-        samples: usize,
-        dy: &[f32],
-        dw: &mut [f32],
-    ) {
-        self.check(x.len(), dy.len(), samples);
-        let each = self.channels * 9;
-        assert_eq!(dw.len(), self.groups * self.outputs * each);
-        if samples == 0 {
-            return;
-        }
-        let block = self.block(1);
-        let task = |g: usize, first: usize, dw: &mut [f32]| {
-            let outputs = (first, dw.len() / each);
-            let sums = 36 * outputs.1 * self.channels;
-            scratch::with(sums + self.scratch(block), |scratch| {
-                let (du, scratch) = scratch.split_at_mut(sums);
-                for n in 0..samples {
-                    // SAFETY: sizes asserted above.
-                    unsafe {
-                        let x = x.as_ptr().add(n * self.input() + g * self.channels);
-                        let dy = dy.as_ptr().add(n * self.output() + g * self.outputs);
-                        let (du, scratch) = (du.as_mut_ptr(), scratch.as_mut_ptr());
-                        weights(isa, self, x, dy, du, outputs, block, scratch, n == 0);
-                    }
-                }
-                // SAFETY: du holds the outputs of dw, which are whole blocks of 16.
-                unsafe { unpack(isa, self.channels, outputs.1, du.as_ptr(), dw.as_mut_ptr()) };
-            });
-        };
-        for (g, dw) in dw.chunks_exact_mut(self.outputs * each).enumerate() {
-            let parts = crew.threads();
-            let outputs = self.outputs.div_ceil(parts).next_multiple_of(16);
-            each_chunk(crew, outputs * each, dw, |start, dw| {
-                task(g, start / each, dw);
-            });
-        }
     }
 }
 
@@ -305,52 +267,6 @@ dispatch! {
     unsafe fn pack_one(g: *const f32, u: *mut f32, plane: usize) = pack_one_body
 }
 
-/// dw[outputs][channels][9] += Gᵀ dU G.
-#[inline(always)]
-unsafe fn unpack_body<L: Lanes, const M: usize>(
-    channels: usize,
-    outputs: usize,
-    du: *const f32,
-    dw: *mut f32,
-) {
-    let plane = outputs * channels;
-    for b in 0..outputs / 16 {
-        for c in 0..channels {
-            // SAFETY: as the caller says.
-            unsafe {
-                let from = du.add((b * channels + c) * 16);
-                let mut t = [[L::zero(); 6]; 3];
-                for j in 0..6 {
-                    for (y, t) in t.iter_mut().enumerate() {
-                        for i in 0..6 {
-                            let u = L::load(from.add((i * 6 + j) * plane));
-                            t[j] = t[j].mul_add(u, L::splat(G[i][y]));
-                        }
-                    }
-                }
-                for (y, t) in t.iter().enumerate() {
-                    for x in 0..3 {
-                        let mut sum = L::zero();
-                        for j in 0..6 {
-                            sum = sum.mul_add(t[j], L::splat(G[j][x]));
-                        }
-                        let mut lanes = [0.0f32; 16];
-                        sum.store(lanes.as_mut_ptr());
-                        for (o, v) in lanes.iter().enumerate() {
-                            *dw.add(((b * 16 + o) * channels + c) * 9 + y * 3 + x) += v;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-dispatch! {
-    /// Adds the transformed sums to the gradient.
-    unsafe fn unpack(channels: usize, outputs: usize, du: *const f32, dw: *mut f32) = unpack_body
-}
-
 #[inline(always)]
 unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {
     // SAFETY: as the caller says.
@@ -383,22 +299,6 @@ unsafe fn output_row<L: Lanes>(m: [L; 6]) -> [L; 4] {
             p.mul_add(r, L::splat(4.0)),
             q.mul_add(s, L::splat(8.0)).add(m[5]),
         ]
-    }
-}
-
-/// A: 4 → 6, the transpose of `output_row`.
-#[inline(always)]
-unsafe fn output_row_transposed<L: Lanes>(y: [L; 4]) -> [L; 6] {
-    // SAFETY: as the caller says.
-    unsafe {
-        let two = L::splat(2.0);
-        let four = L::splat(4.0);
-        let eight = L::splat(8.0);
-        let a = y[0].add(y[2]);
-        let b = y[1].add(y[3]);
-        let c = y[0].mul_add(y[2], four);
-        let d = y[1].mul(two).mul_add(y[3], eight);
-        [y[0], a.add(b), a.sub(b), c.add(d), c.sub(d), y[3]]
     }
 }
 
@@ -563,89 +463,4 @@ dispatch! {
     /// Some tiles of one sample.
     unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, then: Then, out: *mut f32,
         tiles: (usize, usize), outputs: (usize, usize), scratch: *mut f32) = forward_body
-}
-
-/// dU[36][O/16][C][16] += Σ tiles V ⊗ (A dY Aᵀ).
-#[inline(always)]
-unsafe fn weights_body<L: Lanes, const M: usize>(
-    g: &Winograd,
-    input: *const f32,
-    dy: *const f32,
-    du: *mut f32,
-    outputs: (usize, usize),
-    block: usize,
-    scratch: *mut f32,
-    fresh: bool,
-) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let [down, across] = g.tiles();
-        let total = down * across;
-        let v = scratch;
-        let m = scratch.add(36 * block * g.channels);
-        let upanel = outputs.1 * g.channels;
-        let mut first = 0;
-        while first < total {
-            let n = block.min(total - first);
-            transform_input::<L>(g, input, first, n, v, block);
-            let mut ob = 0;
-            while ob < outputs.1 {
-                let width = OUT_BLOCK.min(outputs.1 - ob);
-                let mplane = block * width;
-                for t in 0..n {
-                    let ty = (first + t) / across * 4;
-                    let tx = (first + t) % across * 4;
-                    let h = (g.out[0] - ty).min(4);
-                    let w = (g.out[1] - tx).min(4);
-                    let mut c = 0;
-                    while c < width {
-                        let mut s = [[L::zero(); 4]; 6];
-                        for x in 0..w {
-                            let mut col = [L::zero(); 4];
-                            for y in 0..h {
-                                col[y] = L::load(dy.add(
-                                    ((ty + y) * g.out[1] + tx + x) * g.y_pitch + outputs.0 + ob + c,
-                                ));
-                            }
-                            let r = output_row_transposed(col);
-                            for y in 0..6 {
-                                s[y][x] = r[y];
-                            }
-                        }
-                        let p = m.add(t * width + c);
-                        for y in 0..6 {
-                            let r = output_row_transposed(s[y]);
-                            for x in 0..6 {
-                                r[x].store(p.add((y * 6 + x) * mplane));
-                            }
-                        }
-                        c += 16;
-                    }
-                }
-                for e in 0..36 {
-                    for b in 0..width / 16 {
-                        let o = du.add(e * upanel + (ob / 16 + b) * g.channels * 16);
-                        outer::<L, M>(
-                            (v.add(e * block * g.channels), g.channels),
-                            g.channels,
-                            Lines {
-                                start: m.add(e * mplane + b * 16),
-                                step: width,
-                                rows: n,
-                            },
-                            o,
-                            fresh && first == 0,
-                        );
-                    }
-                }
-                ob += width;
-            }
-            first += n;
-        }
-    }
-}
-
-dispatch! {
-    /// One sample's share of dU for outputs.1 outputs from outputs.0 on.
-    unsafe fn weights(g: &Winograd, input: *const f32, dy: *const f32, du: *mut f32, outputs: (usize, usize), block: usize, scratch: *mut f32, fresh: bool) = weights_body
 }

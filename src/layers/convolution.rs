@@ -25,7 +25,9 @@ impl Direct {
         let w = l.params[0].data;
         let bias = l.params.get(1).map(|b| b.data);
         let Some((scale, shift)) = &l.affine else {
-            return self.sizes.pack(w, bias, l.backward, &mut self.packed);
+            return self
+                .sizes
+                .pack(l.crew, w, bias, l.backward, &mut self.packed);
         };
         let mut shift = shift.clone();
         for (i, b) in bias.into_iter().flatten().enumerate() {
@@ -37,7 +39,7 @@ impl Direct {
             .flat_map(|(w, s)| w.iter().map(move |w| w * s))
             .collect();
         self.sizes
-            .pack(&scaled, Some(&shift), l.backward, &mut self.packed);
+            .pack(l.crew, &scaled, Some(&shift), l.backward, &mut self.packed);
     }
 }
 
@@ -72,7 +74,7 @@ impl Kernel for Direct {
         for (i, dy) in b.top_diffs.iter().enumerate() {
             let samples = dy.shape.dim(0);
             if let Some(Some(db)) = b.param_diffs.get_mut(1) {
-                self.sizes.bias(samples, dy.data, db);
+                self.sizes.bias(b.crew, samples, dy.data, db);
             }
             if let Some(Some(dw)) = b.param_diffs.first_mut() {
                 self.sizes

@@ -2,6 +2,7 @@
 
 use super::{Backward, Forward};
 use crate::kernels::choice::UseSparse;
+use crate::kernels::crew::Crew;
 use crate::tensor::{Layout, Shape, View};
 use anyhow::Result;
 
@@ -21,6 +22,8 @@ pub struct Lower<'a, 'b> {
     pub backward: bool,
     /// When weights that are 0 are left out.
     pub sparse: UseSparse,
+    /// The threads to make it with.
+    pub crew: &'b Crew<'b>,
 }
 
 /// What computes a layer for sizes, layouts and weights that are given: made once for all groups of a batch, and

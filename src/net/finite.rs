@@ -1,6 +1,8 @@
 //! Numbers that are none: weights that are NaN or infinite, said where they come in and where they arise.
 
 use super::{Net, Weights};
+use crate::kernels::{CHUNK, crew};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many of some values are NaN or infinite.
 pub fn count_bad(values: &[f32]) -> usize {
@@ -36,9 +38,20 @@ impl std::fmt::Display for Bad {
 impl Net {
     /// The first parameter of `weights` with NaN or infinity.
     pub fn first_bad(&self, weights: &Weights) -> Option<Bad> {
-        let mut all = self.params.iter().zip(weights.iter());
-        all.find_map(|(p, w)| {
-            let bad = count_bad(&w.data);
+        let counts: Vec<AtomicUsize> = weights.iter().map(|_| AtomicUsize::new(0)).collect();
+        let parts: Vec<_> = weights
+            .iter()
+            .zip(&counts)
+            .flat_map(|(w, count)| w.data.chunks(CHUNK).map(move |part| (part, count)))
+            .collect();
+        crew::lead(|crew| {
+            crew.each(parts, |(part, count)| {
+                count.fetch_add(count_bad(part), Ordering::Relaxed);
+            });
+        });
+        let mut all = self.params.iter().zip(weights.iter()).zip(counts);
+        all.find_map(|((p, w), count)| {
+            let bad = count.into_inner();
             (bad > 0).then(|| Bad {
                 layer: p.layer.clone(),
                 blob: p.index,

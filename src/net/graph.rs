@@ -176,7 +176,11 @@ impl Graph {
     }
 
     /// The values that the next node, `layer`, writes.
-    fn write(&mut self, layer: &LayerParameter, latest: &mut Latest) -> Result<Vec<ValueId>, String> {
+    fn write(
+        &mut self,
+        layer: &LayerParameter,
+        latest: &mut Latest,
+    ) -> Result<Vec<ValueId>, String> {
         let mut tops = Vec::new();
         for (k, name) in layer.top.iter().enumerate() {
             if layer.top[..k].contains(name) {

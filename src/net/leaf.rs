@@ -37,6 +37,7 @@ impl Leaf<'_> {
                 self.capture(crew, v, frame, captured);
             }
             crew.next_step();
+            crew.name_step(|| self.net.step_name(step.layer, step.work.name()));
             let started = self.pass.timer.map(|_| Instant::now());
             let done = match &step.work {
                 Work::Run(run) => self.run(crew, step.layer, run, frame, captured),
@@ -74,6 +75,7 @@ impl Leaf<'_> {
                 self.capture_diff(crew, v, frame, captured);
             }
             crew.next_step();
+            crew.name_step(|| self.net.step_name(step.layer, step.work.name()));
             let started = self.pass.timer.map(|_| Instant::now());
             match &step.work {
                 Work::Back(back) => self

@@ -90,7 +90,8 @@ impl Work {
     /// Its name, where a step is shown.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Run(_) | Self::Back(_) => "layer",
+            Self::Run(_) => "forward",
+            Self::Back(_) => "backward",
             Self::Follow => "follow",
             Self::Turn { .. } => "turn layout",
             Self::Clear { .. } => "clear gradient",

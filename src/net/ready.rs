@@ -1,9 +1,9 @@
 //! What the layers have made of the weights for their kernels: packed once, not at every call.
 
 use super::{Net, ParamUse, Weights};
+use crate::kernels::crew::{self, Crew};
 use crate::layers::{Kernel, Lower, Role};
 use crate::tensor::View;
-use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
 /// The kernel of every layer that has one, with its weights.
@@ -27,15 +27,21 @@ impl Net {
         };
         // Not under the lock: a thread of the pool that waits here may be given another pass of this net.
         old.resize_with(self.layers.len(), || None);
-        let set: Set = old
-            .into_par_iter()
-            .enumerate()
-            .map(|(i, old)| self.lower(i, weights, old))
-            .collect();
+        let set: Set = crew::lead(|crew| {
+            let each = old.into_iter().enumerate();
+            each.map(|(i, old)| self.lower(crew, i, weights, old))
+                .collect()
+        });
         let set = Arc::new(set);
         let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
         *last = (weights.stamp(), set.clone());
         set
+    }
+
+    /// What a record calls the work `what` of layer `i`.
+    pub(super) fn step_name(&self, i: usize, what: &str) -> String {
+        let node = &self.graph.nodes[i];
+        format!("{} {} {what}", node.param.r#type(), node.name())
     }
 
     /// The name of the kernel of layer `i` for the last weights.
@@ -48,11 +54,13 @@ impl Net {
 
     fn lower(
         &self,
+        crew: &Crew,
         i: usize,
         weights: &Weights,
         old: Option<Box<dyn Kernel>>,
     ) -> Option<Box<dyn Kernel>> {
         let layer = self.layers[i].as_ref()?;
+        crew.name_step(|| self.step_name(i, "packing"));
         let form = &self.lowered.form;
         if form.absorbed[i].is_some() {
             return None;
@@ -68,6 +76,7 @@ impl Net {
             affine: self.affine(i, weights),
             backward: self.backward && self.lowered.needs.bottoms[i].contains(&true),
             sparse: self.sparse,
+            crew,
         };
         if let Some(mut kernel) = old
             && kernel.repack(&lower)

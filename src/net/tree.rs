@@ -58,6 +58,7 @@ impl Tree {
                 (other, sum)
             };
             crew.next_step();
+            crew.name_step(|| "tree of gradients".to_string());
             add(crew, &mut left, &right);
             done(right);
             (sum, node) = (left, node / 2);

@@ -91,7 +91,13 @@ impl Mask {
 
     /// Sets every pruned value to exactly +0.
     pub fn apply(&self, values: &mut [f32]) {
-        for (chunk, &bits) in values.chunks_mut(8).zip(&self.bits) {
+        self.apply_from(0, values);
+    }
+
+    /// As [`Self::apply`], for values from number `start` on, a multiple of 8.
+    pub fn apply_from(&self, start: usize, values: &mut [f32]) {
+        debug_assert!(start.is_multiple_of(8));
+        for (chunk, &bits) in values.chunks_mut(8).zip(&self.bits[start / 8..]) {
             if bits == 0xff {
                 continue;
             }

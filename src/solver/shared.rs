@@ -7,7 +7,8 @@
 //! one weight's gradient, the learning rate has to be smaller than the one that trained the weights apart.
 
 use crate::compress::codebook::Codebook;
-use rayon::prelude::*;
+use crate::kernels::crew::Crew;
+use crate::kernels::each_chunk;
 
 /// Weights whose gradients are summed in one go; a size, not a share, so that sums do not depend on the threads.
 const CHUNK: usize = 1 << 16;
@@ -89,7 +90,7 @@ impl Shared {
     }
 
     /// Sums the weights' gradients by centroid. Those of weights held at 0 are dropped.
-    pub fn gather(&mut self, gradients: &[f32]) {
+    pub fn gather(&mut self, crew: &Crew, gradients: &[f32]) {
         let sum = |(codes, gradients): (&[u8], &[f32])| {
             let mut sums = [0.0f64; MOST];
             for (code, g) in codes.iter().zip(gradients) {
@@ -97,14 +98,24 @@ impl Shared {
             }
             sums
         };
-        let codes = self.codes.par_chunks(CHUNK);
-        let parts: Vec<[f64; MOST]> = codes.zip(gradients.par_chunks(CHUNK)).map(sum).collect();
+        let pairs: Vec<_> = self
+            .codes
+            .chunks(CHUNK)
+            .zip(gradients.chunks(CHUNK))
+            .collect();
+        let mut parts = vec![[0.0f64; MOST]; pairs.len()];
+        each_chunk(crew, 1, &mut parts, |i, part| part.fill(sum(pairs[i])));
         for (k, g) in self.gradient.iter_mut().enumerate() {
             *g = match k {
                 0 => 0.0,
                 _ => parts.iter().map(|sums| sums[k]).sum::<f64>() as f32,
             };
         }
+    }
+
+    /// Writes the values of weights from number `start` on.
+    pub fn write_from(&self, start: usize, weights: &mut [f32]) {
+        self.book.decode(&self.codes[start..], weights);
     }
 
     /// Writes every weight's value.
@@ -149,7 +160,7 @@ mod tests {
             .zip(&factors)
             .map(|(w, a)| a * (a * w).cos())
             .collect();
-        shared.gather(&gradients);
+        shared.gather(&Crew::alone(), &gradients);
         let loss = |values: &[f32]| -> f64 {
             let terms = shared.codes().iter().zip(&factors);
             terms

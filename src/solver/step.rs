@@ -1,6 +1,7 @@
 //! The iterations: gradients, update, display, tests and snapshots, in Caffe's order.
 
 use super::{Ending, Reports, Solver, signals::Request};
+use crate::kernels::{CHUNK, crew};
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
 use crate::report::nets;
@@ -62,7 +63,11 @@ impl Solver {
         interval > 0 && self.iter.is_multiple_of(interval as u64)
     }
 
-    fn iterate(&mut self, reports: &mut Reports) -> Result<Ending> {
+    /// One iteration of [`Solver::solve`].
+    ///
+    /// # Errors
+    /// The data cannot be read, a snapshot not be written, or numbers have become none.
+    pub fn iterate(&mut self, reports: &mut Reports) -> Result<Ending> {
         let starts = self.iter > 0 || self.config.param.test_initialization();
         // A test at the iteration of a snapshot came after it, so a resumed run tests there again.
         if starts
@@ -73,7 +78,9 @@ impl Solver {
         }
         self.prune_as_scheduled();
         let iter_size = self.config.param.iter_size().max(1) as u64;
-        self.gradients.iter_mut().for_each(|g| g.fill(0.0));
+        let gradients = self.gradients.iter_mut();
+        let parts: Vec<_> = gradients.flat_map(|g| g.chunks_mut(CHUNK)).collect();
+        crew::lead(|crew| crew.each(parts, |part| part.fill(0.0)));
         let mut loss = 0.0;
         let mut outputs = Outputs::default();
         // As Caffe, where the solver displays; in every iteration where it never does.

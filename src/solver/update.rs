@@ -2,9 +2,57 @@
 
 use super::Solver;
 use super::config::Regularization;
+use super::mask::Mask;
 use crate::info;
+use crate::kernels::{CHUNK, crew};
 use crate::report::number::G;
-use rayon::prelude::*;
+use std::mem;
+
+/// A part of a parameter, on its way to new values.
+struct Part<'a> {
+    values: &'a mut [f32],
+    g: &'a mut [f32],
+    /// The histories; the second one is empty where the rule has but one.
+    h: [&'a mut [f32]; 2],
+    /// How many weights have each value, where they share values.
+    counts: Option<&'a [usize]>,
+    decay: f32,
+    rate: f32,
+    /// The mask, and where in it the part starts.
+    mask: Option<(&'a Mask, usize)>,
+}
+
+/// The first part of `from`, which keeps the rest.
+fn cut<'a>(from: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let all = mem::take(from);
+    let (part, rest) = all.split_at_mut(n.min(all.len()));
+    *from = rest;
+    part
+}
+
+impl<'a> Part<'a> {
+    /// Parts of a size that does not depend on the threads.
+    fn cut(mut self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        if self.counts.is_some() {
+            parts.push(self);
+            return parts;
+        }
+        let mut start = 0;
+        while !self.g.is_empty() {
+            let [h, h2] = &mut self.h;
+            parts.push(Part {
+                values: cut(&mut self.values, CHUNK),
+                g: cut(&mut self.g, CHUNK),
+                h: [cut(h, CHUNK), cut(h2, CHUNK)],
+                mask: self.mask.map(|(mask, _)| (mask, start)),
+                ..self
+            });
+            start += CHUNK;
+        }
+        parts
+    }
+}
 
 impl Solver {
     /// One update with learning rate `rate`. Gradient, decay, history and weight of a pruned value are
@@ -14,16 +62,7 @@ impl Solver {
     /// Where weights share values, the centroids take their place in all of it, after the weights' gradients
     /// have been summed by centroid; then every weight gets its centroid's new value.
     pub(super) fn update(&mut self, rate: f32) {
-        for (g, mask) in self.gradients.iter_mut().zip(&self.masks) {
-            if let Some(mask) = mask {
-                mask.apply(g);
-            }
-        }
-        for (g, shared) in self.gradients.iter().zip(&mut self.shared) {
-            if let Some(shared) = shared {
-                shared.gather(g);
-            }
-        }
+        self.sum_up();
         self.clip();
         let param = &self.config.param;
         let scale = 1.0 / param.iter_size().max(1) as f32;
@@ -43,45 +82,106 @@ impl Solver {
             .zip(&mut self.gradients)
             .zip(first.iter_mut().zip(second));
         let kinds = self.masks.iter().zip(&mut self.shared);
-        let all: Vec<_> = arrays.zip(self.net.params().iter().zip(kinds)).collect();
-        all.into_par_iter()
-            .for_each(|(((w, g), (h, h2)), (p, (mask, shared)))| {
-                if g.is_empty() {
-                    return;
+        let mut parts: Vec<Part> = Vec::new();
+        for (((w, g), (h, h2)), (p, (mask, shared))) in
+            arrays.zip(self.net.params().iter().zip(kinds))
+        {
+            if g.is_empty() {
+                continue;
+            }
+            let (values, g, counts) = match shared {
+                None => (&mut w.data[..], &mut g[..], None),
+                Some(shared) => {
+                    let (values, g, counts) = shared.parts();
+                    (values, g, Some(counts))
                 }
-                let (values, g, counts) = match shared {
-                    None => (&mut w.data[..], &mut g[..], None),
-                    Some(shared) => {
-                        let (values, g, counts) = shared.parts();
-                        (values, g, Some(counts))
+            };
+            let whole = Part {
+                values,
+                g,
+                h: [h, h2],
+                counts,
+                decay: decay * p.decay_mult,
+                rate: rate * p.lr_mult,
+                mask: mask.as_ref().filter(|_| counts.is_none()).map(|m| (m, 0)),
+            };
+            parts.extend(whole.cut());
+        }
+        let step = |part: Part| {
+            let Part {
+                values,
+                g,
+                h: [h, h2],
+                counts,
+                decay,
+                rate,
+                mask,
+            } = part;
+            if scale != 1.0 {
+                g.iter_mut().for_each(|g| *g *= scale);
+            }
+            match counts {
+                _ if decay == 0.0 => {}
+                None => regularize(g, values, decay, kind),
+                // The decay's gradient is summed over the members too.
+                Some(counts) => {
+                    let each = g.chunks_mut(1).zip(values.chunks(1));
+                    for ((g, value), n) in each.zip(counts) {
+                        regularize(g, value, decay * *n as f32, kind);
                     }
-                };
-                if scale != 1.0 {
-                    g.iter_mut().for_each(|g| *g *= scale);
                 }
-                let decay = decay * p.decay_mult;
-                match counts {
-                    _ if decay == 0.0 => {}
-                    None => regularize(g, values, decay, kind),
-                    // The decay's gradient is summed over the members too.
-                    Some(counts) => {
-                        let each = g.chunks_mut(1).zip(values.chunks(1));
-                        for ((g, value), n) in each.zip(counts) {
-                            regularize(g, value, decay * *n as f32, kind);
-                        }
-                    }
-                }
-                rule.step(rate * p.lr_mult, iter, g, h, h2);
-                for (w, g) in values.iter_mut().zip(g.iter()) {
-                    *w -= g;
-                }
+            }
+            rule.step(rate, iter, g, h, h2);
+            for (w, g) in values.iter_mut().zip(g.iter()) {
+                *w -= g;
+            }
+            if let Some((mask, start)) = mask {
+                mask.apply_from(start, values);
+            }
+        };
+        crew::lead(|crew| crew.each(parts, step));
+        self.write_shared();
+    }
+
+    /// Masks the gradients, and sums those of weights that share values.
+    fn sum_up(&mut self) {
+        let masked = self.gradients.iter_mut().zip(&self.masks);
+        let masked: Vec<_> = masked
+            .filter_map(|(g, mask)| Some((g, mask.as_ref()?)))
+            .flat_map(|(g, mask)| {
+                let parts = g.chunks_mut(CHUNK).enumerate();
+                parts.map(move |(i, part)| (i * CHUNK, part, mask))
+            })
+            .collect();
+        crew::lead(|crew| {
+            crew.each(masked, |(start, part, mask)| mask.apply_from(start, part));
+        });
+        for (g, shared) in self.gradients.iter().zip(&mut self.shared) {
+            if let Some(shared) = shared {
+                crew::lead(|crew| shared.gather(crew, g));
+            }
+        }
+    }
+
+    /// Gives every weight that shares its value the new one.
+    fn write_shared(&mut self) {
+        let shared = self.weights.iter_mut().zip(&self.shared).zip(&self.masks);
+        let parts: Vec<_> = shared
+            .filter_map(|((w, shared), mask)| Some((w, shared.as_ref()?, mask.as_ref())))
+            .filter(|(w, ..)| !w.data.is_empty())
+            .flat_map(|(w, shared, mask)| {
+                let parts = w.data.chunks_mut(CHUNK).enumerate();
+                parts.map(move |(i, part)| (i * CHUNK, part, shared, mask))
+            })
+            .collect();
+        crew::lead(|crew| {
+            crew.each(parts, |(start, part, shared, mask)| {
                 if let Some(mask) = mask {
-                    mask.apply(&mut w.data);
+                    mask.apply_from(start, part);
                 }
-                if let Some(shared) = shared {
-                    shared.write(&mut w.data);
-                }
+                shared.write_from(start, part);
             });
+        });
     }
 
     /// Scales all gradients down so that their joint L2 norm is at most `clip_gradients`. As in Caffe,
@@ -102,7 +202,7 @@ impl Solver {
                 _ => g,
             })
             .collect();
-        let sum: f32 = gradients.iter().map(|g| sum_of_squares(g)).sum();
+        let sum: f32 = sums_of_squares(&gradients).into_iter().sum();
         let norm = sum.sqrt();
         if norm > limit {
             let scale = limit / norm;
@@ -112,8 +212,13 @@ impl Solver {
                 G(limit),
                 G(scale)
             );
-            let all = gradients.iter_mut().flat_map(|g| g.iter_mut());
-            all.for_each(|g| *g *= scale);
+            let parts: Vec<_> = gradients
+                .iter_mut()
+                .flat_map(|g| g.chunks_mut(CHUNK))
+                .collect();
+            crew::lead(|crew| {
+                crew.each(parts, |part| part.iter_mut().for_each(|g| *g *= scale));
+            });
         }
     }
 }
@@ -128,9 +233,23 @@ fn regularize(g: &mut [f32], w: &[f32], decay: f32, kind: Regularization) {
     }
 }
 
-fn sum_of_squares(values: &[f32]) -> f32 {
-    values
+/// The sum of squares of each array, in parts of a size that does not depend on the threads.
+fn sums_of_squares(arrays: &[&mut [f32]]) -> Vec<f32> {
+    let mut sums: Vec<Vec<f64>> = arrays
         .iter()
-        .map(|&v| f64::from(v) * f64::from(v))
-        .sum::<f64>() as f32
+        .map(|a| vec![0.0; a.len().div_ceil(CHUNK)])
+        .collect();
+    let parts: Vec<_> = arrays
+        .iter()
+        .zip(&mut sums)
+        .flat_map(|(a, sums)| a.chunks(CHUNK).zip(sums))
+        .collect();
+    crew::lead(|crew| {
+        crew.each(parts, |(part, sum)| {
+            *sum = part.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        });
+    });
+    sums.iter()
+        .map(|parts| parts.iter().sum::<f64>() as f32)
+        .collect()
 }

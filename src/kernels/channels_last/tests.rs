@@ -90,19 +90,27 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         let mut packed = Packed::default();
         // The second time only values are new, the third time the pattern is.
         let halves: Vec<f32> = w.iter().map(|w| w / 2.0).collect();
-        kernel.pack(&halves, Some(&b), true, &mut packed);
-        kernel.pack(&w, Some(&b), true, &mut packed);
+        kernel.pack(&Crew::alone(), &halves, Some(&b), true, &mut packed);
+        kernel.pack(&Crew::alone(), &w, Some(&b), true, &mut packed);
         let other = noise(6, w.len());
         let mut changed = packed.clone();
-        kernel.pack(&other, None, true, &mut changed);
-        kernel.pack(&w, Some(&b), true, &mut changed);
+        kernel.pack(&Crew::alone(), &other, None, true, &mut changed);
+        kernel.pack(&Crew::alone(), &w, Some(&b), true, &mut changed);
         let packed = changed;
+        crew::tests::each(|crew| {
+            let mut again = Packed::default();
+            kernel.pack(crew, &w, Some(&b), true, &mut again);
+            let same = |a: &Side, b: &Side| a.dense[..] == b.dense[..];
+            assert!(
+                same(&again.forward, &packed.forward) && same(&again.backward, &packed.backward)
+            );
+        });
         let run = |crew: &Crew| {
             let mut y = vec![f32::NAN; dy_last.len()];
             kernel.forward(crew, samples, &x, &packed, Then::default(), &mut y);
             let (mut dw, mut db) = (vec![0.5; w.len()], vec![0.5; b.len()]);
             kernel.weights(crew, samples, &x, &dy_last, &mut dw);
-            kernel.bias(samples, &dy_last, &mut db);
+            kernel.bias(crew, samples, &dy_last, &mut db);
             let last = samples * plane * pitch[0] - gaps[0];
             let mut dx = vec![f32::NAN; last];
             kernel.data(crew, samples, &packed, &dy_last, &mut dx);
@@ -187,6 +195,25 @@ fn sizes_of_real_nets() {
 }
 
 #[test]
+fn gradients_over_groups_of_samples() {
+    let nhwc = Order::Nhwc;
+    for (inputs, outputs, a) in [
+        (24, 40, axis(23, 1, 1, 0, 1)),
+        (40, 24, axis(41, 3, 2, 1, 1)),
+        (96, 32, axis(27, 3, 1, 1, 1)),
+        (16, 80, axis(33, 3, 1, 0, 1)),
+    ] {
+        let c = Convolution {
+            groups: 1,
+            inputs,
+            outputs,
+            axes: vec![a, a],
+        };
+        check_with(&c, 7, nhwc, [0, 0], UseSparse::Never);
+    }
+}
+
+#[test]
 fn random_sizes() {
     let random = Random::new(7, Purpose::Layer, 0);
     let mut next = 0u64;
@@ -241,7 +268,13 @@ fn a_nan_is_not_hidden() {
         for order in [Order::Nchw, Order::Nhwc] {
             let kernel = ChannelsLast::new(&c, order, [16, 16], isa).unwrap();
             let mut packed = Packed::default();
-            kernel.pack(&noise(1, 16 * 16 * 9), None, false, &mut packed);
+            kernel.pack(
+                &Crew::alone(),
+                &noise(1, 16 * 16 * 9),
+                None,
+                false,
+                &mut packed,
+            );
             let mut x = noise(2, 16 * 81);
             x[700] = f32::NAN;
             let mut y = vec![0.0; 16 * 81];

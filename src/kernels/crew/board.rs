@@ -55,10 +55,10 @@ impl Board {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// The threads for each leaf that is not done.
+    /// The threads for each leaf that is not done: more than one as soon as one has nothing else to do.
     pub fn share(&self) -> usize {
         let unfinished = self.unfinished.load(Ordering::Relaxed);
-        (self.threads / unfinished.max(1)).max(1)
+        self.threads.div_ceil(unfinished.max(1))
     }
 
     /// Runs leaves while there are some, then helps until all are done.

@@ -96,14 +96,37 @@ fn passes_side_by_side_and_within_a_pass() {
 
 #[test]
 fn a_record_has_all_pieces() {
-    let events = record::record(8, 2, |crew, _| {
-        assert_eq!(crew.threads(), 4);
-        crew.for_each(3, |_| ());
-        crew.for_each(1, |_| ());
+    let (value, stages) = record::record(8, || {
+        run(2, |crew, _| {
+            assert_eq!(crew.threads(), 4);
+            crew.for_each(3, |_| ());
+            crew.for_each(1, |_| ());
+        });
+        // What a piece starts is part of the piece.
+        lead(|crew| crew.for_each(2, |_| run(5, |_, _| ())));
+        7
     });
-    assert_eq!(events.len(), 2);
-    for events in events {
-        assert!(matches!(&events[1], record::Event::Job(pieces) if pieces.len() == 3));
-        assert_eq!(events.len(), 3);
-    }
+    assert_eq!(value, 7);
+    let pieces = |stage: &record::Stage| -> Vec<Vec<usize>> {
+        let jobs = |leaf: &Vec<record::Event>| {
+            let jobs = leaf.iter().filter_map(|e| match e {
+                record::Event::Job(pieces) => Some(pieces.len()),
+                _ => None,
+            });
+            jobs.collect()
+        };
+        stage.iter().map(jobs).collect()
+    };
+    let all: Vec<Vec<Vec<usize>>> = stages.iter().map(pieces).collect();
+    let between = vec![vec![]];
+    let want = [
+        between.clone(),
+        vec![vec![3]; 2],
+        between.clone(),
+        vec![vec![2]],
+        between,
+    ];
+    assert_eq!(all, want);
+    assert_eq!(record::faster(&stages, &stages), Some(stages.clone()));
+    assert_eq!(record::faster(&stages, &stages[1..]), None);
 }

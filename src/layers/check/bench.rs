@@ -102,6 +102,7 @@ impl<'a> Bench<'a> {
             affine: None,
             backward: true,
             sparse: Default::default(),
+            crew: &Crew::alone(),
         })
     }
 

@@ -14,12 +14,29 @@ const MAX_LEAVES: usize = 64;
 /// The fewest samples of a leaf in training: it has a gradient of its own to clear and to add.
 const LEAST_TRAINED: usize = 2;
 
-/// In training at most this many leaves where the parameters are more than [`HEAVY`]: each has a gradient of their
-/// size. More threads work inside of the leaves.
+/// At most this many leaves where each has a gradient of more than [`HEAVY`] parameters, or reads so many once
+/// whatever its size. More threads work inside of the leaves.
 const MAX_HEAVY_LEAVES: usize = 4;
 
 /// Parameters that no cache holds.
-const HEAVY: usize = 8 << 20;
+const HEAVY: u64 = 8 << 20;
+
+/// Multiply-adds, forward, that a leaf's gradient costs for each parameter: it is cleared, written and added.
+const GRADIENT: u64 = 20;
+
+/// What the cut of a batch depends on beside its rows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    /// Samples are coupled: they must stay together.
+    whole: bool,
+    /// Backward will follow.
+    backward: bool,
+    params: u64,
+    /// Those that a leaf reads once whatever its size: the inner products', which take all rows at once.
+    thin: u64,
+    /// Multiply-adds of a sample's forward.
+    macs: u64,
+}
 
 /// How the values of the leaves become the value of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +61,19 @@ impl Cut {
     /// The cut of a batch of `rows` of a net of so many `params`.
     pub fn new(source: Source, rows: usize, params: usize) -> Self {
         let (whole, gather) = coupling(source);
+        let nodes = source.graph.nodes.iter().enumerate();
+        let thin = nodes.filter(|(_, n)| n.param.r#type() == "InnerProduct");
+        let macs = |i: usize| source.facts[i].macs / rows.max(1) as u64;
+        let load = Load {
+            whole: whole.is_some(),
+            backward: source.backward,
+            params: params as u64,
+            // Each of them is used once a sample.
+            thin: thin.map(|(i, _)| macs(i)).sum(),
+            macs: (0..source.facts.len()).map(macs).sum(),
+        };
         Self {
-            leaves: leaves(rows, params, source.backward, whole.is_some()),
+            leaves: leaves(rows, load),
             whole,
             gather,
         }
@@ -65,17 +93,25 @@ impl Cut {
     }
 }
 
-/// The leaves of a batch of `rows` in a net of so many `params`.
-fn leaves(rows: usize, params: usize, backward: bool, whole: bool) -> Vec<Range<usize>> {
-    if whole {
+/// The leaves of a batch of `rows`.
+fn leaves(rows: usize, load: Load) -> Vec<Range<usize>> {
+    if load.whole {
         return std::iter::once(0..rows).collect();
     }
-    let (most, least) = match backward {
-        true if params > HEAVY => (MAX_HEAVY_LEAVES, LEAST_TRAINED),
-        true => (MAX_LEAVES, LEAST_TRAINED),
-        false => (MAX_LEAVES, 1),
+    let each = if load.backward {
+        load.params
+    } else {
+        load.thin
     };
-    let size = rows.div_ceil(most).max(least);
+    let most = match each > HEAVY {
+        true => MAX_HEAVY_LEAVES,
+        false => MAX_LEAVES,
+    };
+    let least = match load.backward {
+        true => LEAST_TRAINED.max((GRADIENT * load.params / load.macs.max(1)) as usize),
+        false => 1,
+    };
+    let size = rows.div_ceil(most).max(least.min(rows)).max(1);
     (0..rows)
         .step_by(size)
         .map(|a| a..(a + size).min(rows))
@@ -123,20 +159,65 @@ fn coupling(source: Source) -> (Option<usize>, Vec<Gather>) {
 mod tests {
     use super::*;
 
+    const SQUEEZENET: Load = Load {
+        whole: false,
+        backward: false,
+        params: 1_248_424,
+        thin: 0,
+        macs: 860_000_000,
+    };
+
+    const ALEXNET: Load = Load {
+        params: 60_965_224,
+        thin: 58_621_952,
+        macs: 724_000_000,
+        ..SQUEEZENET
+    };
+
+    fn count(rows: usize, load: Load) -> usize {
+        let leaves = leaves(rows, load);
+        assert_eq!(leaves.iter().map(|l| l.len()).sum::<usize>(), rows);
+        assert!(leaves.windows(2).all(|w| w[0].end == w[1].start));
+        leaves.len()
+    }
+
     #[test]
-    fn leaves_follow_from_the_batch_alone() {
-        let count = |rows, params, backward| leaves(rows, params, backward, false).len();
-        assert_eq!(count(1, 1000, true), 1);
-        assert_eq!(count(5, 1000, true), 3);
-        assert_eq!(count(5, 1000, false), 5);
-        assert_eq!(count(256, 1000, true), 64);
-        assert_eq!(count(256, 60_000_000, true), 4);
-        assert_eq!(count(256, 60_000_000, false), 64);
-        assert_eq!(leaves(100, 1000, true, true), [0..100]);
+    fn leaves_follow_from_the_batch_and_the_net() {
+        let training = |load| Load {
+            backward: true,
+            ..load
+        };
+        assert_eq!(count(1, training(SQUEEZENET)), 1);
+        assert_eq!(count(5, training(SQUEEZENET)), 3);
+        assert_eq!(count(5, SQUEEZENET), 5);
+        assert_eq!(count(32, training(SQUEEZENET)), 16);
+        assert_eq!(count(256, training(SQUEEZENET)), 64);
+        // Each leaf has a gradient, or reads the inner products' weights.
+        assert_eq!(count(256, training(ALEXNET)), 4);
+        assert_eq!(count(64, ALEXNET), 4);
+        let resnet50 = Load {
+            params: 25_557_032,
+            thin: 2_048_000,
+            macs: 4_000_000_000,
+            ..SQUEEZENET
+        };
+        assert_eq!(count(64, resnet50), 64);
+        // LeNet: the gradient of a sample costs more than the sample.
+        let lenet = Load {
+            params: 431_080,
+            thin: 405_510,
+            macs: 2_293_000,
+            ..SQUEEZENET
+        };
+        assert_eq!(count(64, training(lenet)), 22);
+        let whole = Load {
+            whole: true,
+            ..SQUEEZENET
+        };
+        assert_eq!(leaves(100, whole), [0..100]);
         for rows in 0..300 {
-            let all = leaves(rows, 1000, true, false);
-            assert_eq!(all.iter().map(|l| l.len()).sum::<usize>(), rows);
-            assert!(all.windows(2).all(|w| w[0].end == w[1].start));
+            count(rows, training(SQUEEZENET));
+            count(rows, ALEXNET);
         }
     }
 }

@@ -1,0 +1,256 @@
+//! The gradient of a direct convolution's weights.
+//!
+//! It is cut by blocks of 16 outputs and, where those are few, over groups of samples, whose sums are added in their
+//! order; how many groups follows from the sizes alone. More threads than that also share the elements under the
+//! kernel, which changes no sum.
+
+use super::{Direct, Order};
+use crate::kernels::crew::Crew;
+use crate::kernels::scratch::{self, Shared};
+use crate::kernels::simd::{Isa, Lanes, dispatch};
+use crate::kernels::tile::{Lines, outer};
+use std::ops::Range;
+
+/// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.
+const PIECES: usize = 128;
+
+/// Fewer pixels are no group of their own: its sums must be written and read once more.
+const GROUP_PIXELS: usize = 1024;
+
+/// Floats that the sums of all groups may take.
+const PARTIAL: usize = 4 << 20;
+
+/// Elements of a run under the kernel that a thread takes at least.
+const FEW_ELEMENTS: usize = 32;
+
+/// Elements of a block whose groups' sums are added at a time.
+const ADDED: usize = 256;
+
+/// What a piece computes: blocks of outputs of a convolution's group, and elements of every run.
+struct At {
+    group: usize,
+    blocks: Range<usize>,
+    part: Range<usize>,
+}
+
+impl Direct {
+    /// Into how many groups `samples` samples are cut.
+    fn sample_groups(&self, samples: usize) -> usize {
+        let pixels = samples * self.h.output * self.w.output;
+        (PIECES / (self.groups * self.blocks()).max(1))
+            .min(pixels / GROUP_PIXELS)
+            .min(PARTIAL / self.packed().max(1))
+            .clamp(1, samples.max(1))
+    }
+
+    /// dW += dY·X over `samples` samples; dW in the order of the file. X is in `order`, dY is NHWC.
+    pub fn weights(
+        &self,
+        isa: Isa,
+        crew: &Crew,
+        (x, order): (&[f32], Order),
+        samples: usize,
+        dy: &[f32],
+        dw: &mut [f32],
+    ) {
+        self.check(x.len(), order, dy.len(), samples);
+        assert_eq!(dw.len(), self.groups * self.outputs * self.taps());
+        let groups = self.sample_groups(samples);
+        let out = Shared::new(dw);
+        if groups == 1 {
+            self.pieces(isa, crew, 1, (x, order), dy, samples, &|_, at, sums| {
+                // SAFETY: dW holds all outputs (asserted above), and each piece writes those of its own.
+                unsafe { self.add_to(sums, &at, self.run_of(order), out) }
+            });
+            return;
+        }
+        let (block, run) = (self.taps() * 16, self.run_of(order));
+        scratch::with(groups * self.packed(), |partial| {
+            let sums_of = Shared::new(partial);
+            self.pieces(
+                isa,
+                crew,
+                groups,
+                (x, order),
+                dy,
+                samples,
+                &|s, at, sums| {
+                    let runs = self.taps() / run;
+                    let part = at.part.len() * 16;
+                    for (i, sums) in sums.chunks_exact(part).enumerate() {
+                        let b = at.group * self.blocks() + at.blocks.start + i / runs;
+                        let start =
+                            s * self.packed() + b * block + (i % runs * run + at.part.start) * 16;
+                        // SAFETY: the scratch has room for all groups, and each piece writes its own part of it.
+                        unsafe {
+                            let to = sums_of.get().add(start);
+                            std::ptr::copy_nonoverlapping(sums.as_ptr(), to, part);
+                        }
+                    }
+                },
+            );
+            let partial = &*partial;
+            let parts = self.taps().div_ceil(ADDED);
+            crew.for_each(self.groups * self.blocks() * parts, |i| {
+                let (b, first) = (i / parts, i % parts * ADDED);
+                let taps = first..(first + ADDED).min(self.taps());
+                let mut sum = [0.0f32; 16 * ADDED];
+                let sum = &mut sum[..16 * taps.len()];
+                for s in 0..groups {
+                    let from = &partial[s * self.packed() + b * block + first * 16..];
+                    sum.iter_mut().zip(from).for_each(|(s, v)| *s += v);
+                }
+                let at = At {
+                    group: b / self.blocks(),
+                    blocks: b % self.blocks()..b % self.blocks() + 1,
+                    part: taps,
+                };
+                // SAFETY: as above; all elements as if they were one run.
+                unsafe { self.add_to(sum, &at, self.taps(), out) }
+            });
+        });
+    }
+
+    /// Elements of a run under the kernel, where X is in `order`.
+    fn run_of(&self, order: Order) -> usize {
+        self.runs(self.pixel(order)).1
+    }
+
+    /// Calls `done(s, at, sums)` for every piece of the sums over group s of the samples; `sums` is [block][run][element of the part][16].
+    fn pieces(
+        &self,
+        isa: Isa,
+        crew: &Crew,
+        groups: usize,
+        (x, order): (&[f32], Order),
+        dy: &[f32],
+        samples: usize,
+        done: &(impl Fn(usize, At, &[f32]) + Sync),
+    ) {
+        let (input, whole) = (self.input(order), self.output());
+        let (run, pixel) = (self.run_of(order), self.pixel(order));
+        let runs = self.taps() / run.max(1);
+        let strips = self.strips(&Crew::alone(), samples);
+        let outer = crew.share_of(groups * self.groups, 1).min(self.blocks());
+        let parts = crew.share_of(groups * self.groups * outer, 1);
+        let parts = parts.min((run / FEW_ELEMENTS).max(1));
+        crew.for_each(groups * self.groups * outer * parts, |i| {
+            let cut = |n: usize, i: usize, of: usize| n * i / of..n * (i + 1) / of;
+            let at = At {
+                group: i / parts / outer % self.groups,
+                blocks: cut(self.blocks(), i / parts % outer, outer),
+                part: cut(run, i % parts, parts),
+            };
+            let s = i / parts / outer / self.groups;
+            scratch::with(at.blocks.len() * runs * at.part.len() * 16, |sums| {
+                sums.fill(0.0);
+                for n in cut(samples, s, groups) {
+                    for rows in &strips {
+                        self.with_strip(&x[n * input..], order, rows, |strip| {
+                            // SAFETY: as in `forward`; `sums` holds the blocks.
+                            unsafe {
+                                let dy = dy.as_ptr().add(n * whole + self.row_at(rows.start));
+                                let strip = (strip.as_ptr(), pixel);
+                                weights(isa, self, strip, dy, sums.as_mut_ptr(), rows.len(), &at);
+                            }
+                        });
+                    }
+                }
+                done(s, at, sums);
+            });
+        });
+    }
+
+    /// dW += `sums` as [`Self::pieces`] gives them, where runs have `run` elements.
+    ///
+    /// # Safety
+    /// `dw` holds all outputs; nobody else writes those elements.
+    unsafe fn add_to(&self, sums: &[f32], at: &At, run: usize, dw: Shared) {
+        let (taps, c) = (self.taps(), self.channels);
+        let elements = self.h.kernel * self.w.kernel;
+        let (part, runs) = (at.part.len(), taps / run.max(1));
+        for o in at.blocks.start * 16..(at.blocks.end * 16).min(self.outputs) {
+            let block = o / 16 - at.blocks.start;
+            let from = &sums[block * runs * part * 16 + o % 16..];
+            // SAFETY: as the caller says.
+            let dw = unsafe { dw.get().add((at.group * self.outputs + o) * taps) };
+            for r in 0..runs {
+                for (k, tap) in at.part.clone().enumerate() {
+                    let tap = r * run + tap;
+                    // SAFETY: as the caller says.
+                    unsafe { *dw.add(tap % c * elements + tap / c) += from[(r * part + k) * 16] };
+                }
+            }
+        }
+    }
+}
+
+/// Pixels of a flat row that are worked on at a time, and the widest row of a partial block.
+const PIXELS: usize = 128;
+
+#[inline(always)]
+unsafe fn weights_body<L: Lanes, const M: usize>(
+    d: &Direct,
+    (strip, pixel): (*const f32, usize),
+    dy: *const f32,
+    sums: *mut f32,
+    rows: usize,
+    at: &At,
+) {
+    let ([(outer_runs, outer_step), (inner_runs, inner_step)], _) = d.runs(pixel);
+    let (rows, width) = d.extent(rows);
+    let each = at.part.len();
+    let mut padded = [0.0f32; 16 * PIXELS];
+    for row in 0..rows {
+        for x in (0..width).step_by(PIXELS) {
+            let n = PIXELS.min(width - x);
+            for b in at.blocks.clone() {
+                // SAFETY: as the caller says; `padded` holds the lanes of at most PIXELS pixels.
+                unsafe {
+                    let first = at.group * d.outputs + b * 16;
+                    let mut dy = dy.add(row * d.out_row() + x * d.y_pitch + first);
+                    let mut step = d.y_pitch;
+                    let lanes = (d.outputs - b * 16).min(16);
+                    if lanes < 16 {
+                        for r in 0..n {
+                            let to = padded.as_mut_ptr().add(16 * r);
+                            std::ptr::copy_nonoverlapping(dy.add(r * step), to, lanes);
+                        }
+                        (dy, step) = (padded.as_ptr(), 16);
+                    }
+                    let start = strip.add(
+                        row * d.h.stride * d.strip_row(pixel)
+                            + x * d.w.stride * pixel
+                            + at.group * d.channels
+                            + at.part.start,
+                    );
+                    for i in 0..outer_runs {
+                        for j in 0..inner_runs {
+                            let a = start.add(i * outer_step + j * inner_step);
+                            let b = b - at.blocks.start;
+                            let run = (b * outer_runs + i) * inner_runs + j;
+                            outer::<L, M>(
+                                (a, d.w.stride * pixel),
+                                each,
+                                Lines {
+                                    start: dy,
+                                    step,
+                                    rows: n,
+                                },
+                                sums.add(run * each * 16),
+                                false,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The share of some output rows in a piece of the weight gradient.
+    unsafe fn weights(
+        d: &Direct, strip: (*const f32, usize), dy: *const f32, sums: *mut f32, rows: usize, at: &At,
+    ) = weights_body
+}
