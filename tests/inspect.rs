@@ -380,7 +380,7 @@ fn a_state_of_ours_shows_phase_seed_and_masks() {
         ..Default::default()
     };
     let path = dir.path().join("a_iter_7.solverstate");
-    snapshot::write(&path, snapshot::Format::Binary, &state).unwrap();
+    snapshot::write(&path, snapshot::Format::Binary, state).unwrap();
     let json = described(&path);
     assert_eq!(
         (&json["iteration"], &json["phase"]),
@@ -639,7 +639,7 @@ fn a_truncated_file_is_named_as_what_it_was() {
         learned_net: "w".into(),
         ..Default::default()
     };
-    snapshot::write(&path, snapshot::Format::Binary, &state).unwrap();
+    snapshot::write(&path, snapshot::Format::Binary, state).unwrap();
     let error = refused(file(&dir, "cut", &fs::read(&path).unwrap()[..200]));
     assert!(
         error.contains("cut: truncated or not a solverstate"),

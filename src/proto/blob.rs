@@ -54,11 +54,16 @@ pub fn values(blob: &BlobProto) -> Result<Cow<'_, [f32]>> {
 
 /// A blob of today's form; `data` must fill `shape`.
 pub fn blob(shape: &[usize], data: &[f32]) -> BlobProto {
+    owned(shape, data.to_vec())
+}
+
+/// [`blob`] of numbers that need not be copied.
+pub fn owned(shape: &[usize], data: Vec<f32>) -> BlobProto {
     debug_assert_eq!(count(shape), Some(data.len()));
     let dim = shape.iter().map(|&d| d as i64).collect();
     BlobProto {
         shape: Some(BlobShape { dim }),
-        data: data.to_vec(),
+        data,
         ..BlobProto::default()
     }
 }

@@ -153,11 +153,22 @@ pub(crate) fn sieve(bytes: &[u8], message: &MessageDescriptor) -> Result<Vec<u8>
 
 /// A message of which strings have characters that stand for bytes (see [`encoding`]), with these bytes.
 pub(crate) fn restore(bytes: Vec<u8>, message: &MessageDescriptor) -> Vec<u8> {
-    // Every such character begins so; weights may by chance, which costs a walk.
-    match bytes.windows(2).any(|pair| pair == [0xf4, 0x8f]) {
+    match is_marked(&bytes, message) {
         true => restored(&bytes, message),
         false => bytes,
     }
+}
+
+/// Whether a string in the message has such a character.
+fn is_marked(bytes: &[u8], message: &MessageDescriptor) -> bool {
+    fields(bytes)
+        .flatten()
+        .any(|field| match part(message, &field) {
+            // Every such character begins so.
+            Part::Text => field.content.windows(2).any(|pair| pair == [0xf4, 0x8f]),
+            Part::Nested(inner) => is_marked(field.content, &inner),
+            Part::Plain | Part::Unknown => false,
+        })
 }
 
 fn restored(bytes: &[u8], message: &MessageDescriptor) -> Vec<u8> {

@@ -16,8 +16,10 @@ pub(super) fn announce(
     histories: usize,
 ) -> Result<usize> {
     let fixed = PROGRAM + net.param_bytes() * (2 + histories as u128);
+    // A snapshot is a message and its bytes, of the weights and then of each history.
+    let snapshot = 2 * net.param_bytes() * histories.max(1) as u128;
     let threads = rayon::current_num_threads();
-    let work = net.workspace_bytes(threads) + batches.queue_bytes();
+    let work = net.workspace_bytes(threads) + batches.queue_bytes() + snapshot;
     let test = tests
         .iter()
         .map(|t| t.workspace_bytes(threads))

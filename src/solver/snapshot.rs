@@ -126,10 +126,10 @@ pub fn write_weights(
 }
 
 /// Writes a solver state.
-pub fn write(path: &Path, format: Format, state: &State) -> Result<()> {
+pub fn write(path: &Path, format: Format, state: State) -> Result<()> {
     match format {
         Format::Binary => binary_state::write(path, state),
-        Format::Hdf5 => hdf5_state::write(path, state),
+        Format::Hdf5 => hdf5_state::write(path, &state),
     }
 }
 

@@ -238,7 +238,7 @@ impl Solver {
             current_step: self.policy.step(self.iter.saturating_sub(1)),
             own: Some(self.own(timed)),
         };
-        snapshot::write(&path, format, &state)?;
+        snapshot::write(&path, format, state)?;
         self.saved = Some(self.iter);
         self.time.saved = Instant::now();
         if timed {

@@ -38,7 +38,7 @@ fn state(format: Format, path: &Path) {
     let shape = vec![2usize, 3].into();
     let data = vec![1.0; 6];
     state.history.push(dsd::tensor::Tensor { shape, data });
-    snapshot::write(path, format, &state).unwrap();
+    snapshot::write(path, format, state).unwrap();
 }
 
 type Read = fn(&Path) -> Result<()>;

@@ -8,17 +8,16 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Writes a state.
-pub(super) fn write(path: &Path, state: &State) -> Result<()> {
+pub(super) fn write(path: &Path, mut state: State) -> Result<()> {
+    let history = std::mem::take(&mut state.history).into_iter();
     let message = SolverState {
         iter: Some(int32(state.iter, "the iteration")?),
-        learned_net: Some(state.learned_net.clone()),
-        history: state
-            .history
-            .iter()
-            .map(|t| blob::blob(t.shape.dims(), &t.data))
+        learned_net: Some(std::mem::take(&mut state.learned_net)),
+        history: history
+            .map(|t| blob::owned(t.shape.dims(), t.data))
             .collect(),
         current_step: Some(int32(state.current_step, "the learning-rate step")?),
-        dsd: Some(own_message(state)),
+        dsd: Some(own_message(&state)),
     };
     binary::write(path, &message)
 }
