@@ -123,8 +123,7 @@ fn a_picture_that_no_memory_holds_is_refused_in_numbers() {
     let told = decode(&file, Channels::Color, &mut Vec::new()).unwrap_err();
     let told = format!("{told:#}");
     assert!(
-        told.starts_with("a picture of 1000000 x 1000000 pixels needs ")
-            && told.contains("bytes"),
+        told.starts_with("a picture of 1000000 x 1000000 pixels needs ") && told.contains("bytes"),
         "{told}"
     );
 }
