@@ -29,7 +29,7 @@ const ROUNDS: usize = 9;
 /// The layer that reads them, as nets of ImageNet do.
 const LAYER: &str = "layer { name: 'data' type: 'Data' top: 'data' top: 'label' \
     transform_param { mirror: true crop_size: 227 mean_value: 104 mean_value: 117 mean_value: 123 } \
-    data_param { source: 'DB' batch_size: 50 backend: LMDB } }";
+    data_param { source: 'FOLDER' batch_size: 50 backend: LMDB } }";
 
 /// A picture of shapes and some noise, whose JPEG is about as large as a photograph's.
 fn picture(number: u64) -> Vec<u8> {
@@ -85,7 +85,7 @@ struct Reader {
 
 impl Reader {
     fn new(folder: &Path, threads: usize) -> Self {
-        let text = LAYER.replace("DB", &folder.display().to_string());
+        let text = LAYER.replace("FOLDER", &folder.display().to_string());
         let net = parse::<NetParameter>(&text, "the bench").expect("it parses");
         let pool = ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.expect("threads");
