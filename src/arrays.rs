@@ -95,7 +95,7 @@ impl Net {
                 Shape::from(array.shape())
             );
         }
-        let to = weights.iter_mut().nth(id);
+        let to = weights.get_mut(id);
         let to = to.ok_or_else(|| anyhow!("these are the weights of another net"))?;
         to.data = array.iter().copied().collect();
         Ok(())

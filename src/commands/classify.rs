@@ -176,9 +176,9 @@ impl Classifier {
         let shapes = models::input_shapes(&graph)?;
         let net = Net::new(graph, &shapes, &session.options())?;
         let threads = rayon::current_num_threads();
-        let required = u64::try_from(net.run_bytes(threads, 0)).unwrap_or(u64::MAX);
+        let required = u64::try_from(net.run_bytes(threads, 0, true)).unwrap_or(u64::MAX);
         info!("Memory required: {}", HumanBytes(required));
-        net.check_memory(threads, 0)?;
+        net.check_memory(threads, 0, true)?;
         let weights = session.weights(&net)?;
         Ok(Self {
             scores: Scores::find(&net)?,

@@ -32,7 +32,7 @@ pub fn run(args: &cli::ExtractFeatures, settings: &Settings) -> Result<()> {
     let wanted = wanted(&net, &args.blobs)?;
     // Opened before the work begins: what cannot be written shows at once.
     let mut store = Store::open(args, &wanted, &net)?;
-    net.check_memory(rayon::current_num_threads(), batches.queue_bytes())?;
+    net.check_memory(rayon::current_num_threads(), batches.queue_bytes(), true)?;
     let weights = session.weights(&net)?;
     info!("Extracting Features");
     let bar = progress::bar("extract", 0, args.batches as u64);

@@ -48,7 +48,7 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;
-    net.check_memory(rayon::current_num_threads(), 0)?;
+    net.check_memory(rayon::current_num_threads(), 0, true)?;
     let weights = session.weights(&net)?;
     let wanted = wanted(&net, &args.blobs)?;
     let mut diffs = Vec::new();

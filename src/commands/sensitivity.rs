@@ -38,7 +38,7 @@ pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
     let measure = Measure::of(&net)?;
-    net.check_memory(rayon::current_num_threads(), batches.queue_bytes())?;
+    net.check_memory(rayon::current_num_threads(), batches.queue_bytes(), true)?;
     let weights = session.weights(&net)?;
     let layers = Prunable::all(&net, &weights);
     let chosen = arguments::chosen(args, &layers, &net.graph().file)?;

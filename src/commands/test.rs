@@ -26,9 +26,9 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",
-        HumanBytes(net.run_bytes(threads, batches.queue_bytes()) as u64)
+        HumanBytes(net.run_bytes(threads, batches.queue_bytes(), true) as u64)
     );
-    net.check_memory(threads, batches.queue_bytes())?;
+    net.check_memory(threads, batches.queue_bytes(), true)?;
     let weights = session.weights(&net)?;
     info!("Running for {} iterations.", args.iterations);
     let bar = progress::bar("test", 0, args.iterations as u64);

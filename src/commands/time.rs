@@ -60,9 +60,9 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
     info!("Threads: {threads}");
     info!(
         "Memory required: {}",
-        HumanBytes(net.run_bytes(threads, batches.queue_bytes()) as u64)
+        HumanBytes(net.run_bytes(threads, batches.queue_bytes(), !args.weights.is_empty()) as u64)
     );
-    net.check_memory(threads, batches.queue_bytes())?;
+    net.check_memory(threads, batches.queue_bytes(), !args.weights.is_empty())?;
     let peak = Peak::measure(Isa::current());
     info!("Peak: {peak}");
     let weights = session.weights_to_time(&net)?;

@@ -79,7 +79,11 @@ impl Decoders {
         };
         let helping = AtomicUsize::new(0);
         let help = || {
-            while self.hurry.load(Ordering::Relaxed) && items.next(work) {}
+            while self.hurry.load(Ordering::Relaxed) {
+                if !items.next(work) {
+                    break;
+                }
+            }
             helping.fetch_sub(1, Ordering::Relaxed);
         };
         pool.in_place_scope(|scope| {

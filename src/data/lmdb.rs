@@ -242,7 +242,9 @@ fn release(record: &[u8]) {
             return;
         }
         let skip = record.as_ptr().align_offset(page);
-        let whole = record.get(skip..).map_or(0, |rest| rest.len() / page * page);
+        let whole = record
+            .get(skip..)
+            .map_or(0, |rest| rest.len() / page * page);
         if whole == 0 {
             return;
         }

@@ -177,7 +177,7 @@ impl ChannelsLast {
             (None, None) => self.sizes.weights(),
         };
         let back = self.winograd.as_ref().map(Winograd::transposed);
-        let forward = floats(self.winograd.clone(), Some(self.direct));
+        let forward = floats(self.winograd, Some(self.direct));
         [4 * forward, 4 * floats(back, self.direct.transposed())]
     }
 

@@ -90,22 +90,27 @@ impl Net {
     }
 
     /// Bytes that a run of this net alone takes: the program, weights (and their gradients), and what a pass needs;
-    /// and the `queue` of batches that wait.
-    pub fn run_bytes(&self, threads: usize, queue: u128) -> u128 {
-        let gradients = if self.backward {
-            self.learned_bytes()
-        } else {
-            0
+    /// and the `queue` of batches that wait. Where weights are read, the file, its message, its arrays and the net's
+    /// are there at once before.
+    pub fn run_bytes(&self, threads: usize, queue: u128, reads_weights: bool) -> u128 {
+        let gradients = match self.backward {
+            true => self.learned_bytes(),
+            false => 0,
         };
-        PROGRAM + self.param_bytes() + gradients + self.workspace_bytes(threads) + queue
+        let run = self.param_bytes() + gradients + self.workspace_bytes(threads) + queue;
+        let reading = match reads_weights {
+            true => 4 * self.param_bytes(),
+            false => 0,
+        };
+        PROGRAM + run.max(reading)
     }
 
     /// Refuses a run of this net that this machine's memory does not hold; see [`Net::run_bytes`].
     ///
     /// # Errors
     /// The bytes needed and there, and what to lower.
-    pub fn check_memory(&self, threads: usize, queue: u128) -> Result<()> {
-        let all = self.run_bytes(threads, queue);
+    pub fn check_memory(&self, threads: usize, queue: u128, reads_weights: bool) -> Result<()> {
+        let all = self.run_bytes(threads, queue, reads_weights);
         let what = || format!("a run of {} with a batch of {}", self.shown(), self.batch());
         memory::require(all, what, &self.memory_advice(threads))
     }

@@ -80,7 +80,7 @@ impl Sizes {
         for &(i, ratio) in &first.ratios {
             net.set_dropout_ratio(i, ratio);
         }
-        net.check_memory(rayon::current_num_threads(), 0)?;
+        net.check_memory(rayon::current_num_threads(), 0, false)?;
         Ok(net)
     }
 }

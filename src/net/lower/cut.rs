@@ -214,7 +214,7 @@ mod tests {
             whole: true,
             ..SQUEEZENET
         };
-        assert_eq!(leaves(100, whole), [0..100]);
+        assert_eq!(leaves(100, whole).first(), Some(&(0..100)));
         for rows in 0..300 {
             count(rows, training(SQUEEZENET));
             count(rows, ALEXNET);
