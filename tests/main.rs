@@ -34,6 +34,7 @@ mod proto_schema;
 mod pycaffe;
 mod records;
 mod resume;
+mod rooms;
 mod sensitivity;
 mod signals;
 mod sparse;

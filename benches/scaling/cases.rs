@@ -103,7 +103,8 @@ impl Case {
         let parsed = model.deploy(Family::Release).expect("parses");
         let graph = Graph::new(&parsed, &State::new(Mode::Test)).expect("a graph");
         let shape = picture(model).with_rows(self.batch);
-        let net = Net::new(graph, std::slice::from_ref(&shape), &Options::default()).expect("a net");
+        let net =
+            Net::new(graph, std::slice::from_ref(&shape), &Options::default()).expect("a net");
         let weights = net.fill(1).expect("weights");
         let mut pictures = Tensor::zeros(shape);
         noise(&mut pictures);

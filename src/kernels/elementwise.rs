@@ -96,6 +96,14 @@ dispatch! {
     unsafe fn mask(pitch: usize, channels: usize, value: &[f32], diff: &mut [f32]) = mask_body
 }
 
+/// y ← x.
+pub fn copy(crew: &Crew, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    each_chunk(crew, CHUNK, y, |start, part| {
+        part.copy_from_slice(&x[start..][..part.len()]);
+    });
+}
+
 /// y ← `a`·x.
 pub fn scale(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());

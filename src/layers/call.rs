@@ -1,6 +1,7 @@
 //! What a layer, or its kernel, gets in a pass and fills.
 
 use crate::kernels::crew::Crew;
+use crate::kernels::elementwise::copy;
 use crate::random::Random;
 use crate::tensor::{View, ViewMut};
 
@@ -61,7 +62,7 @@ impl Forward<'_, '_> {
     pub fn carry(&mut self) -> &mut [f32] {
         let top = &mut *self.tops[0].data;
         if !self.bottoms[0].data.is_empty() {
-            top.copy_from_slice(self.bottoms[0].data);
+            copy(self.crew, self.bottoms[0].data, top);
         }
         top
     }
@@ -96,7 +97,7 @@ impl Backward<'_, '_> {
         let top = self.top_diffs[0].data;
         let diff = &mut *self.bottom_diffs[0].as_mut()?.data;
         if !top.is_empty() {
-            diff.copy_from_slice(top);
+            copy(self.crew, top, diff);
         }
         Some(diff)
     }

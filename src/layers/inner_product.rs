@@ -5,10 +5,13 @@ use super::{Backward, Coupling, Facts, Forward, Kernel, Layer, Lower, Mode, Para
 use crate::kernels::choice::UseSparse;
 use crate::kernels::coded::{Coded, Inputs};
 use crate::kernels::gemm::{Mat, MatMut, gemm};
-use crate::kernels::matvec;
+use crate::kernels::{CHUNK, each_chunk, matvec};
 use crate::proto::caffe::{InnerProductParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};
+
+/// Outputs whose bias gradients are one piece of work.
+const OUTPUTS: usize = 64;
 
 /// An InnerProduct layer.
 #[derive(Clone, Debug)]
@@ -158,8 +161,10 @@ impl Layer for InnerProduct {
         let x = Mat::new(f.bottoms[0].data, m, k);
         let w = self.weights(f.params[0].data, n, k);
         if let Some(b) = bias {
-            y.chunks_exact_mut(n)
-                .for_each(|row| row.copy_from_slice(b.data));
+            each_chunk(f.crew, (CHUNK / n).max(1) * n, y, |_, rows| {
+                let rows = rows.chunks_exact_mut(n);
+                rows.for_each(|row| row.copy_from_slice(b.data));
+            });
         }
         let alpha = if bias.is_some() { 1.0 } else { 0.0 };
         gemm(f.crew, alpha, MatMut::new(y, m, n), 1.0, x, w.t());
@@ -179,9 +184,11 @@ impl Layer for InnerProduct {
             }
         }
         if let Some(Some(db)) = b.param_diffs.get_mut(1) {
-            for row in b.top_diffs[0].data.chunks_exact(n) {
-                db.iter_mut().zip(row).for_each(|(d, v)| *d += v);
-            }
+            each_chunk(b.crew, OUTPUTS, db, |start, db| {
+                for row in b.top_diffs[0].data.chunks_exact(n) {
+                    db.iter_mut().zip(&row[start..]).for_each(|(d, v)| *d += v);
+                }
+            });
         }
         if let Some(dx) = &mut b.bottom_diffs[0] {
             let w = self.weights(b.params[0].data, n, k);

@@ -1,7 +1,7 @@
 //! Split: every top is the bottom. The net handles splits itself; this is for files that name them.
 
 use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
-use crate::kernels::elementwise::add_scaled;
+use crate::kernels::elementwise::{add_scaled, copy};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;
@@ -36,7 +36,7 @@ impl Layer for Split {
 
     fn forward(&self, f: &mut Forward) -> Result<()> {
         for top in f.tops.iter_mut() {
-            top.data.copy_from_slice(f.bottoms[0].data);
+            copy(f.crew, f.bottoms[0].data, top.data);
         }
         Ok(())
     }
