@@ -10,9 +10,10 @@ use std::time::Instant;
 /// Rounds of one and of two threads in turn.
 const ROUNDS: usize = 7;
 
+/// Threads as a pass has them: on a processor each.
 fn pool(threads: usize) -> ThreadPool {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    pool.build().expect("threads")
+    pool.start_handler(crew::pin).build().expect("threads")
 }
 
 fn seconds(f: impl FnOnce()) -> f64 {

@@ -162,8 +162,19 @@ pub(super) fn planes<const N: usize>(
 ) -> Result<usize> {
     let what = || format!("a picture of {} bytes", pixels.len());
     memory::reserve(out, pixels.len(), what, SMALLER)?;
-    for channel in order {
-        out.extend(pixels.chunks_exact(N).map(|p| p[channel]));
+    let plane = pixels.len() / N;
+    out.resize(N * plane, 0);
+    // A pixel at a time: its bytes are read once.
+    let mut rest = &mut out[..];
+    let mut planes = order.map(|channel| {
+        let (this, others) = std::mem::take(&mut rest).split_at_mut(plane);
+        rest = others;
+        (channel, this)
+    });
+    for (i, pixel) in pixels.as_chunks::<N>().0.iter().enumerate() {
+        for (channel, plane) in &mut planes {
+            plane[i] = pixel[*channel];
+        }
     }
     Ok(N)
 }

@@ -7,8 +7,7 @@ use anyhow::Result;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::iter::Enumerate;
 use std::slice::IterMut;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Threads for one reader; its own thread is the first of them.
 #[derive(Debug)]
@@ -16,7 +15,9 @@ pub struct Decoders {
     threads: usize,
     /// The others, started when they are needed first; `None` if the system gives no threads.
     helpers: OnceLock<Option<ThreadPool>>,
-    hurry: AtomicBool,
+    /// Whether somebody waits, and the news of it.
+    hurry: Mutex<bool>,
+    changed: Condvar,
 }
 
 /// The items of one call that nobody has taken, and the first that failed.
@@ -31,13 +32,17 @@ impl Decoders {
         Self {
             threads: threads.max(1),
             helpers: OnceLock::new(),
-            hurry: AtomicBool::new(false),
+            hurry: Mutex::new(false),
+            changed: Condvar::new(),
         }
     }
 
     /// Says whether somebody waits: all threads work then, and else the caller's alone.
     pub fn hurry(&self, hurry: bool) {
-        self.hurry.store(hurry, Ordering::Relaxed);
+        *locked(&self.hurry) = hurry;
+        if hurry {
+            self.changed.notify_all();
+        }
     }
 
     /// Does `work` on every item, given with its place.
@@ -77,29 +82,42 @@ impl Decoders {
         let Some(pool) = self.helpers.get_or_init(|| pool(self.threads - 1)) else {
             return while items.next(work) {};
         };
-        let helping = AtomicUsize::new(0);
-        let help = || {
-            while self.hurry.load(Ordering::Relaxed) {
-                if !items.next(work) {
-                    break;
-                }
-            }
-            helping.fetch_sub(1, Ordering::Relaxed);
-        };
+        let help = || while self.wanted(items) && items.next(work) {};
         pool.in_place_scope(|scope| {
-            loop {
-                if self.hurry.load(Ordering::Relaxed) {
-                    let wanted = most.min(items.count().saturating_sub(1));
-                    for _ in helping.load(Ordering::Relaxed)..wanted {
-                        helping.fetch_add(1, Ordering::Relaxed);
-                        scope.spawn(|_| help());
-                    }
-                }
-                if !items.next(work) {
-                    break;
+            (0..most).for_each(|_| scope.spawn(|_| help()));
+            // Dropped even if an item panics: the scope waits for the helpers, and they for this.
+            let _end = End(self, items);
+            while items.next(work) {}
+        });
+    }
+
+    /// Sleeps until somebody waits for the batch; false if there is nothing left to do.
+    fn wanted<T>(&self, items: &Items<T>) -> bool {
+        let mut hurry = locked(&self.hurry);
+        loop {
+            match items.count() {
+                0 => return false,
+                _ if *hurry => return true,
+                _ => {
+                    hurry = self
+                        .changed
+                        .wait(hurry)
+                        .unwrap_or_else(PoisonError::into_inner)
                 }
             }
-        });
+        }
+    }
+}
+
+/// Ends a call when it is dropped: nothing more is taken, and helpers that sleep wake.
+struct End<'a, 'b, T>(&'a Decoders, &'a Items<'b, T>);
+
+impl<T> Drop for End<'_, '_, T> {
+    fn drop(&mut self) {
+        // Under the lock: who has seen items left, and is about to sleep, must not miss it.
+        let _hurry = locked(&self.0.hurry);
+        self.1.leave();
+        self.0.changed.notify_all();
     }
 }
 
@@ -113,12 +131,19 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<T: Send> Items<'_, T> {
+impl<T> Items<'_, T> {
     /// How many nobody has taken.
     fn count(&self) -> usize {
         locked(&self.left).len()
     }
 
+    /// Takes no more.
+    fn leave(&self) {
+        locked(&self.left).by_ref().for_each(drop);
+    }
+}
+
+impl<T: Send> Items<'_, T> {
     /// Does the next item; false if there is none, or none is wanted because one has failed.
     fn next(&self, work: &(impl Fn(usize, &mut T) -> Result<()> + Sync)) -> bool {
         // They are taken in order, so all before a failed one have been taken, and will be done.
@@ -133,8 +158,7 @@ impl<T: Send> Items<'_, T> {
         if failed.as_ref().is_none_or(|(first, _)| i < *first) {
             *failed = Some((i, error));
         }
-        // Nothing more is taken.
-        locked(&self.left).by_ref().for_each(drop);
+        self.leave();
         false
     }
 }
@@ -208,14 +232,16 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller() {
-        let decoders = Decoders::new(3);
-        decoders.hurry(true);
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ = decoders.each(&mut [(); 9], |i, ()| {
-                assert_ne!(i, 4);
-                Ok(())
-            });
-        }));
-        assert!(caught.is_err());
+        for hurry in [false, true] {
+            let decoders = Decoders::new(3);
+            decoders.hurry(hurry);
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let _ = decoders.each(&mut [(); 9], |i, ()| {
+                    assert_ne!(i, 4);
+                    Ok(())
+                });
+            }));
+            assert!(caught.is_err());
+        }
     }
 }

@@ -277,10 +277,10 @@ fn scale_row<T: Copy + Into<f32>>(
 }
 
 fn place(numbers: impl Iterator<Item = f32>, mirror: bool, out: &mut [f32]) {
+    // Vectorized, which a loop that writes backwards is not; then turned while the row is in the cache.
+    out.iter_mut().zip(numbers).for_each(|(o, v)| *o = v);
     if mirror {
-        out.iter_mut().rev().zip(numbers).for_each(|(o, v)| *o = v);
-    } else {
-        out.iter_mut().zip(numbers).for_each(|(o, v)| *o = v);
+        out.reverse();
     }
 }
 

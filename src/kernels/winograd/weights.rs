@@ -21,7 +21,8 @@ const GROUP_TILES: usize = 128;
 /// Floats that the sums of all groups may take.
 const PARTIAL: usize = 4 << 20;
 
-/// Outputs, or channels, of a piece that is not cut only to have several for each thread.
+/// Outputs, or channels, of a piece that is not cut only to have several for each thread: the sums of so many by so
+/// many stay in a core's cache.
 const BROAD: usize = 64;
 
 impl Winograd {
@@ -35,13 +36,25 @@ impl Winograd {
             .clamp(1, samples)
     }
 
-    /// Into how many parts the outputs and the channels are cut, where there are `many` of both.
+    /// Into how many parts the outputs and the channels are cut, where there are `many` of both: so that the sums of
+    /// one stay in a cache, and every thread has some.
     fn parts(&self, crew: &Crew, many: usize) -> [usize; 2] {
         let mut parts = [1, 1];
         // Whole registers, of numbers that are multiples of 16.
         let sizes = [self.outputs / 16, self.channels / 16];
-        for (enough, least) in [(2 * crew.threads(), BROAD / 16), (crew.threads(), 1)] {
-            while crew.is_shared() && many * parts[0] * parts[1] < enough {
+        let all = 36 * self.outputs * self.channels;
+        let cached = all.div_ceil(36 * BROAD * BROAD);
+        let broad = match crew.is_shared() {
+            true => 2 * crew.threads(),
+            false => 1,
+        };
+        let enough = [
+            (cached, BROAD / 16),
+            (broad.div_ceil(many), BROAD / 16),
+            (crew.threads().div_ceil(many), 1),
+        ];
+        for (enough, least) in enough {
+            while parts[0] * parts[1] < enough {
                 let each = [0, 1].map(|i| sizes[i] / parts[i]);
                 let larger = usize::from(each[1] > each[0]);
                 if each[larger] < 2 * least {
