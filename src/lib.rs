@@ -49,6 +49,7 @@ pub mod commands;
 pub mod compress;
 pub mod data;
 pub mod draw;
+pub mod feed;
 pub mod files;
 pub mod filler;
 pub mod flow;

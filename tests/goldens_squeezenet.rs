@@ -192,7 +192,7 @@ fn every_blob_of_eight_photographs_is_caffes() {
     let (net, values) = build(&deploy, Mode::Test, &batch_shapes()[..1], &weights);
     let mut pass = Pass::new(1, 0);
     pass.wanted = (0..net.graph().values.len()).collect();
-    let outputs = net.forward(&pass, &values, &feed[..1]).unwrap();
+    let outputs = net.forward(&pass, &values, &&feed[..1]).unwrap();
     let prob = net.graph().value("prob").unwrap();
     assert_near(
         "prob",

@@ -75,7 +75,7 @@ fn batch(rows: usize) -> Vec<Tensor> {
 }
 
 fn loss(net: &Net, weights: &Weights, feed: &[Tensor]) -> f64 {
-    f64::from(net.forward(&Pass::new(1, 0), weights, feed).unwrap().loss)
+    f64::from(net.forward(&Pass::new(1, 0), weights, &feed).unwrap().loss)
 }
 
 /// Gradients of the parameters and of the data.
@@ -84,7 +84,7 @@ fn gradients(net: &Net, weights: &Weights, feed: &[Tensor]) -> (Vec<Vec<f32>>, T
     pass.wanted_diffs = vec![net.inputs()[0]];
     let mut grads = net.zero_gradients();
     let mut outputs = net
-        .forward_backward(&pass, weights, feed, &mut grads)
+        .forward_backward(&pass, weights, &feed, &mut grads)
         .unwrap();
     (grads, outputs.diffs.remove(&net.inputs()[0]).unwrap())
 }

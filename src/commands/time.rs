@@ -76,9 +76,9 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
             ..Pass::new(seed, i)
         };
         if options.backward {
-            net.forward_backward(&pass, &weights, batch, &mut gradients)
+            net.forward_backward(&pass, &weights, &batch, &mut gradients)
         } else {
-            net.forward(&pass, &weights, batch)
+            net.forward(&pass, &weights, &batch)
         }
     };
     info!("Performing Forward");

@@ -2,6 +2,7 @@
 
 use super::pictures::Pictures;
 use super::transform::Transform;
+use crate::feed::Feed;
 use crate::tensor::{Shape, Tensor};
 use anyhow::Result;
 use rayon::prelude::*;
@@ -119,15 +120,6 @@ impl Batch {
         self.arrays.iter().map(|a| a.shape().clone()).collect()
     }
 
-    /// Writes rows (samples) of array `k`, in C order: transformed pictures, or the numbers themselves. Any number
-    /// of threads may do so at once; it cannot fail, for what can has been checked when the batch was read.
-    ///
-    /// # Panics
-    /// There is no such array or no such row, or `out` has another size than the rows.
-    pub fn rows(&self, k: usize, rows: Range<usize>, out: &mut [f32]) {
-        self.arrays[k].write(rows, out);
-    }
-
     /// Array `k` whole, if it waits as floats: labels, and all that is no picture.
     pub fn floats(&self, k: usize) -> Option<&Tensor> {
         match self.arrays.get(k) {
@@ -158,5 +150,24 @@ impl Batch {
     /// Bytes of memory that the numbers take.
     pub fn bytes(&self) -> usize {
         self.arrays.iter().map(Rows::bytes).sum()
+    }
+}
+
+/// Pictures are transformed as their rows are wanted: what can fail has been checked when the batch was read.
+impl Feed for Batch {
+    fn count(&self) -> usize {
+        self.arrays.len()
+    }
+
+    fn shape(&self, k: usize) -> &Shape {
+        self.arrays[k].shape()
+    }
+
+    fn ready(&self, k: usize) -> Option<&Tensor> {
+        self.floats(k)
+    }
+
+    fn rows(&self, k: usize, rows: Range<usize>, out: &mut [f32]) {
+        self.arrays[k].write(rows, out);
     }
 }

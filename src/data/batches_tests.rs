@@ -4,6 +4,7 @@ use super::super::transform::Transform;
 use super::super::writer::DatabaseWriter;
 use super::super::{Options, open};
 use super::*;
+use crate::feed::Feed;
 use crate::layers::Mode;
 use crate::proto::caffe::{Datum, LayerParameter, NetParameter, data_parameter::Db};
 use crate::proto::parse;

@@ -41,6 +41,24 @@ impl Aligned {
         Ok(Self { data, start, len })
     }
 
+    /// Makes it `len` numbers, whatever they are; memory that fits is used again.
+    ///
+    /// # Errors
+    /// There is no memory for them; see [`Aligned::try_zeros`].
+    pub fn try_resize(
+        &mut self,
+        len: usize,
+        what: impl Fn() -> String,
+        advice: &str,
+    ) -> anyhow::Result<()> {
+        if len <= self.data.len() - self.start {
+            self.len = len;
+        } else {
+            *self = Self::try_zeros(len, what, advice)?;
+        }
+        Ok(())
+    }
+
     /// Keeps the first `len` numbers; those that are new are 0.
     pub fn resize(&mut self, len: usize) {
         if len > self.data.len() - self.start {

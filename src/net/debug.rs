@@ -9,9 +9,10 @@ use super::carried::Carried;
 use super::graph::{Graph, Node, Value, ValueId};
 use super::sizes::Sizes;
 use super::{Net, Options, Outputs, Pass, Weights};
+use crate::feed::Feed;
 use crate::proto::caffe::LayerParameter;
 use crate::report::number::G;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Shape;
 use crate::{error, info};
 use anyhow::Result;
 
@@ -64,7 +65,7 @@ impl DebugNet {
         of: &Net,
         pass: &Pass,
         weights: &Weights,
-        batch: &[Tensor],
+        batch: &dyn Feed,
     ) -> Result<()> {
         self.show(of, pass, weights, batch, None)
     }
@@ -79,7 +80,7 @@ impl DebugNet {
         of: &Net,
         pass: &Pass,
         weights: &Weights,
-        batch: &[Tensor],
+        batch: &dyn Feed,
         gradients: &[Vec<f32>],
     ) -> Result<()> {
         self.show(of, pass, weights, batch, Some(gradients))
@@ -90,7 +91,7 @@ impl DebugNet {
         of: &Net,
         pass: &Pass,
         weights: &Weights,
-        batch: &[Tensor],
+        batch: &dyn Feed,
         gradients: Option<&[Vec<f32>]>,
     ) -> Result<()> {
         for &(i, ratio) in &of.ratios {

@@ -10,15 +10,19 @@ use crate::layers::Keep;
 use crate::net::graph::ValueId;
 use crate::tensor::{Shape, Tensor, View, ViewMut};
 use anyhow::Result;
-use std::ops::Range;
 
 /// Partial gradients, in the order of the net's parameters; empty where none is wanted.
 pub(crate) type Grads = Vec<Vec<f32>>;
+
+/// What to do where there is no memory for a leaf.
+pub(super) const ADVICE: &str = "lower the batch size, or --threads";
 
 /// The buffers of one leaf.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub buffers: Vec<Aligned>,
+    /// Rows of the net's inputs, of those that do not lie ready.
+    pub fed: Vec<Aligned>,
     /// What each layer's backward needs from its forward.
     pub keeps: Vec<Keep>,
     /// What each layer's sum is divided by.
@@ -33,11 +37,11 @@ impl Frame {
     /// The memory is not there.
     pub fn new(net: &Net) -> Result<Self> {
         let what = || format!("a buffer of the net {}", net.graph.file);
-        let advice = "lower the batch size, or --threads";
-        let one = |&n: &usize| Aligned::try_zeros(n, what, advice);
+        let one = |&n: &usize| Aligned::try_zeros(n, what, ADVICE);
         let buffers = net.lowered.buffers.iter().map(one);
         Ok(Self {
             buffers: buffers.collect::<Result<_>>()?,
+            fed: net.inputs.iter().map(|_| Aligned::default()).collect(),
             keeps: net.layers.iter().map(|_| Keep::default()).collect(),
             normalisers: vec![1.0; net.layers.len()],
             actual: match net.facts.iter().any(|f| f.data_decide_rows) {
@@ -53,9 +57,8 @@ impl Frame {
 pub(super) struct Arrays<'a> {
     pub buffers: &'a [Aligned],
     pub actual: &'a [Option<Shape>],
-    /// The batch, and the rows of it that are the leaf's; `None` for all.
-    pub feed: &'a [Tensor],
-    pub rows: Option<&'a Range<usize>>,
+    /// The leaf's rows of the net's inputs.
+    pub feed: &'a [&'a [f32]],
 }
 
 impl<'a> Arrays<'a> {
@@ -70,7 +73,7 @@ impl<'a> Arrays<'a> {
         let shape = self.shape(operand);
         let data = match operand.place {
             Place::Nowhere => &[][..],
-            Place::Feed(k) => self.rows_of(k),
+            Place::Feed(k) => self.feed[k],
             Place::Buffer(b) => match &self.buffers[b][..] {
                 [] => &[],
                 buffer => &buffer[operand.first..][..operand.layout.extent(&shape)],
@@ -80,18 +83,6 @@ impl<'a> Arrays<'a> {
             shape,
             layout: operand.layout,
             data,
-        }
-    }
-
-    /// The leaf's rows of input number `k`.
-    fn rows_of(&self, k: usize) -> &'a [f32] {
-        let input = &self.feed[k];
-        match self.rows {
-            None => &input.data,
-            Some(rows) => {
-                let each = input.shape.count_from(1);
-                &input.data[rows.start * each..rows.end * each]
-            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::timer::Timer;
 use super::{Net, Weights};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::Crew;
-use crate::tensor::{Shape, Tensor, ViewMut};
+use crate::tensor::{Shape, ViewMut};
 use anyhow::{Context, Result};
 use std::mem;
 use std::ops::Range;
@@ -22,7 +22,8 @@ pub(super) struct Leaf<'a> {
     pub pass: &'a Pass<'a>,
     pub weights: &'a Weights,
     pub ready: &'a Set,
-    pub feed: &'a [Tensor],
+    /// Its rows of the net's inputs.
+    pub feed: &'a [&'a [f32]],
     /// Its rows of the batch.
     pub rows: Range<usize>,
 }
@@ -105,7 +106,6 @@ impl Leaf<'_> {
             buffers,
             actual,
             feed: self.feed,
-            rows: self.net.lowered.cut.whole.is_none().then_some(&self.rows),
         }
     }
 

@@ -16,20 +16,24 @@ impl Net {
     }
 
     /// Bytes that passes need beside the weights on so many threads: the frames of as many leaves as run at once, their
-    /// partial gradients, what kernels make of the weights, and the batch itself as floats.
+    /// rows of the batch and partial gradients, and what kernels make of the weights.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
         let cut = &self.lowered.cut;
         let at_once = threads.clamp(1, cut.leaves.len().max(1));
         let buffers = self.lowered.buffers.iter();
         let buffers: u128 = buffers.map(|&n| memory::floats(n)).sum();
         let frame = buffers + self.kept_bytes();
-        let feed = self.inputs.iter();
-        let feed: u128 = feed.map(|&v| memory::floats(self.shapes[v].count())).sum();
+        // Each leaf makes its rows; of a batch that lies ready there are none to make.
+        let feed = self.inputs.iter().map(|&v| {
+            let shape = cut.shape(&self.shapes[v], v, cut.most());
+            memory::floats(shape.count())
+        });
+        let frame = frame + feed.sum::<u128>();
         let gradients = match self.backward {
             true => self.learned_bytes() * self.partial_gradients(at_once) as u128,
             false => 0,
         };
-        at_once as u128 * frame + gradients + self.packed_bytes() + feed
+        at_once as u128 * frame + gradients + self.packed_bytes()
     }
 
     /// Bytes that the layers keep from forward for backward, in a leaf.

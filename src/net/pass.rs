@@ -1,7 +1,7 @@
 //! A pass of a batch through a net: leaves side by side, their results put together in a fixed order.
 
 use super::carried::Carried;
-use super::frame::{Captured, Frame, Grads, Piece};
+use super::frame::{ADVICE, Captured, Frame, Grads, Piece};
 use super::graph::ValueId;
 use super::leaf::Leaf;
 use super::lower::Gather;
@@ -10,6 +10,8 @@ use super::ready::Set;
 use super::timer::Timer;
 use super::tree::{self, Tree};
 use super::{Net, Param, Weights};
+use crate::feed::Feed;
+use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::elementwise::add_scaled;
 use crate::kernels::{CHUNK, each_chunk};
@@ -18,6 +20,8 @@ use crate::random::{Purpose, Random};
 use crate::tensor::{Tensor, View};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
+use std::mem;
+use std::ops::Range;
 use std::sync::Mutex;
 
 /// What a pass shall do beside computing.
@@ -71,7 +75,7 @@ pub struct Outputs {
 
 impl Net {
     /// Forward of one batch. `feed` holds the arrays of [`Net::inputs`].
-    pub fn forward(&self, pass: &Pass, weights: &Weights, feed: &[Tensor]) -> Result<Outputs> {
+    pub fn forward(&self, pass: &Pass, weights: &Weights, feed: &dyn Feed) -> Result<Outputs> {
         self.run(pass, weights, feed, false)
             .map(|(outputs, _)| outputs)
     }
@@ -82,7 +86,7 @@ impl Net {
         &self,
         pass: &Pass,
         weights: &Weights,
-        feed: &[Tensor],
+        feed: &dyn Feed,
         grads: &mut [Vec<f32>],
     ) -> Result<Outputs> {
         let (outputs, more) = self.run(pass, weights, feed, true)?;
@@ -144,7 +148,7 @@ impl Net {
         &self,
         pass: &Pass,
         weights: &Weights,
-        feed: &[Tensor],
+        feed: &dyn Feed,
         backward: bool,
     ) -> Result<(Outputs, Option<Grads>)> {
         self.check_feed(weights, feed, backward)?;
@@ -218,7 +222,7 @@ impl Net {
     }
 
     /// What each layer's sum is divided by, for a batch that is cut: it follows from the labels.
-    fn normalisers(&self, feed: &[Tensor]) -> Vec<f32> {
+    fn normalisers(&self, feed: &dyn Feed) -> Vec<f32> {
         let cut = &self.lowered.cut;
         let one = |i: usize| match self.graph.nodes[i].tops.first() {
             Some(&t) if cut.leaves.len() > 1 && cut.gather[t] == Gather::Mean => {
@@ -230,12 +234,14 @@ impl Net {
     }
 
     /// The divisor of the mean that value `v` is, over the whole batch.
-    fn normaliser_of(&self, v: ValueId, feed: &[Tensor]) -> f32 {
+    fn normaliser_of(&self, v: ValueId, feed: &dyn Feed) -> f32 {
         let i = self.graph.values[v].producer;
         // With data only where they are inputs of the net.
         let view = |b: &ValueId| {
             let input = self.inputs.iter().position(|v| v == b);
-            let data = input.map_or(&[][..], |k| &feed[k].data);
+            let data = input
+                .and_then(|k| feed.ready(k))
+                .map_or(&[][..], |t| &t.data);
             View::planes(self.shapes[*b].clone(), data)
         };
         let bottoms: Vec<View> = self.graph.nodes[i].bottoms.iter().map(view).collect();
@@ -248,7 +254,7 @@ impl Net {
     fn gather<'a>(
         &self,
         v: ValueId,
-        feed: &[Tensor],
+        feed: &dyn Feed,
         parts: impl Iterator<Item = &'a Vec<Piece>>,
     ) -> Tensor {
         if self.lowered.cut.gather[v] == Gather::Rows || self.lowered.cut.leaves.len() == 1 {
@@ -276,22 +282,23 @@ impl Net {
         Tensor { shape, data }
     }
 
-    fn check_feed(&self, weights: &Weights, feed: &[Tensor], backward: bool) -> Result<()> {
-        if weights.len() != self.params.len() || feed.len() != self.inputs.len() {
+    fn check_feed(&self, weights: &Weights, feed: &dyn Feed, backward: bool) -> Result<()> {
+        if weights.len() != self.params.len() || feed.count() != self.inputs.len() {
             bail!(
                 "{} weights and {} inputs given to a net of {} and {}",
                 weights.len(),
-                feed.len(),
+                feed.count(),
                 self.params.len(),
                 self.inputs.len()
             );
         }
-        for (t, &v) in feed.iter().zip(&self.inputs) {
-            if t.shape != self.shapes[v] || t.data.len() != t.shape.count() {
+        for (k, &v) in self.inputs.iter().enumerate() {
+            let shape = feed.shape(k);
+            let short = feed.ready(k).is_some_and(|t| t.data.len() != shape.count());
+            if *shape != self.shapes[v] || short {
                 let name = &self.graph.values[v].name;
                 bail!(
-                    "input '{name}' has shape {}, the net wants {}",
-                    t.shape,
+                    "input '{name}' has shape {shape}, the net wants {}",
                     self.shapes[v]
                 );
             }
@@ -344,7 +351,7 @@ struct Run<'a> {
     ready: &'a Set,
     pass: &'a Pass<'a>,
     weights: &'a Weights,
-    feed: &'a [Tensor],
+    feed: &'a dyn Feed,
     /// What each layer's sum is divided by, where the batch is cut.
     normalisers: Vec<f32>,
     captured: &'a [Mutex<Captured>],
@@ -380,16 +387,18 @@ impl Run<'_> {
         else {
             return Ok(None);
         };
+        let mut frame = net.take_frame()?;
+        let mut fed = mem::take(&mut frame.fed);
+        let feed = self.feed_of(crew, rows, &mut fed)?;
         let leaf = Leaf {
             net,
             program,
             pass: self.pass,
             weights: self.weights,
             ready: self.ready,
-            feed: self.feed,
+            feed: &feed,
             rows: rows.clone(),
         };
-        let mut frame = net.take_frame()?;
         frame.normalisers.copy_from_slice(&self.normalisers);
         let mut captured = Captured::default();
         leaf.forward(crew, &mut frame, &mut captured)?;
@@ -399,7 +408,41 @@ impl Run<'_> {
             leaf.backward(crew, &mut frame, grads, &mut captured)?;
         }
         *self.captured[i].lock().unwrap_or_else(|e| e.into_inner()) = captured;
+        frame.fed = fed;
         net.keep_frame(frame);
         Ok(grads)
+    }
+
+    /// The leaf's rows of the inputs: where they lie, or made in `fed` by the threads that are about to read them.
+    fn feed_of<'b>(
+        &'b self,
+        crew: &Crew,
+        rows: &Range<usize>,
+        fed: &'b mut [Aligned],
+    ) -> Result<Vec<&'b [f32]>> {
+        let whole = self.net.lowered.cut.whole.is_some();
+        let one = |(k, fed): (usize, &'b mut Aligned)| -> Result<&'b [f32]> {
+            let shape = self.feed.shape(k);
+            let each = shape.count_from(1);
+            if let Some(array) = self.feed.ready(k) {
+                return Ok(match whole {
+                    true => &array.data,
+                    false => &array.data[rows.start * each..rows.end * each],
+                });
+            }
+            let rows = match whole {
+                true => 0..shape.dim(0),
+                false => rows.clone(),
+            };
+            fed.try_resize(
+                rows.len() * each,
+                || "a batch's pictures".to_string(),
+                ADVICE,
+            )?;
+            let parts = fed.chunks_mut(each.max(1)).zip(rows);
+            crew.each(parts, |(row, i)| self.feed.rows(k, i..i + 1, row));
+            Ok(fed)
+        };
+        fed.iter_mut().enumerate().map(one).collect()
     }
 }

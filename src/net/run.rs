@@ -62,6 +62,7 @@ impl Leaf<'_> {
             keeps,
             normalisers,
             actual,
+            ..
         } = frame;
         let arrays = self.arrays(buffers, actual);
         let bottoms: Vec<View> = run.bottoms.iter().map(|o| arrays.view(o)).collect();
@@ -150,6 +151,7 @@ impl Leaf<'_> {
             keeps,
             normalisers,
             actual,
+            ..
         } = frame;
         let arrays = self.arrays(buffers, actual);
         let views = |operands: &[Operand]| -> Vec<View> {

@@ -5,7 +5,8 @@
 //! which the shapes of pictures must not change.
 
 use super::{Net, Options};
-use crate::tensor::{Shape, Tensor};
+use crate::feed::Feed;
+use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};
 
 /// So many nets are kept beside the first.
@@ -31,8 +32,8 @@ impl Sizes {
     ///
     /// # Errors
     /// The layers do not fit these shapes, or a parameter would have another one.
-    pub fn fit<'a>(&'a mut self, first: &'a Net, batch: &[Tensor]) -> Result<&'a Net> {
-        if fits(first, batch) || batch.len() != first.inputs.len() {
+    pub fn fit<'a>(&'a mut self, first: &'a Net, batch: &dyn Feed) -> Result<&'a Net> {
+        if fits(first, batch) || batch.count() != first.inputs.len() {
             return Ok(first);
         }
         // A ratio that has changed since makes a net another one.
@@ -55,8 +56,8 @@ impl Sizes {
         Ok(self.nets.last().unwrap_or(first))
     }
 
-    fn build(&self, first: &Net, batch: &[Tensor]) -> Result<Net> {
-        let shapes: Vec<Shape> = batch.iter().map(|t| t.shape.clone()).collect();
+    fn build(&self, first: &Net, batch: &dyn Feed) -> Result<Net> {
+        let shapes: Vec<Shape> = (0..batch.count()).map(|k| batch.shape(k).clone()).collect();
         let shown = || {
             let of = |v: &usize| first.graph.values[*v].name.clone();
             let names = first.inputs.iter().map(of).zip(&shapes);
@@ -85,13 +86,8 @@ impl Sizes {
     }
 }
 
-fn fits(net: &Net, batch: &[Tensor]) -> bool {
-    batch.len() == net.inputs.len()
-        && net
-            .inputs
-            .iter()
-            .zip(batch)
-            .all(|(&v, t)| net.shapes[v] == t.shape)
+fn fits(net: &Net, batch: &dyn Feed) -> bool {
+    batch.fits(net.inputs.iter().map(|&v| &net.shapes[v]))
 }
 
 impl Net {

@@ -274,9 +274,9 @@ impl<'a> Bench<'a> {
                     sizes.fit(net, batch)?.forward(&pass, weights, batch)?
                 }
                 Some(batches) => {
-                    let batch = batches.next_batch()?;
+                    let batch = batches.take()?;
                     let outputs = sizes.fit(net, &batch)?.forward(&pass, weights, &batch)?;
-                    batches.recycle(batch);
+                    batches.give_back(batch);
                     outputs
                 }
             };

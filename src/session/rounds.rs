@@ -44,7 +44,7 @@ impl<'a> Rounds<'a> {
     /// # Errors
     /// The batch cannot be read, or does not fit the net.
     pub fn next(&mut self, wanted: &[ValueId]) -> Result<Outputs> {
-        let batch = self.batches.next_batch()?;
+        let batch = self.batches.take()?;
         let pass = Pass {
             wanted: wanted.to_vec(),
             carried: Some(&self.carried),
@@ -53,7 +53,7 @@ impl<'a> Rounds<'a> {
         let fitting = self.sizes.fit(self.net, &batch)?;
         let mut outputs = fitting.forward(&pass, self.weights, &batch)?;
         self.carried.take(&mut outputs);
-        self.batches.recycle(batch);
+        self.batches.give_back(batch);
         self.done += 1;
         Ok(outputs)
     }

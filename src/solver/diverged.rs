@@ -2,10 +2,10 @@
 //! can go on. Snapshots come after this check, so that none holds such weights.
 
 use super::{Solver, snapshot};
+use crate::feed::Feed;
 use crate::net::Pass;
 use crate::random::Random;
 use crate::report::number::G;
-use crate::tensor::Tensor;
 use anyhow::{Result, anyhow, bail};
 
 impl Solver {
@@ -28,7 +28,7 @@ impl Solver {
         &mut self,
         loss: f32,
         random: Random,
-        batch: &[Tensor],
+        batch: &dyn Feed,
     ) -> anyhow::Error {
         let pass = Pass {
             random,

@@ -1,12 +1,12 @@
 //! The iterations: gradients, update, display, tests and snapshots, in Caffe's order.
 
 use super::{Ending, Reports, Solver, signals::Request};
+use crate::data::batch::Batch;
 use crate::kernels::{CHUNK, crew};
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
 use crate::report::nets;
 use crate::report::number::G;
-use crate::tensor::Tensor;
 use crate::{info, warn};
 use anyhow::{Context, Result};
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Solver {
             self.carried.take(&mut outputs);
             loss += outputs.loss;
             self.apply_updates(&mut outputs);
-            self.recycle(batch);
+            self.give_back(batch);
         }
         loss /= iter_size as f32;
         self.smooth(loss);
@@ -215,19 +215,19 @@ impl Solver {
         }
     }
 
-    pub(super) fn next_batch(&mut self) -> Result<Vec<Tensor>> {
+    pub(super) fn next_batch(&mut self) -> Result<Batch> {
         let batch = self
             .batches
-            .next_batch()
+            .take()
             .with_context(|| format!("iteration {}", self.iter))?;
-        if let Some(text) = self.batches.one_class(&batch) {
+        if let Some(text) = self.batches.one_class_in(&batch) {
             warn!("{text}");
         }
         Ok(batch)
     }
 
-    pub(super) fn recycle(&mut self, batch: Vec<Tensor>) {
-        self.batches.recycle(batch);
+    pub(super) fn give_back(&mut self, batch: Batch) {
+        self.batches.give_back(batch);
     }
 
     fn forward_only(&mut self) -> Result<f32> {
@@ -241,7 +241,7 @@ impl Solver {
         let mut outputs = net.forward(&pass, &self.weights, &batch)?;
         self.carried.take(&mut outputs);
         self.apply_updates(&mut outputs);
-        self.recycle(batch);
+        self.give_back(batch);
         Ok(outputs.loss)
     }
 

@@ -148,9 +148,9 @@ impl TestNet {
         self.batches.expect(self.iterations);
         let (clock, mut done) = (Instant::now(), 0);
         while done == 0 || clock.elapsed() < limit && u64::from(done) < self.iterations {
-            let batch = self.batches.next_batch()?;
+            let batch = self.batches.take()?;
             self.net.forward(&Pass::new(seed, 0), &weights, &batch)?;
-            self.batches.recycle(batch);
+            self.batches.give_back(batch);
             done += 1;
         }
         self.batches.rest();
@@ -197,7 +197,7 @@ impl TestNet {
                 signals.take();
                 return Ok(None);
             }
-            let batch = self.batches.next_batch()?;
+            let batch = self.batches.take()?;
             let pass = Pass {
                 carried: Some(&self.carried),
                 ..Pass::new(seed, self.done)
@@ -208,7 +208,7 @@ impl TestNet {
             let net = self.sizes.fit(&self.net, &batch)?;
             let mut outputs = net.forward(&pass, weights, &batch)?;
             self.carried.take(&mut outputs);
-            self.batches.recycle(batch);
+            self.batches.give_back(batch);
             self.done += 1;
             bar.inc(1);
             loss += outputs.loss;

@@ -61,7 +61,7 @@ impl Solver {
             let pass = Pass::new(self.seed, u64::from(done));
             self.net
                 .forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
-            self.recycle(batch);
+            self.give_back(batch);
             if done == 0 {
                 // The first one also makes room in memory and packs weights.
                 let first = clock.elapsed();
