@@ -105,9 +105,11 @@ impl Case {
         let shape = picture(model).with_rows(self.batch);
         let net =
             Net::new(graph, std::slice::from_ref(&shape), &Options::default()).expect("a net");
-        let weights = net.fill(1).expect("weights");
+        // A deploy net has no fillers: it would be filled with zeros, which sparse kernels pass over.
+        let mut weights = net.fill(1).expect("weights");
+        weights.iter_mut().for_each(|w| noise(w, 0.05));
         let mut pictures = Tensor::zeros(shape);
-        noise(&mut pictures);
+        noise(&mut pictures, 50.0);
         (net, weights, vec![pictures])
     }
 
@@ -148,9 +150,10 @@ fn picture(model: &Builtin) -> Shape {
     models::input_shapes(&graph).expect("shapes").swap_remove(0)
 }
 
-fn noise(pictures: &mut Tensor) {
+/// Numbers between -`most` and `most`.
+fn noise(array: &mut Tensor, most: f32) {
     let random = Random::new(1, Purpose::Transform, 0);
-    for (i, v) in pictures.data.iter_mut().enumerate() {
-        *v = 100.0 * random.unit(i as u64) - 50.0;
+    for (i, v) in array.data.iter_mut().enumerate() {
+        *v = most * (2.0 * random.unit(i as u64) - 1.0);
     }
 }

@@ -8,7 +8,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// Rounds of one and of two threads in turn.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 9;
+
+/// Seconds of one thread's turn in a round, at least.
+const TURN: f64 = 0.4;
 
 /// Threads as a pass has them: on a processor each.
 fn pool(threads: usize) -> ThreadPool {
@@ -55,12 +58,18 @@ pub fn costs() -> Costs {
     }
 }
 
-/// How many times faster two threads are than one.
+/// How many times faster two threads are than one. A turn is of so many passes that a processor which has slept wakes
+/// in a small part of it.
 pub fn two_threads(job: &mut Job) -> f64 {
     let pools = [pool(1), pool(2)];
     pools.iter().for_each(|p| p.install(|| job.run()));
+    let pass = pools[0].install(|| seconds(|| job.run()));
+    let passes = (TURN / pass).ceil() as usize;
+    let mut turn = |pool: &ThreadPool| {
+        pool.install(|| seconds(|| (0..passes).for_each(|_| job.run())))
+    };
     let ratio = |_| {
-        let [one, two] = [0, 1].map(|i| pools[i].install(|| seconds(|| job.run())));
+        let [one, two] = [0, 1].map(|i| turn(&pools[i]));
         one / two
     };
     median((0..ROUNDS).map(ratio).collect())
