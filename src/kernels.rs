@@ -22,6 +22,7 @@ pub mod matvec;
 pub mod peak;
 pub mod pooling;
 pub mod pooling_last;
+pub mod processor;
 mod scratch;
 pub mod simd;
 mod sparse;

@@ -3,7 +3,7 @@
 
 use crate::common::{assert_near, digits_net, digits_solver, dsd, error_of, write};
 use dsd::kernels::choice::UseSparse;
-use dsd::kernels::simd::Set;
+use dsd::kernels::processor::Processor;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
 use dsd::net::{Net, Options, Pass, Weights};
@@ -116,8 +116,8 @@ fn a_pruned_net_computes_the_same_without_its_zeros() {
 
 #[test]
 fn the_choice_is_of_sizes_and_density() {
-    for set in Set::ALL {
-        // Whatever this machine has: the choice is that of machines with this set.
+    for set in Processor::ALL {
+        // Whatever this machine is: the choice is that of such processors.
         let net = net(1, Mode::Test, UseSparse::AutoFor(set));
         let mut weights = pruned(&net);
         run(&net, &weights);

@@ -9,11 +9,12 @@
 
 use super::aligned::Aligned;
 pub use super::choice::UseSparse;
-use super::choice::{Costs, MARGIN};
+use super::choice::{Costs, Dense, MARGIN, Thin};
 use super::convolution::Convolution;
 use super::direct::Direct;
 pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
+use super::processor::Processor;
 use super::scratch;
 use super::scratch::Shared;
 use super::simd::{Isa, Set};
@@ -96,6 +97,25 @@ impl ChannelsLast {
     /// When zeros among the weights are left out.
     pub fn with_sparse(self, sparse: UseSparse) -> Self {
         Self { sparse, ..self }
+    }
+
+    /// With the direct kernel where Winograd's would be taken.
+    pub fn without_winograd(self) -> Self {
+        Self {
+            winograd: None,
+            ..self
+        }
+    }
+
+    /// What the kernels for dense weights have to do for a sample: the direct one, and Winograd's where there is one.
+    pub fn dense_work(&self) -> (Dense, Option<Dense>) {
+        let winograd = self.winograd.as_ref().map(Winograd::work);
+        (self.direct.work(), winograd)
+    }
+
+    /// What the sparse kernel has to do for a sample if `alive` weights are not 0; `None` where it is not made for it.
+    pub fn sparse_work(&self, alive: usize) -> Option<Thin> {
+        Sparse::fits(&self.direct).then(|| Sparse::work(&self.direct, alive))
     }
 
     /// The name of the kernel for dense weights.
@@ -196,8 +216,8 @@ impl ChannelsLast {
     /// How many times faster the sparse kernel should be than the dense one.
     fn expected(&self, d: &Direct, winograd: Option<&Winograd>, alive: usize) -> f64 {
         let costs = Costs::of(match self.sparse {
-            UseSparse::AutoFor(set) => set,
-            _ => self.isa.set(),
+            UseSparse::AutoFor(processor) => processor,
+            _ => Processor::of(self.isa),
         });
         let dense = match winograd {
             Some(kernel) => costs.winograd(kernel.work()),

@@ -1,10 +1,10 @@
 //! Which kernel is the fastest for a layer: what each would take, from sizes and density alone, so that a net
 //! runs the same way every time (a choice by the clock would change the last digits from run to run).
 //!
-//! The constants were fitted to the times of `cargo bench --bench sparse` over SqueezeNet's layers at several
-//! densities; only their ratios matter.
+//! The constants are a table by kinds of processors, fitted to the times of layers at several densities; only their
+//! ratios matter. `cargo bench --bench costs -- --check` compares them with the processor at hand.
 
-use super::simd::Set;
+use super::processor::Processor;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
 
@@ -18,9 +18,8 @@ pub enum UseSparse {
     /// Where that is faster.
     #[default]
     Auto,
-    /// As `Auto` decides on processors with this instruction set, whatever the kernels run on: the same choice
-    /// on every machine.
-    AutoFor(Set),
+    /// As `Auto` decides on such processors, whatever the kernels run on: the same choice on every machine.
+    AutoFor(Processor),
     /// Never: all layers run dense.
     Never,
     /// Wherever a kernel is made for it.
@@ -70,82 +69,87 @@ pub struct Thin {
 }
 
 /// Nanoseconds of one thread at about 3 GHz.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
-    product: f64,
-    result: f64,
-    winograd_product: f64,
-    winograd_channel: f64,
-    sparse_aligned: f64,
-    sparse_product: f64,
-    input: f64,
-    output: f64,
-    pass: f64,
+    /// The direct kernel: of a product, and of a result.
+    pub direct: [f64; 2],
+    /// Winograd's: of a product, and of a channel of a tile.
+    pub winograd: [f64; 2],
+    /// The sparse kernel: of a product of 1 × 1 kernels and of others; of a number turned from pixels to planes, of a
+    /// sum turned back, and of one loaded and stored again.
+    pub sparse: [f64; 5],
+    /// Where and when they were measured; `None` if they are guessed from another processor's.
+    pub measured: Option<&'static str>,
 }
 
 impl Costs {
-    /// Those of an instruction set. AVX2's are measured (Zen 3), and so are AVX-512's but for the sparse kernel
-    /// (Sapphire Rapids at 2.85 GHz).
-    pub fn of(set: Set) -> Self {
-        let avx2 = Self {
-            product: 0.021,
-            result: 0.14,
-            winograd_product: 0.0225,
-            winograd_channel: 10.0,
-            sparse_aligned: 0.027,
-            sparse_product: 0.038,
-            input: 0.1,
-            output: 0.2,
-            pass: 0.36,
+    /// Those of a kind of processors.
+    pub fn of(processor: Processor) -> Self {
+        let zen3 = Self {
+            direct: [0.021, 0.14],
+            winograd: [0.0225, 10.0],
+            sparse: [0.027, 0.038, 0.1, 0.2, 0.36],
+            measured: Some("AMD EPYC, Zen 3, 2026-11"),
         };
-        match set {
-            Set::Avx2 => avx2,
-            // The dense ones are of tiles of 12 registers: nearly one load for each multiply-add, and both are two
-            // a cycle. The sparse kernel has five loads for four, or nine where a register lies across two lines
-            // of the cache; this is counted, not measured.
-            Set::Avx512 => Self {
-                product: 0.016,
-                winograd_product: 0.018,
-                winograd_channel: 4.5,
-                sparse_aligned: 0.0185,
-                sparse_product: 0.027,
-                ..avx2
+        // The dense ones are of tiles of 12 registers: nearly one load for each multiply-add, and both are two
+        // a cycle. The sparse kernel has five loads for four, or nine where a register lies across two lines
+        // of the cache; this is counted, not measured.
+        let sapphire = Self {
+            direct: [0.016, 0.14],
+            winograd: [0.018, 4.5],
+            sparse: [0.0185, 0.027, 0.1, 0.2, 0.36],
+            measured: Some("Intel Xeon, Sapphire Rapids at 2.85 GHz, 2026-11, dense kernels"),
+        };
+        let guessed = |of: Self| Self {
+            measured: None,
+            ..of
+        };
+        match processor {
+            Processor::Zen3 => zen3,
+            Processor::Avx2 => guessed(zen3),
+            Processor::SapphireRapids => sapphire,
+            Processor::Zen4 | Processor::Skylake => guessed(sapphire),
+            // Plain Rust, at SSE2's four floats.
+            Processor::Portable => Self {
+                direct: [0.1, 0.3],
+                winograd: [0.1, 20.0],
+                sparse: [0.13, 0.15, 0.6, 0.8, 0.8],
+                measured: Some("AMD EPYC, Zen 3, 2026-11"),
             },
-            Set::Portable => Self::PORTABLE,
         }
     }
 
-    /// Plain Rust, at SSE2's four floats.
-    const PORTABLE: Self = Self {
-        product: 0.1,
-        result: 0.3,
-        winograd_product: 0.1,
-        winograd_channel: 20.0,
-        sparse_aligned: 0.13,
-        sparse_product: 0.15,
-        input: 0.6,
-        output: 0.8,
-        pass: 0.8,
-    };
+    /// What a dense kernel's costs are multiplied by.
+    pub fn dense_counts(d: &Dense) -> [f64; 2] {
+        [d.products, d.moved]
+    }
+
+    /// What the sparse kernel's costs are multiplied by.
+    pub fn sparse_counts(t: &Thin) -> [f64; 5] {
+        let [one, more] = match t.aligned {
+            true => [t.products, 0.0],
+            false => [0.0, t.products],
+        };
+        [one, more, t.inputs, t.outputs, t.passes]
+    }
 
     /// The direct kernel's time.
     pub fn direct(&self, d: Dense) -> f64 {
-        self.product * d.products + self.result * d.moved
+        sum(&self.direct, &Self::dense_counts(&d))
     }
 
     /// Winograd's kernel's time.
     pub fn winograd(&self, d: Dense) -> f64 {
-        self.winograd_product * d.products + self.winograd_channel * d.moved
+        sum(&self.winograd, &Self::dense_counts(&d))
     }
 
     /// The sparse kernel's time.
     pub fn sparse(&self, t: &Thin) -> f64 {
-        let product = if t.aligned {
-            self.sparse_aligned
-        } else {
-            self.sparse_product
-        };
-        let turned = self.input * t.inputs + self.output * t.outputs;
-        product * t.products + turned + self.pass * t.passes
+        sum(&self.sparse, &Self::sparse_counts(t))
     }
+}
+
+/// The sum of the products.
+fn sum(costs: &[f64], counts: &[f64]) -> f64 {
+    costs.iter().zip(counts).map(|(c, n)| c * n).sum()
 }

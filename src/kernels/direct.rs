@@ -13,7 +13,7 @@ use super::im2col::{Axis, picture};
 use super::scratch::{self, Shared};
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
-use super::tile::{Out, Rows, Then, panel};
+use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
 use std::ops::Range;
 
@@ -415,8 +415,16 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
 ) {
     let (runs, len) = d.runs(pixel);
     let (rows, width) = d.extent(rows);
-    for b in blocks.clone() {
+    let mut b = blocks.start;
+    while b < blocks.end {
         let (g, first) = (b / d.blocks(), b % d.blocks() * 16);
+        let left = (blocks.end - b).min(d.blocks() - b % d.blocks());
+        let panels = Panels {
+            // SAFETY: there are as many blocks.
+            start: unsafe { packed.add(b * d.taps() * 16) },
+            step: d.taps() * 16,
+            count: columns::<L>(left),
+        };
         for row in 0..rows {
             // SAFETY: as the caller says.
             unsafe {
@@ -430,7 +438,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                 let out = Out {
                     start: y.add(row * d.out_row() + g * d.outputs + first),
                     row: d.y_pitch,
-                    lanes: (d.outputs - first).min(16),
+                    lanes: (d.outputs - first).min(16 * panels.count),
                     bias: if bias.is_null() {
                         bias
                     } else {
@@ -438,9 +446,10 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     },
                     then,
                 };
-                panel::<L, M>(a, packed.add(b * d.taps() * 16), out, width, row == 0);
+                product::<L, M>(a, panels, out, width, row == 0);
             }
         }
+        b += panels.count;
     }
 }
 

@@ -11,8 +11,11 @@
 /// # Safety
 /// The methods may be called only in code that runs where the type's instruction set is present.
 pub unsafe trait Lanes: Copy {
-    /// Rows of a register tile: as many accumulators as leave room for the operands.
+    /// Rows of a register tile of one panel: as many accumulators as leave room for the operands.
     const ROWS: usize;
+    /// Panels of a register tile, at most: more than one where there are registers for as many rows as it takes to have
+    /// the multiplications wait for nothing.
+    const COLUMNS: usize = 1;
     /// Sixteen zeros.
     unsafe fn zero() -> Self;
     /// Sixteen times `x`.
@@ -291,6 +294,7 @@ mod x86 {
     // SAFETY: the caller has AVX-512F, as the trait demands; loads and stores are unaligned.
     unsafe impl Lanes for Avx512 {
         const ROWS: usize = 12;
+        const COLUMNS: usize = 4;
         #[inline(always)]
         unsafe fn turn8(
             from: *const f32,

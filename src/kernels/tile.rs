@@ -1,4 +1,4 @@
-//! The register tiles: ROWS × 16 products, the heart of every convolution.
+//! The register tiles: rows by panels of 16 columns, the heart of every convolution.
 #![allow(unsafe_code, clippy::missing_safety_doc)]
 
 use super::simd::Lanes;
@@ -19,17 +19,27 @@ pub(super) struct Rows {
     pub far: bool,
 }
 
-/// acc[r] += Σ a[r, k] · b[k, 0..16] over all runs. With AHEAD the cache is asked for the panel behind b
+/// Panels of 16 columns side by side, of as many rows as the left operand is long.
+#[derive(Clone, Copy)]
+pub(super) struct Panels {
+    pub start: *const f32,
+    /// From panel to panel.
+    pub step: usize,
+    /// How many.
+    pub count: usize,
+}
+
+/// acc[c][r] += Σ a[r, k] · b[c][k, 0..16] over all runs. With AHEAD the cache is asked for the panels behind b
 /// meanwhile, and for the rows behind a's if those are far.
 #[inline(always)]
-unsafe fn multiply<L: Lanes, const M: usize, const AHEAD: bool>(
+unsafe fn multiply<L: Lanes, const C: usize, const M: usize, const AHEAD: bool>(
     a: Rows,
     mut b: *const f32,
-    acc: &mut [L; M],
+    step: usize,
+    acc: &mut [[L; M]; C],
 ) {
     // SAFETY: as the caller says.
     unsafe {
-        let panel = 16 * a.runs[0].0 * a.runs[1].0 * a.len;
         for (i, j) in (0..a.runs[0].0).flat_map(|i| (0..a.runs[1].0).map(move |j| (i, j))) {
             let p = a.start.add(i * a.runs[0].1 + j * a.runs[1].1);
             if a.far && i == 0 && j == 0 {
@@ -40,13 +50,19 @@ unsafe fn multiply<L: Lanes, const M: usize, const AHEAD: bool>(
                 }
             }
             for k in 0..a.len {
-                let v = L::load(b);
-                if AHEAD {
-                    L::prefetch_far(b.wrapping_add(panel));
+                let mut v = [L::zero(); C];
+                for c in 0..C {
+                    v[c] = L::load(b.add(c * step));
+                    if AHEAD {
+                        L::prefetch_far(b.wrapping_add((C + c) * step));
+                    }
                 }
                 b = b.add(16);
                 for r in 0..M {
-                    acc[r] = acc[r].mul_add(L::splat(*p.add(r * a.row + k)), v);
+                    let x = L::splat(*p.add(r * a.row + k));
+                    for c in 0..C {
+                        acc[c][r] = acc[c][r].mul_add(x, v[c]);
+                    }
                 }
             }
         }
@@ -60,9 +76,9 @@ pub(super) struct Out {
     pub start: *mut f32,
     /// From row to row.
     pub row: usize,
-    /// Channels to write, up to 16.
+    /// Channels to write, up to 16 a panel.
     pub lanes: usize,
-    /// 16 biases, or null.
+    /// 16 biases a panel, or null.
     pub bias: *const f32,
     pub then: Then,
 }
@@ -153,45 +169,102 @@ unsafe fn finish_part(sums: &[[f32; 16]], out: Out) {
 }
 
 #[inline(always)]
-unsafe fn one<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out, ahead: bool) {
+unsafe fn one<L: Lanes, const C: usize, const M: usize>(
+    a: Rows,
+    b: (*const f32, usize),
+    out: Out,
+    ahead: bool,
+) {
     // SAFETY: as the caller says.
     unsafe {
-        let mut acc = [L::zero(); M];
+        let mut acc = [[L::zero(); M]; C];
         match ahead {
-            true => multiply::<L, M, true>(a, b, &mut acc),
-            false => multiply::<L, M, false>(a, b, &mut acc),
+            true => multiply::<L, C, M, true>(a, b.0, b.1, &mut acc),
+            false => multiply::<L, C, M, false>(a, b.0, b.1, &mut acc),
         }
-        finish::<L, M>(acc, out);
+        for c in 0..C {
+            let bias = match out.bias.is_null() {
+                true => out.bias,
+                false => out.bias.add(16 * c),
+            };
+            let out = Out {
+                start: out.start.add(16 * c),
+                lanes: (out.lanes - 16 * c).min(16),
+                bias,
+                ..out
+            };
+            finish::<L, M>(acc[c], out);
+        }
     }
 }
 
-/// Calls `$f::<L, n>($args)` for `$n` of 1 to M; what is above M is not compiled.
+/// Calls `$f::<L, …, n>($args)` for `$n` of 1 to M; what is above M is not compiled.
 macro_rules! sized {
-    ($M:ident, $n:expr, $f:ident::<$L:ident>($($arg:expr),*)) => {
+    ($M:ident, $n:expr, $f:ident::<$($T:ident),*>($($arg:expr),*)) => {
         match $n {
-            1 => $f::<$L, 1>($($arg),*),
-            2 => $f::<$L, 2>($($arg),*),
-            3 => $f::<$L, 3>($($arg),*),
-            4 => $f::<$L, 4>($($arg),*),
-            5 if $M >= 5 => $f::<$L, 5>($($arg),*),
-            6 if $M >= 6 => $f::<$L, 6>($($arg),*),
-            7 if $M >= 7 => $f::<$L, 7>($($arg),*),
-            8 if $M >= 8 => $f::<$L, 8>($($arg),*),
-            9 if $M >= 9 => $f::<$L, 9>($($arg),*),
-            10 if $M >= 10 => $f::<$L, 10>($($arg),*),
-            11 if $M >= 11 => $f::<$L, 11>($($arg),*),
-            12 if $M >= 12 => $f::<$L, 12>($($arg),*),
+            1 => $f::<$($T,)* 1>($($arg),*),
+            2 => $f::<$($T,)* 2>($($arg),*),
+            3 => $f::<$($T,)* 3>($($arg),*),
+            4 => $f::<$($T,)* 4>($($arg),*),
+            5 if $M >= 5 => $f::<$($T,)* 5>($($arg),*),
+            6 if $M >= 6 => $f::<$($T,)* 6>($($arg),*),
+            7 if $M >= 7 => $f::<$($T,)* 7>($($arg),*),
+            8 if $M >= 8 => $f::<$($T,)* 8>($($arg),*),
+            9 if $M >= 9 => $f::<$($T,)* 9>($($arg),*),
+            10 if $M >= 10 => $f::<$($T,)* 10>($($arg),*),
+            11 if $M >= 11 => $f::<$($T,)* 11>($($arg),*),
+            12 if $M >= 12 => $f::<$($T,)* 12>($($arg),*),
+            13 if $M >= 13 => $f::<$($T,)* 13>($($arg),*),
+            14 if $M >= 14 => $f::<$($T,)* 14>($($arg),*),
             n => unreachable!("a tile of {n} rows"),
         }
     };
 }
 
-/// `rows` rows of one panel of 16 columns, in tiles of nearly equal height: a thin last tile would leave
-/// the multipliers waiting for each other. `ahead`: the panel behind `b` is the next to be used.
+/// How many of `count` panels the next tile takes side by side: a number that is broadcast is then multiplied with all
+/// of them. Where registers are few, rows are worth more than columns. A single panel is left only where there is but
+/// one.
 #[inline(always)]
-pub(super) unsafe fn panel<L: Lanes, const M: usize>(
+pub(super) fn columns<L: Lanes>(count: usize) -> usize {
+    match count {
+        _ if L::COLUMNS == 1 => 1,
+        1 | 2 => count,
+        n if n.is_multiple_of(4) => 4,
+        n if n.is_multiple_of(3) || n % 4 == 1 => 3,
+        _ => 4,
+    }
+}
+
+/// `rows` rows of the panels, as many as [`columns`] says for them, in one tile's width. `ahead`: the panels behind `b`
+/// are the next to be used.
+///
+/// The sums of a tile, a line of each panel and the number that is broadcast fill the registers.
+#[inline(always)]
+pub(super) unsafe fn product<L: Lanes, const M: usize>(
     a: Rows,
-    b: *const f32,
+    b: Panels,
+    out: Out,
+    rows: usize,
+    ahead: bool,
+) {
+    let (panels, step) = (b.start, b.step);
+    // SAFETY: as the caller says.
+    unsafe {
+        match b.count {
+            4 if L::COLUMNS > 1 => tiles::<L, 4, 6>(a, (panels, step), out, rows, ahead),
+            3 if L::COLUMNS > 1 => tiles::<L, 3, 9>(a, (panels, step), out, rows, ahead),
+            2 if L::COLUMNS > 1 => tiles::<L, 2, 14>(a, (panels, step), out, rows, ahead),
+            _ => tiles::<L, 1, M>(a, (panels, step), out, rows, ahead),
+        }
+    }
+}
+
+/// `rows` rows of C panels, in tiles of nearly equal height: a thin last tile would leave the multipliers waiting for
+/// each other.
+#[inline(always)]
+unsafe fn tiles<L: Lanes, const C: usize, const M: usize>(
+    a: Rows,
+    b: (*const f32, usize),
     out: Out,
     rows: usize,
     ahead: bool,
@@ -209,67 +282,109 @@ pub(super) unsafe fn panel<L: Lanes, const M: usize>(
                 start: out.start.add(from * out.row),
                 ..out
             };
-            sized!(M, to - from, one::<L>(a, b, out, ahead && t == 0));
+            sized!(M, to - from, one::<L, C>(a, b, out, ahead && t == 0));
         }
     }
 }
 
-/// The right operand of an outer product: rows of 16 lanes, `step` floats apart.
+/// The right operand of an outer product: rows of 16 lanes a column, `step` floats apart.
 #[derive(Clone, Copy)]
 pub(super) struct Lines {
     pub start: *const f32,
     pub step: usize,
     pub rows: usize,
+    /// Columns of 16 lanes side by side: as many as [`columns`] says.
+    pub count: usize,
+}
+
+/// Sums of an outer product: [column][n][16].
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub start: *mut f32,
+    /// From column to column.
+    pub step: usize,
+    /// They hold nothing yet.
+    pub fresh: bool,
 }
 
 #[inline(always)]
-unsafe fn outer_one<L: Lanes, const M: usize>(
+unsafe fn outer_one<L: Lanes, const C: usize, const M: usize>(
     a: *const f32,
     a_step: usize,
     d: Lines,
-    out: *mut f32,
-    fresh: bool,
+    out: Sums,
 ) {
     // SAFETY: as the caller of `outer` says.
     unsafe {
-        let mut acc = [L::zero(); M];
-        if !fresh {
-            for i in 0..M {
-                acc[i] = L::load(out.add(16 * i));
+        let mut acc = [[L::zero(); M]; C];
+        if !out.fresh {
+            for c in 0..C {
+                for i in 0..M {
+                    acc[c][i] = L::load(out.start.add(c * out.step + 16 * i));
+                }
             }
         }
         for r in 0..d.rows {
-            let v = L::load(d.start.add(r * d.step));
+            let mut v = [L::zero(); C];
+            for c in 0..C {
+                v[c] = L::load(d.start.add(r * d.step + 16 * c));
+            }
             let p = a.add(r * a_step);
             for i in 0..M {
-                acc[i] = acc[i].mul_add(L::splat(*p.add(i)), v);
+                let x = L::splat(*p.add(i));
+                for c in 0..C {
+                    acc[c][i] = acc[c][i].mul_add(x, v[c]);
+                }
             }
         }
-        for i in 0..M {
-            acc[i].store(out.add(16 * i));
+        for c in 0..C {
+            for i in 0..M {
+                acc[c][i].store(out.start.add(c * out.step + 16 * i));
+            }
         }
     }
 }
 
-/// out[i][0..16] += Σ over rows of a[row][i]·d[row][0..16] for i in 0..n; `fresh`: out holds nothing yet.
+/// out[c][i][0..16] += Σ over rows of a[row][i]·d[row][c][0..16] for i in 0..n.
 ///
 /// # Safety
-/// `a` has n floats in each row, `d` 16, `out` n·16; L's instruction set is there.
+/// `a` has n floats in each row, `d` 16 a column, each column of `out` n·16; L's instruction set is there.
 #[inline(always)]
 pub(super) unsafe fn outer<L: Lanes, const M: usize>(
+    a: (*const f32, usize),
+    n: usize,
+    d: Lines,
+    out: Sums,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match d.count {
+            4 if L::COLUMNS > 1 => outers::<L, 4, 6>(a, n, d, out),
+            3 if L::COLUMNS > 1 => outers::<L, 3, 9>(a, n, d, out),
+            2 if L::COLUMNS > 1 => outers::<L, 2, 14>(a, n, d, out),
+            _ => outers::<L, 1, M>(a, n, d, out),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outers<L: Lanes, const C: usize, const M: usize>(
     (a, a_step): (*const f32, usize),
     n: usize,
     d: Lines,
-    out: *mut f32,
-    fresh: bool,
+    out: Sums,
 ) {
     let tiles = n.div_ceil(M);
     for t in 0..tiles {
         let (from, to) = (n * t / tiles, n * (t + 1) / tiles);
         // SAFETY: as the caller says.
         unsafe {
-            let (a, out) = (a.add(from), out.add(16 * from));
-            sized!(M, to - from, outer_one::<L>(a, a_step, d, out, fresh));
+            let a = a.add(from);
+            let out = Sums {
+                start: out.start.add(16 * from),
+                ..out
+            };
+            sized!(M, to - from, outer_one::<L, C>(a, a_step, d, out));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::convolution::Convolution;
 use super::im2col::picture;
 use super::scratch::{self, Shared};
 use super::simd::{Isa, Lanes, dispatch};
-use super::tile::{Out, Rows, Then, panel};
+use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
 
 mod weights;
@@ -393,7 +393,8 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                 let width = OUT_BLOCK.min(outputs.1 - ob);
                 let mplane = block * width;
                 for e in 0..36 {
-                    for b in 0..width / 16 {
+                    let mut b = 0;
+                    while b < width / 16 {
                         let a = Rows {
                             start: v.add(e * block * g.channels),
                             row: g.channels,
@@ -405,11 +406,17 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                         let o = Out {
                             start: m.add(e * mplane + b * 16),
                             row: width,
-                            lanes: 16,
+                            lanes: 16 * columns::<L>(width / 16 - b),
                             bias: std::ptr::null(),
                             then: Then::default(),
                         };
-                        panel::<L, M>(a, w, o, n, true);
+                        let panels = Panels {
+                            start: w,
+                            step: 16 * g.channels,
+                            count: columns::<L>(width / 16 - b),
+                        };
+                        product::<L, M>(a, panels, o, n, true);
+                        b += panels.count;
                     }
                 }
                 for t in 0..n {

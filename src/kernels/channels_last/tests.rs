@@ -312,7 +312,7 @@ fn dense_weights_are_sparse_on_no_machine_and_a_tenth_of_them_on_every_one() {
             axes: vec![a, a],
         };
         let mut w = vec![1.0; inputs * outputs * kernel * kernel];
-        for set in Set::ALL {
+        for set in Processor::ALL {
             let conv = ChannelsLast::new(&c, Order::Nhwc, [inputs, outputs], Isa::PORTABLE);
             let conv = conv.unwrap().with_sparse(UseSparse::AutoFor(set));
             w.fill(1.0);

@@ -8,7 +8,7 @@ use super::{Direct, Order};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Lines, outer};
+use crate::kernels::tile::{Lines, Sums, columns, outer};
 use std::ops::Range;
 
 /// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.
@@ -204,13 +204,20 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
     for row in 0..rows {
         for x in (0..width).step_by(PIXELS) {
             let n = PIXELS.min(width - x);
-            for b in at.blocks.clone() {
+            let mut b = at.blocks.start;
+            while b < at.blocks.end {
+                let lanes = (d.outputs - b * 16).min(16);
+                // A partial block alone: its lanes are copied.
+                let whole = at.blocks.end.min(d.outputs / 16);
+                let count = match lanes {
+                    16 => columns::<L>(whole - b),
+                    _ => 1,
+                };
                 // SAFETY: as the caller says; `padded` holds the lanes of at most PIXELS pixels.
                 unsafe {
                     let first = at.group * d.outputs + b * 16;
                     let mut dy = dy.add(row * d.out_row() + x * d.y_pitch + first);
                     let mut step = d.y_pitch;
-                    let lanes = (d.outputs - b * 16).min(16);
                     if lanes < 16 {
                         for r in 0..n {
                             let to = padded.as_mut_ptr().add(16 * r);
@@ -218,6 +225,12 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                         }
                         (dy, step) = (padded.as_ptr(), 16);
                     }
+                    let lines = Lines {
+                        start: dy,
+                        step,
+                        rows: n,
+                        count,
+                    };
                     let start = strip.add(
                         row * d.h.stride * d.strip_row(pixel)
                             + x * d.w.stride * pixel
@@ -227,22 +240,17 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                     for i in 0..outer_runs {
                         for j in 0..inner_runs {
                             let a = start.add(i * outer_step + j * inner_step);
-                            let b = b - at.blocks.start;
-                            let run = (b * outer_runs + i) * inner_runs + j;
-                            outer::<L, M>(
-                                (a, d.w.stride * pixel),
-                                each,
-                                Lines {
-                                    start: dy,
-                                    step,
-                                    rows: n,
-                                },
-                                sums.add(run * each * 16),
-                                false,
-                            );
+                            let run = ((b - at.blocks.start) * outer_runs + i) * inner_runs + j;
+                            let sums = Sums {
+                                start: sums.add(run * each * 16),
+                                step: outer_runs * inner_runs * each * 16,
+                                fresh: false,
+                            };
+                            outer::<L, M>((a, d.w.stride * pixel), each, lines, sums);
                         }
                     }
                 }
+                b += count;
             }
         }
     }

@@ -6,14 +6,23 @@ use crate::kernels::noise;
 use crate::kernels::simd::{Isa, dispatch};
 
 #[inline(always)]
-unsafe fn run_body<L: Lanes, const M: usize>(a: Rows, b: *const f32, out: Out, rows: usize) {
+unsafe fn run_body<L: Lanes, const M: usize>(a: Rows, b: Panels, out: Out, rows: usize) {
+    let of = (b.start, b.step);
     // SAFETY: as the caller says.
-    unsafe { panel::<L, M>(a, b, out, rows, true) }
+    unsafe {
+        // The wide ones for every set, whether the kernels take them there or not.
+        match b.count {
+            1 => tiles::<L, 1, M>(a, of, out, rows, true),
+            2 => tiles::<L, 2, 14>(a, of, out, rows, true),
+            3 => tiles::<L, 3, 9>(a, of, out, rows, true),
+            _ => tiles::<L, 4, 6>(a, of, out, rows, true),
+        }
+    }
 }
 
 dispatch! {
-    /// A panel.
-    unsafe fn run(a: Rows, b: *const f32, out: Out, rows: usize) = run_body
+    /// Panels in one tile's width.
+    unsafe fn run(a: Rows, b: Panels, out: Out, rows: usize) = run_body
 }
 
 /// Integers of up to ±`most`.
@@ -23,8 +32,10 @@ fn integers(seed: u64, n: usize, most: f32) -> Vec<f32> {
 }
 
 const DEPTH: usize = 5;
-/// From row to row of the output: sixteen lanes and a gap.
-const ROW: usize = 19;
+/// From row to row of the output: the lanes of four panels and a gap.
+const ROW: usize = 67;
+/// From panel to panel: they need not follow each other.
+const STEP: usize = 16 * DEPTH + 3;
 
 /// What a panel writes over `y`.
 fn written(
@@ -38,7 +49,9 @@ fn written(
 ) -> Vec<f32> {
     let mut y = y.to_vec();
     let rows = a.len() / DEPTH;
-    assert!(b.len() == 16 * DEPTH && y.len() == rows * ROW && bias.is_none_or(|b| b.len() == 16));
+    let count = lanes.div_ceil(16);
+    assert!(b.len() >= count * STEP && bias.is_none_or(|b| b.len() >= 16 * count));
+    assert!(lanes <= 64 && y.len() == rows * ROW);
     let from = Rows {
         start: a.as_ptr(),
         row: DEPTH,
@@ -54,19 +67,27 @@ fn written(
         then,
     };
     // SAFETY: the sizes are as asserted.
-    unsafe { run(isa, from, b.as_ptr(), out, rows) };
+    unsafe {
+        let panels = Panels {
+            start: b.as_ptr(),
+            step: STEP,
+            count,
+        };
+        run(isa, from, panels, out, rows);
+    }
     y
 }
 
 #[test]
 fn every_height_width_and_ending() {
-    let (b, bias) = (integers(1, 16 * DEPTH, 9.0), integers(2, 16, 40.0));
-    for rows in 1..=26 {
+    let (b, bias) = (integers(1, 4 * STEP, 9.0), integers(2, 64, 40.0));
+    for rows in 1..=29 {
         let (a, y) = (
             integers(3, rows * DEPTH, 9.0),
             integers(4, rows * ROW, 60.0),
         );
-        for (lanes, ending) in (1..=16).flat_map(|lanes| (0..8).map(move |e| (lanes, e))) {
+        let lanes = (1..=16).chain([17, 31, 32, 33, 41, 48, 49, 63, 64]);
+        for (lanes, ending) in lanes.flat_map(|lanes| (0..8).map(move |e| (lanes, e))) {
             let bias = (ending & 1 > 0).then_some(&bias[..]);
             let then = Then {
                 add: ending & 2 > 0,
@@ -75,7 +96,8 @@ fn every_height_width_and_ending() {
             let mut want = y.clone();
             for (r, want) in want.chunks_exact_mut(ROW).enumerate() {
                 for (i, want) in want[..lanes].iter_mut().enumerate() {
-                    let products = (0..DEPTH).map(|k| a[r * DEPTH + k] * b[16 * k + i]);
+                    let products =
+                        (0..DEPTH).map(|k| a[r * DEPTH + k] * b[i / 16 * STEP + 16 * k + i % 16]);
                     let mut sum = products.sum::<f32>() + bias.map_or(0.0, |b| b[i]);
                     if then.add {
                         sum += *want;
@@ -93,16 +115,97 @@ fn every_height_width_and_ending() {
 
 #[test]
 fn a_nan_is_kept_in_whole_and_partial_rows() {
-    let (b, y) = (integers(1, 16 * DEPTH, 9.0), vec![f32::NAN; 13 * ROW]);
+    let (b, y) = (integers(1, 4 * STEP, 9.0), vec![f32::NAN; 13 * ROW]);
     let a = integers(3, 13 * DEPTH, 9.0);
     let then = Then {
         add: true,
         relu: true,
     };
     for isa in Isa::all() {
-        for lanes in [7, 16] {
+        for lanes in [7, 16, 40, 64] {
             let got = written(isa, &a, &b, None, lanes, then, &y);
             assert!(got.iter().all(|v| v.is_nan()), "{isa:?}, {lanes} lanes");
+        }
+    }
+}
+
+#[test]
+fn columns_leave_no_panel_alone() {
+    use crate::kernels::simd::Portable;
+    for count in 1..200 {
+        assert_eq!(columns::<Portable>(count), 1);
+    }
+    #[cfg(target_arch = "x86_64")]
+    for count in 1..200 {
+        use crate::kernels::simd::Avx512;
+        let (mut left, mut widths) = (count, Vec::new());
+        while left > 0 {
+            widths.push(columns::<Avx512>(left));
+            left -= widths[widths.len() - 1];
+        }
+        assert!(count == 1 || !widths.contains(&1), "{count}: {widths:?}");
+        let narrow = widths.iter().filter(|w| **w == 2).count();
+        assert!(narrow <= 1, "{count}: {widths:?}");
+    }
+}
+
+#[inline(always)]
+unsafe fn run_outer_body<L: Lanes, const M: usize>(
+    a: (*const f32, usize),
+    n: usize,
+    d: Lines,
+    out: Sums,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match d.count {
+            1 => outers::<L, 1, M>(a, n, d, out),
+            2 => outers::<L, 2, 14>(a, n, d, out),
+            3 => outers::<L, 3, 9>(a, n, d, out),
+            _ => outers::<L, 4, 6>(a, n, d, out),
+        }
+    }
+}
+
+dispatch! {
+    /// An outer product in one tile's width.
+    unsafe fn run_outer(a: (*const f32, usize), n: usize, d: Lines, out: Sums) = run_outer_body
+}
+
+#[test]
+fn outer_products_of_every_height_and_width() {
+    const PIXELS: usize = 7;
+    for n in 1..=30 {
+        for count in 1..=4 {
+            let (a, d) = (integers(5, PIXELS * n, 9.0), integers(6, PIXELS * 70, 9.0));
+            let before = integers(7, count * (16 * n + 5), 60.0);
+            for fresh in [false, true] {
+                let mut want = before.clone();
+                for (c, i, lane) in (0..count)
+                    .flat_map(|c| (0..n).flat_map(move |i| (0..16).map(move |l| (c, i, l))))
+                {
+                    let products = (0..PIXELS).map(|r| a[r * n + i] * d[r * 70 + 16 * c + lane]);
+                    let sum = &mut want[c * (16 * n + 5) + 16 * i + lane];
+                    *sum = products.sum::<f32>() + if fresh { 0.0 } else { *sum };
+                }
+                for isa in Isa::all() {
+                    let mut got = before.clone();
+                    let lines = Lines {
+                        start: d.as_ptr(),
+                        step: 70,
+                        rows: PIXELS,
+                        count,
+                    };
+                    let sums = Sums {
+                        start: got.as_mut_ptr(),
+                        step: 16 * n + 5,
+                        fresh,
+                    };
+                    // SAFETY: the sizes are those above.
+                    unsafe { run_outer(isa, (a.as_ptr(), n), n, lines, sums) };
+                    assert_eq!(got, want, "{isa:?}, {n} by {count} columns, fresh {fresh}");
+                }
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{G, OUT_BLOCK, Winograd, transform_input};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Lines, outer};
+use crate::kernels::tile::{Lines, Sums, columns, outer};
 use crate::kernels::{CHUNK, each_chunk};
 
 /// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.
@@ -272,19 +272,22 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                     }
                 }
                 for e in 0..36 {
-                    for b in 0..width / 16 {
-                        let o = du.add(e * upanel + (ob / 16 + b) * g.channels * 16);
-                        outer::<L, M>(
-                            (v.add(e * block * g.channels), g.channels),
-                            g.channels,
-                            Lines {
-                                start: m.add(e * mplane + b * 16),
-                                step: width,
-                                rows: n,
-                            },
-                            o,
-                            fresh && first == 0,
-                        );
+                    let mut b = 0;
+                    while b < width / 16 {
+                        let lines = Lines {
+                            start: m.add(e * mplane + b * 16),
+                            step: width,
+                            rows: n,
+                            count: columns::<L>(width / 16 - b),
+                        };
+                        let sums = Sums {
+                            start: du.add(e * upanel + (ob / 16 + b) * g.channels * 16),
+                            step: g.channels * 16,
+                            fresh: fresh && first == 0,
+                        };
+                        let a = v.add(e * block * g.channels);
+                        outer::<L, M>((a, g.channels), g.channels, lines, sums);
+                        b += lines.count;
                     }
                 }
                 ob += width;
