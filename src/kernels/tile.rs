@@ -182,19 +182,36 @@ unsafe fn one<L: Lanes, const C: usize, const M: usize>(
             true => multiply::<L, C, M, true>(a, b.0, b.1, &mut acc),
             false => multiply::<L, C, M, false>(a, b.0, b.1, &mut acc),
         }
-        for c in 0..C {
-            let bias = match out.bias.is_null() {
-                true => out.bias,
-                false => out.bias.add(16 * c),
-            };
-            let out = Out {
-                start: out.start.add(16 * c),
-                lanes: (out.lanes - 16 * c).min(16),
-                bias,
-                ..out
-            };
-            finish::<L, M>(acc[c], out);
-        }
+        // One after the other, not in a loop: see `finish`.
+        ended::<L, C, M, 0>(&acc, out);
+        ended::<L, C, M, 1>(&acc, out);
+        ended::<L, C, M, 2>(&acc, out);
+        ended::<L, C, M, 3>(&acc, out);
+    }
+}
+
+/// Ends panel I of C.
+#[inline(always)]
+unsafe fn ended<L: Lanes, const C: usize, const M: usize, const I: usize>(
+    acc: &[[L; M]; C],
+    out: Out,
+) {
+    if I >= C {
+        return;
+    }
+    // SAFETY: as the caller says.
+    unsafe {
+        let bias = match out.bias.is_null() {
+            true => out.bias,
+            false => out.bias.add(16 * I),
+        };
+        let out = Out {
+            start: out.start.add(16 * I),
+            lanes: (out.lanes - 16 * I).min(16),
+            bias,
+            ..out
+        };
+        finish::<L, M>(acc[I], out);
     }
 }
 
