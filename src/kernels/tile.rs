@@ -79,7 +79,7 @@ pub struct Then {
 /// Sums on their way out. Each step is a loop of its own, without a branch inside, and whole and partial rows have
 /// different ones: what the compiler does not unroll would keep the sums in memory, also while they are added up.
 #[inline(always)]
-unsafe fn finish<L: Lanes, const M: usize>(acc: [L; M], out: Out) {
+pub(super) unsafe fn finish<L: Lanes, const M: usize>(acc: [L; M], out: Out) {
     // SAFETY: as the caller says; the sums in memory are M rows of sixteen.
     unsafe {
         if out.lanes == 16 {
@@ -185,6 +185,8 @@ macro_rules! sized {
         }
     };
 }
+
+pub(super) use sized;
 
 /// `rows` rows of one panel of 16 columns, in tiles of nearly equal height: a thin last tile would leave
 /// the multipliers waiting for each other. `ahead`: the panel behind `b` is the next to be used.
