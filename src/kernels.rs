@@ -11,6 +11,7 @@ pub mod choice;
 pub mod coded;
 pub mod convolution;
 pub mod crew;
+mod depthwise;
 mod direct;
 pub mod elementwise;
 pub mod gemm;

@@ -44,7 +44,7 @@ macro_rules! builtin {
 }
 
 /// All of them.
-pub static BUILTIN: [Builtin; 9] = [
+pub static BUILTIN: [Builtin; 10] = [
     builtin!("squeezenet_v1.0"),
     builtin!("squeezenet_v1.1"),
     builtin!("squeezenet_bypass"),
@@ -53,6 +53,7 @@ pub static BUILTIN: [Builtin; 9] = [
     builtin!("googlenet"),
     builtin!("resnet18"),
     builtin!("resnet50"),
+    builtin!("mobilenet_v1"),
     builtin!(
         "digits",
         Some(include_str!("../models/digits/solver_quantize.prototxt"))

@@ -79,6 +79,7 @@ fn the_built_in_nets_have_their_published_sizes_in_both_forms() {
     for (name, params, macs) in [
         ("squeezenet_v1.0", 1_248_424, Some(861_339_936u64)),
         ("squeezenet_v1.1", 1_235_496, Some(387_747_520)),
+        ("mobilenet_v1", 4_231_976, Some(568_740_352)),
         ("digits", 12_906, None),
     ] {
         let models = Path::new(env!("CARGO_MANIFEST_DIR"))

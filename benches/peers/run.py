@@ -13,7 +13,7 @@ import install
 from install import say
 
 ROOT = Path(__file__).resolve().parents[2]
-NETS = ("squeezenet_v1.0", "alexnet", "googlenet", "resnet50")
+NETS = ("squeezenet_v1.0", "alexnet", "googlenet", "resnet50", "mobilenet_v1")
 MARK = "DSD_PEERS_FAILED"
 
 

@@ -1,7 +1,8 @@
 //! Convolution with channels last: which kernel does it, weights packed for it, and the three
 //! directions over a batch.
 //!
-//! Winograd's kernel does 3 × 3 at stride 1, the direct kernel the rest, and the sparse kernel what has so
+//! Where every channel is a group of its own there is the depthwise kernel. Else Winograd's does 3 × 3 at stride 1, the
+//! direct kernel the rest, and the sparse kernel what has so
 //! many zeros among its weights that leaving them out pays. X may also be NCHW (the net's
 //! input); Y and the gradients are NHWC. Each may be a slice of the channels of a wider array: `pitch`
 //! floats lie from one pixel to the next. With and without `parallel`, and for any number of threads,
@@ -11,6 +12,7 @@ use super::aligned::Aligned;
 pub use super::choice::UseSparse;
 use super::choice::{Costs, Dense, MARGIN, Thin};
 use super::convolution::Convolution;
+use super::depthwise::Depthwise;
 use super::direct::Direct;
 pub use super::direct::Order;
 use super::layout::{to_nchw, to_nhwc};
@@ -23,7 +25,10 @@ pub use super::tile::Then;
 use super::winograd::Winograd;
 use super::{CHUNK, each_chunk};
 use crate::kernels::crew::Crew;
+use join::Join;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+mod join;
 
 /// The most sums of pixels that are added up at the end, on one thread.
 const MOST_SUMS: usize = 256;
@@ -31,10 +36,13 @@ const MOST_SUMS: usize = 256;
 /// A convolution that runs channels last.
 #[derive(Clone, Debug)]
 pub struct ChannelsLast {
+    /// Of the joined groups, where they are.
     sizes: Convolution,
+    join: Option<Join>,
     isa: Isa,
     order: Order,
     pitch: [usize; 2],
+    depthwise: Option<Depthwise>,
     direct: Direct,
     winograd: Option<Winograd>,
     sparse: UseSparse,
@@ -83,12 +91,21 @@ impl ChannelsLast {
     /// How `sizes` is done with the instruction set `isa`; `None` where no kernel is made for it. X is in
     /// `order`; `pitch`: floats from pixel to pixel of X (where it is NHWC) and Y.
     pub fn new(sizes: &Convolution, order: Order, pitch: [usize; 2], isa: Isa) -> Option<Self> {
+        let depthwise = Depthwise::new(sizes, order, pitch);
+        let join = Join::of(sizes).filter(|_| depthwise.is_none());
+        let joined = join.map_or_else(|| sizes.clone(), |join| join.sizes(sizes));
+        let sizes = &joined;
         Some(Self {
             sizes: sizes.clone(),
+            join,
             isa,
             order,
             pitch,
-            direct: Direct::new(sizes, pitch)?,
+            direct: match depthwise {
+                Some(_) => Direct::sized(sizes, pitch)?,
+                None => Direct::new(sizes, pitch)?,
+            },
+            depthwise,
             winograd: Winograd::new(sizes, pitch).filter(|_| order == Order::Nhwc),
             sparse: UseSparse::Auto,
         })
@@ -120,6 +137,13 @@ impl ChannelsLast {
 
     /// The name of the kernel for dense weights.
     pub fn name(&self) -> &'static str {
+        if self.depthwise.is_some() {
+            return match self.isa.set() {
+                Set::Portable => "depthwise portable",
+                Set::Avx2 => "depthwise avx2",
+                Set::Avx512 => "depthwise avx512",
+            };
+        }
         match (&self.winograd, self.isa.set()) {
             (Some(_), Set::Portable) => "winograd portable",
             (Some(_), Set::Avx2) => "winograd avx2",
@@ -150,6 +174,14 @@ impl ChannelsLast {
         backward: bool,
         packed: &mut Packed,
     ) {
+        if let Some(kernel) = &self.depthwise {
+            // Both directions read them alike.
+            kernel.pack(w, &mut packed.forward.dense);
+            packed.bias = bias.map(|b| kernel.pack_bias(b));
+            return;
+        }
+        let wide = self.join.map(|join| join.widen(w));
+        let w = wide.as_deref().unwrap_or(w);
         let alive = count_alive(crew, w);
         let side = &mut packed.forward;
         let thin = self.is_sparse(&self.direct, self.winograd.as_ref(), alive);
@@ -191,6 +223,9 @@ impl ChannelsLast {
 
     /// Bytes of dense weights, packed: for forward, and for the gradient of X.
     pub fn packed_bytes(&self) -> [usize; 2] {
+        if let Some(kernel) = &self.depthwise {
+            return [4 * kernel.packed(), 0];
+        }
         let floats = |winograd: Option<Winograd>, direct: Option<Direct>| match (winograd, direct) {
             (Some(kernel), _) => kernel.packed(),
             (None, Some(direct)) => direct.packed(),
@@ -245,6 +280,9 @@ impl ChannelsLast {
         let (isa, bias) = (self.isa, packed.bias.as_deref());
         let w = &packed.forward.dense;
         let ordered = (x, self.order);
+        if let Some(kernel) = &self.depthwise {
+            return kernel.forward(isa, crew, x, w, bias, then, samples, y);
+        }
         match (&packed.forward.sparse, &self.winograd) {
             (Some(w), _) => w.forward(isa, crew, ordered, bias, then, samples, y),
             (None, Some(kernel)) => kernel.forward(isa, crew, x, w, bias, then, samples, y),
@@ -257,7 +295,22 @@ impl ChannelsLast {
 
     /// dW += the gradient over `samples` samples, in the order of the file.
     pub fn weights(&self, crew: &Crew, samples: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+        let Some(join) = &self.join else {
+            return self.dense_weights(crew, samples, x, dy, dw);
+        };
+        scratch::with(join.wide(dw.len()), |wide| {
+            wide.fill(0.0);
+            self.dense_weights(crew, samples, x, dy, wide);
+            join.narrow_onto(wide, dw);
+        });
+    }
+
+    /// That of the convolution whose groups are joined.
+    fn dense_weights(&self, crew: &Crew, samples: usize, x: &[f32], dy: &[f32], dw: &mut [f32]) {
         let isa = self.isa;
+        if let Some(kernel) = &self.depthwise {
+            return kernel.weights(isa, crew, x, samples, dy, dw);
+        }
         match &self.winograd {
             Some(kernel) => kernel.weights(isa, crew, x, samples, dy, dw),
             None => self
@@ -298,6 +351,9 @@ impl ChannelsLast {
 
     /// dX, NHWC.
     pub fn data(&self, crew: &Crew, samples: usize, packed: &Packed, dy: &[f32], dx: &mut [f32]) {
+        if let Some(kernel) = &self.depthwise {
+            return kernel.data(self.isa, crew, dy, &packed.forward.dense, samples, dx);
+        }
         let (isa, w) = (self.isa, &packed.backward.dense);
         if let Some(w) = &packed.backward.sparse {
             let dy = (dy, Order::Nhwc);

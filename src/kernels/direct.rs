@@ -55,6 +55,12 @@ pub(super) struct Direct {
 impl Direct {
     /// `None` where the kernel is not made for it. Pixels of X and Y are `pitch` floats apart.
     pub fn new(c: &Convolution, pitch: [usize; 2]) -> Option<Self> {
+        // Thin groups would leave most of a register empty.
+        Self::sized(c, pitch).filter(|d| d.outputs >= 8 || d.groups == 1)
+    }
+
+    /// [`new`](Self::new) however thin its groups are.
+    pub fn sized(c: &Convolution, pitch: [usize; 2]) -> Option<Self> {
         let [mut h, mut w] = picture(&c.axes)?;
         let (channels, outputs) = (c.inputs / c.groups, c.outputs / c.groups);
         let mut border = [0, 0];
@@ -73,8 +79,7 @@ impl Direct {
             (h.input, h.output) = (h.input * w.input, h.output * w.output);
             w = Axis::ONE;
         }
-        // Thin groups would leave most of a register empty.
-        (outputs >= 8 || c.groups == 1).then_some(Self {
+        Some(Self {
             groups: c.groups,
             channels,
             outputs,

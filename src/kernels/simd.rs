@@ -206,6 +206,19 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn load_first(p: *const f32, n: usize) -> Self {
+            // SAFETY: the caller has AVX2 and `n` floats at `p`; the masks leave out the rest.
+            unsafe {
+                let n = _mm256_set1_epi32(n.min(16) as i32);
+                let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let behind = _mm256_add_epi32(lanes, _mm256_set1_epi32(8));
+                Self(
+                    _mm256_maskload_ps(p, _mm256_cmpgt_epi32(n, lanes)),
+                    _mm256_maskload_ps(p.wrapping_add(8), _mm256_cmpgt_epi32(n, behind)),
+                )
+            }
+        }
+        #[inline(always)]
         unsafe fn mul_add(self, a: Self, b: Self) -> Self {
             // SAFETY: the caller has AVX2 and FMA.
             unsafe {

@@ -95,7 +95,7 @@ pub struct Then {
 /// Sums on their way out. Each step is a loop of its own, without a branch inside, and whole and partial rows have
 /// different ones: what the compiler does not unroll would keep the sums in memory, also while they are added up.
 #[inline(always)]
-unsafe fn finish<L: Lanes, const M: usize>(acc: [L; M], out: Out) {
+pub(super) unsafe fn finish<L: Lanes, const M: usize>(acc: [L; M], out: Out) {
     // SAFETY: as the caller says; the sums in memory are M rows of sixteen.
     unsafe {
         if out.lanes == 16 {
@@ -237,6 +237,8 @@ macro_rules! sized {
         }
     };
 }
+
+pub(super) use sized;
 
 /// How many of `count` panels the next tile takes side by side: a number that is broadcast is then multiplied with all
 /// of them. Where registers are few, rows are worth more than columns. A single panel is left only where there is but

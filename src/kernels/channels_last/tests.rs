@@ -189,6 +189,11 @@ fn sizes_of_real_nets() {
     );
     check(&square(2, 32, 48, axis(13, 5, 1, 2, 1)), 2, nhwc, [0, 0]);
     check(&square(2, 64, 96, axis(13, 3, 1, 1, 1)), 2, nhwc, [0, 0]);
+    // ResNeXt: narrow groups, joined for Winograd's kernel or the direct one; and more outputs than channels.
+    check(&square(8, 32, 32, axis(14, 3, 1, 1, 1)), 2, nhwc, [0, 0]);
+    check(&square(8, 32, 32, axis(15, 3, 2, 1, 1)), 2, nhwc, [0, 0]);
+    check(&square(4, 12, 32, axis(9, 1, 1, 0, 1)), 2, nhwc, [0, 0]);
+    check(&square(24, 24, 48, axis(9, 3, 2, 1, 1)), 2, nhwc, [0, 3]);
     // ResNet: strides.
     check(&square(1, 32, 48, axis(14, 1, 2, 0, 1)), 2, nhwc, [0, 0]);
     check(&square(1, 32, 48, axis(15, 3, 2, 1, 1)), 2, nhwc, [5, 7]);
@@ -251,6 +256,67 @@ fn random_sizes() {
             continue;
         }
         check(&c, draw(1, 3), order, [draw(0, 3), draw(0, 20)]);
+        done += 1;
+    }
+}
+
+#[test]
+fn depthwise_sizes() {
+    // MobileNet: both strides, and channels that fill no register.
+    for (channels, a) in [
+        (32, axis(14, 3, 1, 1, 1)),
+        (48, axis(15, 3, 2, 1, 1)),
+        (24, axis(7, 3, 1, 1, 1)),
+        (144, axis(9, 5, 2, 2, 1)),
+    ] {
+        let c = Convolution {
+            groups: channels,
+            inputs: channels,
+            outputs: channels,
+            axes: vec![a, a],
+        };
+        let kernel = ChannelsLast::new(&c, Order::Nhwc, [channels; 2], Isa::PORTABLE).unwrap();
+        assert_eq!(kernel.name(), "depthwise portable");
+        check(&c, 2, Order::Nhwc, [0, 0]);
+        check(&c, 1, Order::Nchw, [0, 0]);
+    }
+    let random = Random::new(8, Purpose::Layer, 0);
+    let mut next = 0u64;
+    let mut draw = |from: usize, to: usize| {
+        next += 1;
+        from + (random.unit(next) * (to - from + 1) as f32) as usize % (to - from + 1)
+    };
+    let mut done = 0;
+    while done < 80 {
+        let channels = draw(2, 40);
+        let mut axis = || {
+            let (kernel, dilation) = (draw(1, 5), draw(1, 2));
+            let pad = match kernel {
+                1 => draw(0, 1),
+                _ => draw(0, dilation * (kernel - 1)),
+            };
+            Axis::new(draw(1, 19), kernel, draw(1, 3), pad, dilation)
+        };
+        let (Some(h), Some(w)) = (axis(), axis()) else {
+            continue;
+        };
+        let c = Convolution {
+            groups: channels,
+            inputs: channels,
+            outputs: channels,
+            axes: vec![h, w],
+        };
+        let order = [Order::Nhwc, Order::Nchw][usize::from(draw(0, 3) == 0)];
+        if ChannelsLast::new(&c, order, [c.inputs, c.outputs], Isa::PORTABLE).is_none() {
+            continue;
+        }
+        check_with(
+            &c,
+            draw(1, 3),
+            order,
+            [draw(0, 3), draw(0, 20)],
+            UseSparse::Never,
+        );
         done += 1;
     }
 }

@@ -124,6 +124,10 @@ fn gradients_channels_last() {
             &*conv("num_output: 16 kernel_size: 3 pad: 1 bias_term: false"),
             &[&[1, 16, 5, 6]],
         );
+        check.run(
+            &*conv("num_output: 18 kernel_size: 3 stride: 2 pad: 1 group: 18"),
+            &[&[2, 18, 5, 6]],
+        );
     }
 }
 
