@@ -27,8 +27,9 @@ pub mod weights;
 pub mod zeros;
 
 use crate::filler;
-use crate::kernels::choice::UseSparse;
 use crate::kernels::bf16::Hardware;
+use crate::kernels::choice::UseSparse;
+pub use crate::layers::Precision;
 use crate::layers::{self, Facts, Layer, Mode};
 use crate::proto::caffe::FillerParameter;
 use crate::random::{Purpose, Random};
@@ -38,7 +39,6 @@ use build::Built;
 use graph::{Graph, ValueId};
 use lower::Lowered;
 use needs::{Needs, Question};
-pub use crate::layers::Precision;
 pub use pass::{Outputs, Pass};
 use ready::Ready;
 use std::sync::Mutex;
@@ -217,6 +217,11 @@ impl Net {
     /// TRAIN or TEST.
     pub fn mode(&self) -> Mode {
         self.graph.mode
+    }
+
+    /// When weights that are 0 are left out.
+    pub fn sparse(&self) -> UseSparse {
+        self.sparse
     }
 
     /// In what numbers its layers multiply.

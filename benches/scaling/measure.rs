@@ -65,9 +65,8 @@ pub fn two_threads(job: &mut Job) -> f64 {
     pools.iter().for_each(|p| p.install(|| job.run()));
     let pass = pools[0].install(|| seconds(|| job.run()));
     let passes = (TURN / pass).ceil() as usize;
-    let mut turn = |pool: &ThreadPool| {
-        pool.install(|| seconds(|| (0..passes).for_each(|_| job.run())))
-    };
+    let mut turn =
+        |pool: &ThreadPool| pool.install(|| seconds(|| (0..passes).for_each(|_| job.run())));
     let ratio = |_| {
         let [one, two] = [0, 1].map(|i| turn(&pools[i]));
         one / two

@@ -136,9 +136,26 @@ mod tests {
 
     /// Numbers of every exponent and sign, around halves, and all special ones.
     fn numbers() -> Vec<f32> {
-        let mut all = vec![0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN];
-        all.extend([f32::MIN_POSITIVE, f32::from_bits(1), f32::from_bits(0x8000_7fff)]);
-        let nans = [0x7fc0_0000, 0x7f80_0001, 0xff80_ffff, 0x7fff_ffff, 0xffc1_8000];
+        let mut all = vec![
+            0.0,
+            -0.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            f32::MIN,
+        ];
+        all.extend([
+            f32::MIN_POSITIVE,
+            f32::from_bits(1),
+            f32::from_bits(0x8000_7fff),
+        ]);
+        let nans = [
+            0x7fc0_0000,
+            0x7f80_0001,
+            0xff80_ffff,
+            0x7fff_ffff,
+            0xffc1_8000,
+        ];
         all.extend(nans.map(f32::from_bits));
         for top in (0..=0xffffu32).step_by(61) {
             for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {

@@ -95,7 +95,7 @@ impl Work {
             Self::Run(_) => "forward",
             Self::Back(_) => "backward",
             Self::Follow => "follow",
-            Self::Turn { from, to } if from.layout == to.layout => "round",
+            Self::Turn { from, to } if to.rounds && from.layout == to.layout => "round",
             Self::Turn { .. } => "turn layout",
             Self::Clear { .. } => "clear gradient",
             Self::Weigh { .. } => "loss weight",

@@ -36,7 +36,11 @@ impl Rounding {
             values: vec![false; values],
             diffs: vec![false; values],
             exact: vec![false; nodes],
-            copies: graph.nodes.iter().map(|n| vec![false; n.bottoms.len()]).collect(),
+            copies: graph
+                .nodes
+                .iter()
+                .map(|n| vec![false; n.bottoms.len()])
+                .collect(),
         };
         if !rounds {
             return rounding;
@@ -53,9 +57,7 @@ impl Rounding {
             rounding.values[v] = match made[v] {
                 true => read && !score,
                 // Where all readers multiply, one rounding is enough, and nobody sees it.
-                false => {
-                    read && !source.every_blob && readers.all(|i| rounding.multiplies[i])
-                }
+                false => read && !source.every_blob && readers.all(|i| rounding.multiplies[i]),
             };
             rounding.diffs[v] = rounding.multiplies[producer] || !score;
         }
