@@ -13,6 +13,7 @@ mod flagfile;
 mod gflags;
 mod glog;
 mod new;
+mod numbers;
 mod parse_log;
 mod plot_training_log;
 mod pycaffe;
@@ -37,6 +38,7 @@ pub use draw::{Direction, Draw, DrawPhase};
 pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
 pub use glog::Glog;
 pub use new::{Bypass, Family, New, Squeezenet};
+pub use numbers::Numbers;
 pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
 pub use pycaffe::Pycaffe;
@@ -217,6 +219,9 @@ pub struct Test {
     /// Print the result as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: NetState,
@@ -252,6 +257,9 @@ pub struct Time {
     /// Accepted and without effect
     #[arg(long, hide = true)]
     pub lock: bool,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: NetState,
@@ -287,6 +295,9 @@ pub struct Run {
     /// Run backward too, from these gradients by blob name; saves grad:BLOB and grad:LAYER:K
     #[arg(long, value_name = "TOP.npz")]
     pub gradients: Option<PathBuf>,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: NetState,

@@ -1,6 +1,7 @@
 //! Flows: phases in turn, and which masks, rates and lengths each starts with.
 
 use crate::phase::Phase;
+use crate::solver::Precision;
 use crate::solver::bits::Bits;
 use crate::solver::sparsity::{self, Sparsity};
 use anyhow::{Context, Result, anyhow, bail};
@@ -64,6 +65,8 @@ pub struct Step {
     pub bits: Option<Bits>,
     /// Whether dropout gets weaker with the density, in a sparse or quantize phase.
     pub scale_dropout: bool,
+    /// In what numbers layers multiply.
+    pub precision: Option<Precision>,
     /// Its own learning rate.
     pub base_lr: Option<f32>,
 }
@@ -98,6 +101,7 @@ struct FlowFile {
     sparsity: Option<Setting>,
     bits: Option<Setting>,
     scale_dropout: Option<bool>,
+    precision: Option<Precision>,
     #[serde(default)]
     phase: Vec<StepFile>,
 }
@@ -114,6 +118,7 @@ struct StepFile {
     prune_until: Option<u64>,
     bits: Option<Setting>,
     scale_dropout: Option<bool>,
+    precision: Option<Precision>,
     base_lr: Option<f32>,
 }
 
@@ -191,6 +196,7 @@ impl Flow {
             prune_until: None,
             bits: None,
             scale_dropout: false,
+            precision: None,
             base_lr: None,
         };
         Self {
@@ -204,6 +210,7 @@ impl Flow {
     ///
     /// ```toml
     /// solver = "solver.prototxt"     # of every phase that names none
+    /// precision = "bf16"             # likewise; f32 without it
     /// [[phase]]
     /// kind = "dense"
     /// max_iter = 1000
@@ -274,6 +281,7 @@ impl Flow {
                 prune_until: s.prune_until,
                 bits: bits.transpose()?,
                 scale_dropout: scale_dropout == Some(true) && (sparse || quantize),
+                precision: s.precision.or(file.precision),
                 base_lr: s.base_lr,
             });
         }
@@ -416,6 +424,7 @@ mod tests {
         says("[[phase]]\nkind='spase'", "spase");
         says("[[phase]]\nkind='sparse'\nsparsity=1.5", "[0, 1)");
         says("[[phase]]\nkind='dense'\nmax_itr=5", "max_itr");
+        says("precision='fp16'\n[[phase]]\nkind='dense'", "fp16");
         says("[[phase]]\nkind='dense'\nmax_iter=0", "max_iter 0");
         let quantize = |lines: &str| format!("[[phase]]\nkind='quantize'\n{lines}\n");
         says(&quantize("bits=9"), "2 to 8");
@@ -456,9 +465,9 @@ mod tests {
     #[test]
     fn settings_of_the_whole_flow_reach_the_phases_that_have_them() {
         let flow = parse(
-            "solver='s'\nsparsity=0.5\nbits=5\nscale_dropout=true\n[[phase]]\nkind='dense'\n[[phase]]\nkind='sparse'\n\
+            "solver='s'\nsparsity=0.5\nbits=5\nscale_dropout=true\nprecision='bf16'\n[[phase]]\nkind='dense'\n[[phase]]\nkind='sparse'\n\
              schedule='cubic'\nprune_every=10\nprune_until=200\n[[phase]]\nkind='quantize'\n\
-             [[phase]]\nkind='quantize'\nbits='conv*=4,*=3'\nscale_dropout=false",
+             [[phase]]\nkind='quantize'\nbits='conv*=4,*=3'\nscale_dropout=false\nprecision='f32'",
         )
         .unwrap();
         let steps = &flow.steps;
@@ -471,6 +480,9 @@ mod tests {
         assert_eq!(bits, [None, None, Some("5"), Some("conv*=4,*=3")]);
         let scaled: Vec<bool> = steps.iter().map(|s| s.scale_dropout).collect();
         assert_eq!(scaled, [false, true, true, false]);
+        let precisions = steps.iter().map(|s| s.precision.unwrap_or_default().name());
+        let precisions: Vec<&str> = precisions.collect();
+        assert_eq!(precisions, ["bf16", "bf16", "bf16", "f32"]);
         assert_eq!(steps[1].schedule, Some(Schedule::Cubic));
         assert_eq!(
             (steps[1].prune_every, steps[1].prune_until),

@@ -45,6 +45,7 @@ pub mod mvn;
 pub mod neuron;
 pub mod parameter;
 pub mod pooling;
+mod precision;
 pub mod prelu;
 mod recurrent;
 pub mod reduction;
@@ -66,6 +67,7 @@ pub use call::{Backward, Forward, Keep};
 pub use facts::{Coupling, Facts, Layouts, Role};
 pub use kernel::{Kernel, Lower};
 pub use layer::{Layer, Mode, ParamSpec};
+pub use precision::Precision;
 
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;

@@ -27,7 +27,9 @@ pub mod weights;
 pub mod zeros;
 
 use crate::filler;
+use crate::kernels::bf16::Hardware;
 use crate::kernels::choice::UseSparse;
+pub use crate::layers::Precision;
 use crate::layers::{self, Facts, Layer, Mode};
 use crate::proto::caffe::FillerParameter;
 use crate::random::{Purpose, Random};
@@ -112,6 +114,8 @@ pub struct Options {
     pub gradient_targets: Vec<String>,
     /// When weights that are 0 are left out of the work.
     pub sparse: UseSparse,
+    /// In what numbers layers multiply.
+    pub precision: Precision,
     /// For every layer its stream of random numbers; its index where none is given. A net with more layers
     /// (debug_info's splits) draws the numbers of the net that it shows.
     pub streams: Vec<u64>,
@@ -136,6 +140,7 @@ pub struct Net {
     spare: Mutex<Vec<(Option<usize>, frame::Frame)>>,
     spare_grads: Mutex<Vec<frame::Grads>>,
     sparse: UseSparse,
+    precision: Precision,
     streams: Vec<u64>,
     /// Dropout ratios that were changed.
     ratios: Vec<(usize, f32)>,
@@ -164,6 +169,7 @@ impl Net {
         let rows = built.inputs.first().map_or(1, |&v| built.shapes[v].dim(0));
         let params = built.registry.params.iter();
         let values = params.map(|p| p.shape.count()).sum();
+        let weighted: Vec<bool> = built.uses.iter().map(|u| !u.is_empty()).collect();
         let source = lower::Source {
             graph: &graph,
             facts: &built.facts,
@@ -172,6 +178,8 @@ impl Net {
             backward: options.backward,
             every_blob: options.every_blob,
             plain: options.plain,
+            precision: options.precision,
+            weighted: &weighted,
         };
         let lowered = Lowered::new(source, needs, rows, values);
         Ok(Self {
@@ -186,6 +194,7 @@ impl Net {
             backward: options.backward,
             force,
             sparse: options.sparse,
+            precision: options.precision,
             streams: options.streams.clone(),
             ratios: Vec::new(),
             lowered,
@@ -208,6 +217,31 @@ impl Net {
     /// TRAIN or TEST.
     pub fn mode(&self) -> Mode {
         self.graph.mode
+    }
+
+    /// When weights that are 0 are left out.
+    pub fn sparse(&self) -> UseSparse {
+        self.sparse
+    }
+
+    /// In what numbers its layers multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// What is to be said of that on this processor.
+    pub fn precision_note(&self) -> Option<&'static str> {
+        match (self.precision, Hardware::here().has_amx()) {
+            (Precision::F32, _) => None,
+            (Precision::Bf16, false) => Some(
+                "bf16 is rounded in float32 arithmetic here, since this processor has no AMX: the numbers are bfloat16's, \
+                 but it is no faster than f32",
+            ),
+            (Precision::Bf16, true) => Some(
+                "bf16 is rounded in float32 arithmetic in this version, which does not use this processor's AMX yet: the \
+                 numbers are bfloat16's, but it is no faster than f32",
+            ),
+        }
     }
 
     /// The parameters, shared ones once, in the order of the layers.

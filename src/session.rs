@@ -16,7 +16,7 @@ pub use source::{Opener, Synthetic};
 use crate::cli::NetState;
 use crate::data::batches::Batches;
 use crate::kernels::choice::UseSparse;
-use crate::layers::Mode;
+use crate::layers::{Mode, Precision};
 use crate::net::graph::Graph;
 use crate::net::{Net, Options, Weights};
 use crate::proto::{NetParameter, Parsed};
@@ -41,6 +41,8 @@ pub struct Request<'a> {
     pub seed: u64,
     /// When weights that are 0 are left out.
     pub sparse: UseSparse,
+    /// In what numbers layers multiply.
+    pub precision: Precision,
 }
 
 /// A command's net, before it is built.
@@ -92,6 +94,7 @@ impl<'a> Session<'a> {
     pub fn options(&self) -> Options {
         Options {
             sparse: self.request.sparse,
+            precision: self.request.precision,
             ..Options::default()
         }
     }

@@ -35,6 +35,7 @@ pub use trial::Need;
 
 use crate::data::batches::Batches;
 use crate::kernels::choice::UseSparse;
+pub use crate::layers::Precision;
 use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
@@ -158,6 +159,8 @@ pub struct Options {
     pub prefix: String,
     /// When weights that are 0 are left out.
     pub sparse: UseSparse,
+    /// In what numbers layers multiply, in training and in tests.
+    pub precision: Precision,
 }
 
 impl Solver {
@@ -180,6 +183,7 @@ impl Solver {
         let net_options = net::Options {
             backward: true,
             sparse: options.sparse,
+            precision: options.precision,
             ..Default::default()
         };
         let net = Net::new(graph, &opened.shapes, &net_options)?;
@@ -200,16 +204,11 @@ impl Solver {
                 .context("snapshot_format: HDF5 cannot store this net")?;
         }
         nets::built(&net);
+        nets::precision(&net);
         let mut tests = Vec::new();
         for (i, test) in config.tests.iter().enumerate() {
             announce::test(&config.param, i);
-            tests.push(TestNet::new(
-                i,
-                test,
-                test_data,
-                net.params(),
-                options.sparse,
-            )?);
+            tests.push(TestNet::new(i, test, test_data, &net)?);
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();

@@ -30,6 +30,7 @@ mod mutations;
 mod net_rules;
 mod parse_log;
 mod phases;
+mod precision;
 mod proto_schema;
 mod pycaffe;
 mod records;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{NetState, Pycaffe, count};
+use super::{NetState, Numbers, Pycaffe, count};
 
 /// Arguments of `classify`.
 #[derive(Clone, Debug, Args)]
@@ -70,6 +70,9 @@ pub struct Classify {
     /// Print the result as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: NetState,

@@ -150,6 +150,9 @@ pub struct ExtractFeatures {
     /// Another data source (database or list) for the data layers
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: super::Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: super::NetState,

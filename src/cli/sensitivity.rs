@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 
-use super::{NetState, count};
+use super::{NetState, Numbers, count};
 
 /// Arguments of `sensitivity`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +47,9 @@ pub struct Sensitivity {
     /// Print the results as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
+    /// The numbers.
+    #[command(flatten)]
+    pub numbers: Numbers,
     /// Level and stages.
     #[command(flatten)]
     pub state: NetState,

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum, value_parser};
 
 use super::NetState;
 use crate::flow::Schedule;
+use crate::layers::Precision;
 use crate::phase::Phase;
 
 /// Arguments of `train`.
@@ -69,6 +70,17 @@ pub struct TrainArgs {
     /// phases
     #[arg(long)]
     pub scale_dropout: bool,
+    /// The numbers that layers multiply: f32; or bf16, where weights, activations and the gradients between layers are
+    /// rounded to bfloat16 as convolutions and inner products read them, and sums, the weights themselves, their
+    /// history and updates stay float32. A run goes on in its own [default: f32]
+    #[arg(
+        long,
+        value_enum,
+        ignore_case = true,
+        hide_possible_values = true,
+        value_name = "f32|bf16"
+    )]
+    pub precision: Option<Precision>,
     /// Another data source (database or list) for the data layers of the training net
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,

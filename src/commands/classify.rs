@@ -10,8 +10,8 @@ use crate::net::graph::{Graph, State};
 use crate::net::{Net, Pass, Weights};
 use crate::proto::{NetParameter, Parsed};
 use crate::report::human::HumanBytes;
-use crate::report::{output, progress};
-use crate::session::{Model, Session};
+use crate::report::{nets, output, progress};
+use crate::session::{Model, Request, Session};
 use crate::tensor::{Shape, Tensor};
 use crate::{cli, error, info, outln, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -30,8 +30,10 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     }
     let files = pictures(args)?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
-    let session =
-        Session::find(settings.request(args.model.as_deref(), &args.weights, &args.state))?;
+    let session = Session::find(Request {
+        precision: args.numbers.precision,
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
     let model = &session.model;
     let batch = files.len().clamp(1, BATCH);
     let build = |gray| Classifier::new(&session, args, batch, gray);
@@ -81,6 +83,7 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
             "net": classifier.net.name(),
             "preprocessing": classifier.preprocess.text,
             "softmax_added": !classifier.scores.softmax,
+            "precision": classifier.net.precision(),
             "pictures": list,
         }))?;
     }
@@ -179,6 +182,7 @@ impl Classifier {
         let required = u64::try_from(net.run_bytes(threads, 0, true)).unwrap_or(u64::MAX);
         info!("Memory required: {}", HumanBytes(required));
         net.check_memory(threads, 0, true)?;
+        nets::precision(&net);
         let weights = session.weights(&net)?;
         Ok(Self {
             scores: Scores::find(&net)?,

@@ -1,6 +1,7 @@
 //! `dsd device_query`: what the processor is, and what of it the kernels use.
 
 use super::Settings;
+use crate::kernels::bf16::Hardware;
 use crate::kernels::simd::Isa;
 use crate::outln;
 use crate::report::human::HumanBytes;
@@ -40,6 +41,7 @@ pub fn run(settings: &Settings) -> Result<()> {
     )?;
     outln!("Kernels:           {}", kernels(settings.isa))?;
     outln!("Matrix products:   {}", products(&found))?;
+    outln!("bfloat16:          {}", bfloat16(Hardware::here()))?;
     outln!("Other code:        {}", baseline())?;
     for (name, size) in caches(Path::new("/sys/devices/system/cpu/cpu0/cache")) {
         outln!("{:<18} {size}", format!("Cache {name}:"))?;
@@ -93,6 +95,23 @@ fn products(found: &[&str]) -> String {
         Some((name, lanes)) => format!("{name}, {lanes} numbers at a time (chosen at run time)"),
         None => "portable code".to_string(),
     }
+}
+
+/// Which instructions for bfloat16 there are, and what `--precision bf16` does.
+fn bfloat16(here: Hardware) -> String {
+    let found = |there, name: &str| {
+        let word = if there { "" } else { "no " };
+        format!("{word}{name}")
+    };
+    let all = [
+        found(here.amx_tile, "amx_tile"),
+        found(here.amx_bf16, "amx_bf16"),
+        found(here.avx512_bf16, "avx512_bf16"),
+    ];
+    format!(
+        "{}; --precision bf16 rounds in float32 arithmetic",
+        all.join(", ")
+    )
 }
 
 /// What the compiler was allowed to use everywhere.
@@ -197,5 +216,18 @@ mod tests {
         assert!(products(&["sse", "fma", "avx512f"]).starts_with("avx512f, 16"));
         assert!(products(&["sse", "fma"]).starts_with("fma, 8"));
         assert_eq!(products(&["sse"]), "portable code");
+    }
+
+    #[test]
+    fn instructions_for_bfloat16_are_told_one_by_one() {
+        let here = Hardware {
+            amx_tile: true,
+            ..Hardware::default()
+        };
+        let said = bfloat16(here);
+        assert!(
+            said.starts_with("amx_tile, no amx_bf16, no avx512_bf16; "),
+            "{said}"
+        );
     }
 }

@@ -8,7 +8,7 @@ use crate::net::{Net, Options};
 use crate::npz;
 use crate::proto::caffe::Datum;
 use crate::proto::caffe::data_parameter::Db;
-use crate::report::progress;
+use crate::report::{nets, progress};
 use crate::session::{Open, Request, Rounds, Session};
 use crate::tensor::{Shape, Tensor};
 use crate::{info, warn};
@@ -22,6 +22,7 @@ pub fn run(args: &cli::ExtractFeatures, settings: &Settings) -> Result<()> {
     let files = [args.weights.clone()];
     let session = Session::find(Request {
         source: args.source.as_deref(),
+        precision: args.numbers.precision,
         ..settings.request(Some(&args.model), &files, &args.state)
     })?;
     let options = Options {
@@ -29,6 +30,7 @@ pub fn run(args: &cli::ExtractFeatures, settings: &Settings) -> Result<()> {
         ..session.options()
     };
     let Open { net, batches } = session.open(&options)?;
+    nets::precision(&net);
     let wanted = wanted(&net, &args.blobs)?;
     // Opened before the work begins: what cannot be written shows at once.
     let mut store = Store::open(args, &wanted, &net)?;

@@ -6,6 +6,7 @@ use crate::net::{Net, Options, Outputs, Pass};
 use crate::npz::{self, Arrays};
 use crate::proto::caffe::{BlobShape, InputParameter};
 use crate::proto::{LayerParameter, NetParameter, Parsed};
+use crate::report::nets;
 use crate::session::{Opener, Request, Session};
 use crate::solver::OpenData;
 use crate::tensor::{Shape, Tensor, View};
@@ -25,6 +26,7 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
     };
     let session = Session::find(Request {
         mode: args.phase.into(),
+        precision: args.numbers.precision,
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
     let mut parsed = session.model.deploy()?;
@@ -48,6 +50,7 @@ pub fn run(args: &cli::Run, settings: &Settings) -> Result<()> {
     };
     let shapes: Vec<Shape> = feed.iter().map(|t| t.shape.clone()).collect();
     let net = Net::new(graph, &shapes, &options)?;
+    nets::precision(&net);
     net.check_memory(rayon::current_num_threads(), 0, true)?;
     let weights = session.weights(&net)?;
     let wanted = wanted(&net, &args.blobs)?;

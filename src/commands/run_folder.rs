@@ -6,6 +6,7 @@ pub mod run_record;
 
 use crate::cli::Train;
 use crate::flow::Step;
+use crate::layers::Precision;
 use crate::phase::Phase;
 use crate::report::human::HumanTime;
 use crate::report::metrics::{self, Densities};
@@ -86,6 +87,9 @@ pub struct Record {
     /// Whether dropout follows the density.
     #[serde(default)]
     pub scale_dropout: bool,
+    /// In what numbers layers multiply; older records do not tell, and are of float32.
+    #[serde(default)]
+    pub precision: Precision,
     /// With how many bits a quantize phase stores weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<String>,

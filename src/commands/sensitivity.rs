@@ -6,7 +6,7 @@ mod tables;
 use super::{Settings, Usage};
 use crate::cli;
 use crate::report::number::G;
-use crate::report::{output, progress};
+use crate::report::{nets, output, progress};
 use crate::sensitivity::layers::Prunable;
 use crate::sensitivity::plot;
 use crate::sensitivity::points::Points;
@@ -33,10 +33,12 @@ pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
     let signals = Signals::listen(signals::Request::Stop, signals::Request::Stop)?;
     let session = Session::find(Request {
         source: args.source.as_deref(),
+        precision: args.numbers.precision,
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
+    nets::precision(&net);
     let measure = Measure::of(&net)?;
     net.check_memory(rayon::current_num_threads(), batches.queue_bytes(), true)?;
     let weights = session.weights(&net)?;

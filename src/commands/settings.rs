@@ -9,7 +9,7 @@ use super::Usage;
 use crate::cli::{Global, NetState};
 use crate::kernels::choice::UseSparse;
 use crate::kernels::simd::Isa;
-use crate::layers::Mode;
+use crate::layers::{Mode, Precision};
 use crate::session::Request;
 use crate::solver::DEFAULT_SEED;
 use crate::threads::Threads;
@@ -57,7 +57,7 @@ impl Settings {
         self.threads.start()
     }
 
-    /// The request for a net of these arguments, in the TEST mode and with its own data.
+    /// The request for a net of these arguments, in the TEST mode, with its own data and in float32.
     pub fn request<'a>(
         &self,
         model: Option<&'a Path>,
@@ -72,6 +72,7 @@ impl Settings {
             source: None,
             seed: self.seed(),
             sparse: self.sparse,
+            precision: Precision::default(),
         }
     }
 

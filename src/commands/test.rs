@@ -18,11 +18,13 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
     info!("Use CPU.");
     let session = Session::find(Request {
         source: args.source.as_deref(),
+        precision: args.numbers.precision,
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
     report::nets::built(&net);
+    report::nets::precision(&net);
     let threads = rayon::current_num_threads();
     info!(
         "Memory required: {}",
@@ -68,6 +70,7 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
             "outputs": as_json(means),
             "batches": args.iterations,
             "images_per_s": images,
+            "precision": net.precision(),
         }))?;
     }
     Ok(())

@@ -31,6 +31,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
     let mode: Mode = args.phase.into();
     let session = Session::find(Request {
         mode,
+        precision: args.numbers.precision,
         sparse: sparse(settings.sparse, &args.weights),
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
@@ -56,6 +57,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
     let graph = session.graph(&parsed)?;
     let Open { net, mut batches } = session.open_graph(graph, &*data, &options)?;
     report::nets::built(&net);
+    report::nets::precision(&net);
     let threads = rayon::current_num_threads();
     info!("Threads: {threads}");
     info!(

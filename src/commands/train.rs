@@ -13,7 +13,7 @@ use super::{Settings, Usage};
 use crate::cli::{Effect, Train};
 use crate::flow::Flow;
 use crate::kernels::choice::UseSparse;
-use crate::layers::Mode;
+use crate::layers::{Mode, Precision};
 use crate::net::zeros;
 use crate::phase::Phase;
 use crate::report::metrics::Metrics;
@@ -101,7 +101,12 @@ impl Runner<'_> {
         let saves = config.param.snapshot() > 0 || config.param.snapshot_after_train();
         let save_every = self.save_every(&config);
         let save_every = save_every.filter(|_| saves || self.args.args.snapshot_minutes.is_some());
-        let mut solver = self.solver(config, Phase::Dense, prefix.clone())?;
+        let mut solver = self.solver(
+            config,
+            Phase::Dense,
+            self.args.args.precision,
+            prefix.clone(),
+        )?;
         self.start_weights(&mut solver, &[], resume.as_deref())?;
         if saves || save_every.is_some() {
             snapshot::check_prefix(&prefix)?;
@@ -116,7 +121,13 @@ impl Runner<'_> {
         Config::read(path, state.level, &state.stage)
     }
 
-    fn solver(&self, config: Config, phase: Phase, prefix: String) -> Result<Solver> {
+    fn solver(
+        &self,
+        config: Config,
+        phase: Phase,
+        precision: Option<Precision>,
+        prefix: String,
+    ) -> Result<Solver> {
         let folder = config.folder.clone();
         let own = config.param.random_seed();
         let seed = self.seed.or((own >= 0).then_some(own as u64));
@@ -134,6 +145,7 @@ impl Runner<'_> {
                 seed,
                 prefix,
                 sparse: self.sparse,
+                precision: precision.unwrap_or_default(),
             },
             &data,
             &opener(Mode::Test, None),

@@ -2,6 +2,7 @@
 
 use crate::kernels::crew::Crew;
 use crate::kernels::elementwise::copy;
+use crate::layers::Precision;
 use crate::random::Random;
 use crate::tensor::{View, ViewMut};
 
@@ -50,6 +51,9 @@ pub struct Forward<'a, 'b> {
     pub random: Random,
     /// The number within the batch of the group's first sample: random indices count from it.
     pub first: usize,
+    /// The numbers that are multiplied. Bottoms, weights and tops are the net's care; this is for what a layer
+    /// multiplies inside.
+    pub precision: Precision,
     /// The threads that may share the work. The result must not depend on them.
     pub crew: &'b Crew<'b>,
     /// New values of the layer's own parameters, by their index, where forward changes them
@@ -87,6 +91,8 @@ pub struct Backward<'a, 'b> {
     pub keep: &'b mut Keep,
     /// [`Layer::normaliser`](super::Layer::normaliser) of the whole batch.
     pub normaliser: f32,
+    /// As [`Forward::precision`].
+    pub precision: Precision,
     /// The threads that may share the work. The result must not depend on them.
     pub crew: &'b Crew<'b>,
 }

@@ -22,22 +22,23 @@ struct Direct {
 impl Direct {
     /// Packs the weights of `l`, with the scales and shifts of the layers behind.
     fn pack(&mut self, l: &Lower) {
-        let w = l.params[0].data;
         let bias = l.params.get(1).map(|b| b.data);
         let Some((scale, shift)) = &l.affine else {
             return self
                 .sizes
-                .pack(l.crew, w, bias, l.backward, &mut self.packed);
+                .pack(l.crew, &l.weights(), bias, l.backward, &mut self.packed);
         };
+        let w = l.params[0].data;
         let mut shift = shift.clone();
         for (i, b) in bias.into_iter().flatten().enumerate() {
             shift[i] += scale[i] * b;
         }
         let each = w.len() / scale.len().max(1);
         let rows = w.chunks_exact(each.max(1)).zip(scale);
-        let scaled: Vec<f32> = rows
+        let mut scaled: Vec<f32> = rows
             .flat_map(|(w, s)| w.iter().map(move |w| w * s))
             .collect();
+        l.precision.round(l.crew, &mut scaled);
         self.sizes
             .pack(l.crew, &scaled, Some(&shift), l.backward, &mut self.packed);
     }

@@ -132,7 +132,7 @@ impl Layer for InnerProduct {
         if !fits || l.sparse == UseSparse::Never {
             return None;
         }
-        let w = l.params[0].data;
+        let w = &*l.weights();
         let alive = w.iter().filter(|w| **w != 0.0).count();
         // Cheap to see for most layers, which are dense.
         let dense = 2 * alive > w.len() && l.sparse != UseSparse::Always;

@@ -3,8 +3,10 @@
 use super::{Backward, Forward};
 use crate::kernels::choice::UseSparse;
 use crate::kernels::crew::Crew;
+use crate::layers::Precision;
 use crate::tensor::{Layout, Shape, View};
 use anyhow::Result;
+use std::borrow::Cow;
 
 /// What [`Layer::lower`](super::Layer::lower) gets.
 pub struct Lower<'a, 'b> {
@@ -22,8 +24,23 @@ pub struct Lower<'a, 'b> {
     pub backward: bool,
     /// When weights that are 0 are left out.
     pub sparse: UseSparse,
+    /// The numbers that are multiplied. The parameters are float32.
+    pub precision: Precision,
     /// The threads to make it with.
     pub crew: &'b Crew<'b>,
+}
+
+impl<'a> Lower<'a, '_> {
+    /// Parameter 0 as it is multiplied.
+    pub fn weights(&self) -> Cow<'a, [f32]> {
+        let weights = self.params[0].data;
+        if !self.precision.rounds() {
+            return Cow::Borrowed(weights);
+        }
+        let mut rounded = weights.to_vec();
+        self.precision.round(self.crew, &mut rounded);
+        Cow::Owned(rounded)
+    }
 }
 
 /// What computes a layer for sizes, layouts and weights that are given: made once for all groups of a batch, and

@@ -123,6 +123,7 @@ impl Layer for Lstm {
             let (done, h) = hidden.split_at_mut(t * state);
             let (done_cells, c) = cells.split_at_mut(t * state);
             continued(s, cont, t, before(s, done, t, h0), kept);
+            f.precision.round(f.crew, kept);
             let all = &mut all[t * 4 * state..][..4 * state];
             let kept = Mat::new(kept, s.streams, s.output);
             let weights = Mat::new(last, rows, s.output);
@@ -196,6 +197,7 @@ impl Lstm {
                     &mut dc[own],
                 );
             }
+            b.precision.round(crew, all);
             let grad = Mat::new(all, s.streams, rows);
             gemm(
                 crew,
@@ -212,6 +214,7 @@ impl Lstm {
             }
         }
         let n = s.steps * s.streams;
+        b.precision.round(crew, kept);
         if let Some(dv) = &mut b.param_diffs[own] {
             let kept = Mat::new(kept, n, s.output);
             let grad = Mat::new(all, n, rows);

@@ -255,6 +255,7 @@ impl Recurrent {
         for step in dy.chunks_exact(sum.len()) {
             sum.iter_mut().zip(step).for_each(|(s, v)| *s += v);
         }
+        b.precision.round(crew, &mut sum);
         let grad = Mat::new(&sum, s.streams, rows);
         if let Some(dw) = &mut b.param_diffs[2] {
             let fixed = Mat::new(b.bottoms[2].data, s.streams, s.fixed);

@@ -80,10 +80,12 @@ impl Layer for Rnn {
             let (done, h) = hidden.split_at_mut(t * state);
             let h = &mut h[..state];
             continued(s, cont, t, before(s, done, t, h0), kept);
+            f.precision.round(f.crew, kept);
             let kept = Mat::new(kept, s.streams, s.output);
             let sum = MatMut::new(h, s.streams, s.output);
             gemm(f.crew, 1.0, sum, 1.0, kept, weights(0).t());
             h.iter_mut().for_each(|v| *v = v.tanh());
+            f.precision.round(f.crew, h);
         }
         let (y, exposed) = f.tops.split_at_mut(1);
         let (y, n) = (&mut *y[0].data, s.steps * s.streams);
@@ -135,6 +137,7 @@ impl Rnn {
 
         dy.copy_from_slice(b.top_diffs[0].data);
         tanh_backward(b.tops[0].data, dy);
+        b.precision.round(crew, dy);
         let grad = Mat::new(dy, n, s.output);
         if let Some(du) = &mut b.param_diffs[own + 1] {
             let (du, h) = (
@@ -162,6 +165,7 @@ impl Rnn {
             let dh = &mut dh[now.clone()];
             dh.iter_mut().zip(&*carried).for_each(|(d, c)| *d += c);
             tanh_backward(&hidden[now.clone()], dh);
+            b.precision.round(crew, dh);
             let grad = Mat::new(dh, s.streams, s.output);
             let down = MatMut::new(carried, s.streams, s.output);
             gemm(crew, 0.0, down, 1.0, grad, weights(0));
@@ -173,6 +177,7 @@ impl Rnn {
                 d.iter_mut().for_each(|d| *d *= c);
             }
         }
+        b.precision.round(crew, kept);
         if let Some(dv) = &mut b.param_diffs[own] {
             let (dv, kept) = (
                 MatMut::new(dv, s.output, s.output),

@@ -46,6 +46,7 @@ impl DebugNet {
             every_blob: true,
             streams: streams.collect(),
             sparse: net.sparse,
+            precision: net.precision,
             ..Options::default()
         };
         let shapes: Vec<Shape> = net.inputs.iter().map(|&v| net.shapes[v].clone()).collect();

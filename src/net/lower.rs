@@ -6,14 +6,16 @@ mod buffers;
 mod cut;
 mod form;
 mod forward;
+mod rounding;
 
 pub(super) use cut::{Cut, Gather};
 pub(super) use form::Form;
+pub(super) use rounding::Rounding;
 
 use super::graph::{Graph, ValueId};
 use super::needs::Needs;
 use super::program::{Operand, Place, Program};
-use crate::layers::Facts;
+use crate::layers::{Facts, Precision};
 use crate::tensor::{Layout, Shape};
 use buffers::{Buffers, Home};
 
@@ -30,6 +32,9 @@ pub(super) struct Source<'a> {
     pub every_blob: bool,
     /// All values lie in C order and every layer does its own work.
     pub plain: bool,
+    pub precision: Precision,
+    /// For every layer: whether it has weights.
+    pub weighted: &'a [bool],
 }
 
 /// A lowered net.
@@ -44,6 +49,7 @@ pub(super) struct Lowered {
     pub programs: Vec<Program>,
     /// How each layer sees its bottoms.
     pub seen: Vec<Vec<Layout>>,
+    pub rounding: Rounding,
 }
 
 impl Lowered {
@@ -51,6 +57,7 @@ impl Lowered {
     pub fn new(source: Source, needs: Needs, rows: usize, params: usize) -> Self {
         let cut = Cut::new(source, rows, params);
         let form = form::form(source);
+        let rounding = Rounding::new(source);
         let mut buffers = Buffers::assign(source, &cut, &form, &needs);
         let mut sizes: Vec<usize> = cut.leaves.iter().map(|leaf| leaf.len()).collect();
         sizes.dedup();
@@ -60,6 +67,7 @@ impl Lowered {
                 cut: &cut,
                 form: &form,
                 needs: &needs,
+                rounding: &rounding,
                 buffers: &mut buffers,
                 program: Program::default(),
             };
@@ -81,6 +89,7 @@ impl Lowered {
             needs,
             programs,
             seen,
+            rounding,
         }
     }
 
@@ -111,6 +120,7 @@ struct Lowering<'a> {
     cut: &'a Cut,
     form: &'a Form,
     needs: &'a Needs,
+    rounding: &'a Rounding,
     buffers: &'a mut Buffers,
     program: Program,
 }
@@ -123,7 +133,7 @@ impl Lowering<'_> {
 
     /// Where every value and every gradient is.
     fn places(&mut self) {
-        let operand = |v: ValueId, place: Place| Operand {
+        let operand = |v: ValueId, place: Place, rounds: bool| Operand {
             value: v,
             place,
             first: match place {
@@ -132,6 +142,7 @@ impl Lowering<'_> {
             },
             layout: self.form.layouts[v],
             shape: self.shape(v),
+            rounds,
         };
         let values = 0..self.source.shapes.len();
         let data = values.clone().map(|v| {
@@ -139,15 +150,18 @@ impl Lowering<'_> {
                 Home::Feed(k) => Place::Feed(k),
                 Home::Buffer(b) => Place::Buffer(b),
             };
-            operand(v, place)
+            operand(v, place, self.rounding.values[v])
         });
-        let diff = |v: ValueId| Some(operand(v, Place::Buffer(self.buffers.diffs[v]?)));
+        let diff = |v: ValueId| {
+            let place = Place::Buffer(self.buffers.diffs[v]?);
+            Some(operand(v, place, self.rounding.diffs[v]))
+        };
         let (data, diffs) = (data.collect(), values.map(diff).collect());
         (self.program.values, self.program.diffs) = (data, diffs);
     }
 
-    /// The bottoms of layer `i` as it sees them; those that lie otherwise are turned by steps that `turned` gets
-    /// first.
+    /// The bottoms of layer `i` as it sees them; those that lie otherwise, or are not rounded, are copied by steps that
+    /// `turned` gets first.
     fn bottoms(
         &mut self,
         i: usize,
@@ -161,13 +175,17 @@ impl Lowering<'_> {
                 layout: seen[k],
                 ..from.clone()
             };
-            if self.form.turns[i][k] {
+            let (turns, copies) = (self.form.turns[i][k], self.rounding.copies[i][k]);
+            if turns || copies {
                 operand.place = Place::Buffer(self.buffers.turned(k, from.shape.count()));
                 operand.first = 0;
-                operand.layout = match self.form.pixels[i] {
-                    true => Layout::pixels(&from.shape),
-                    false => Layout::Planes,
-                };
+                operand.rounds = copies;
+                if turns {
+                    operand.layout = match self.form.pixels[i] {
+                        true => Layout::pixels(&from.shape),
+                        false => Layout::Planes,
+                    };
+                }
                 turned(&mut self.program, from, operand.clone());
             }
             bottoms.push(operand);

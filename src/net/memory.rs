@@ -77,7 +77,8 @@ impl Net {
                 (false, false) => forward,
             }
         };
-        (0..self.layers.len()).map(|i| one(i) as u128).sum()
+        let packed: u128 = (0..self.layers.len()).map(|i| one(i) as u128).sum();
+        packed + self.rounded_bytes()
     }
 
     /// What to lower where a pass does not fit.

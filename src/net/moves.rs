@@ -4,18 +4,31 @@ use super::frame::Frame;
 use super::graph::ValueId;
 use super::leaf::Leaf;
 use super::program::{Step, Work};
+use crate::kernels::bf16;
 use crate::kernels::crew::Crew;
 use crate::kernels::elementwise::{add_scaled, fill_rows, relu_backward_rows};
 use crate::kernels::layout::copy;
-use crate::tensor::{Tensor, View};
+use crate::tensor::{Tensor, View, ViewMut};
 use anyhow::{Result, bail};
+
+/// `at` ← `at`, rounded to bfloat16.
+pub(super) fn round(crew: &Crew, at: &mut ViewMut) {
+    let (run, step) = at.runs();
+    bf16::round(crew, [run, step], at.data);
+}
 
 impl Leaf<'_> {
     /// Does such a step.
     pub(super) fn moves(&self, crew: &Crew, step: &Step, frame: &mut Frame) {
         match &step.work {
             Work::Turn { from, to } => {
-                self.write(to, frame, |arrays, to| copy(crew, &arrays.view(from), to));
+                let rounds = to.rounds && !from.rounds;
+                self.write(to, frame, |arrays, to| {
+                    copy(crew, &arrays.view(from), to);
+                    if rounds {
+                        round(crew, to);
+                    }
+                });
             }
             Work::Clear { at } => self.write(at, frame, |_, at| {
                 let (run, step) = at.runs();
@@ -24,8 +37,12 @@ impl Leaf<'_> {
             Work::Weigh { at, weight } => {
                 // A gradient from outside takes the place of the weight in the loss.
                 if !self.pass.top_diffs.iter().any(|(v, _)| *v == at.value) {
+                    let rounds = at.rounds;
                     self.write(at, frame, |_, at| {
                         at.data.iter_mut().for_each(|d| *d += weight);
+                        if rounds {
+                            round(crew, at);
+                        }
                     });
                 }
             }
@@ -33,9 +50,15 @@ impl Leaf<'_> {
                 let (y, (run, step)) = (arrays.view(by), at.runs());
                 relu_backward_rows(crew, [run, step], y.data, at.data);
             }),
-            Work::Add { from, to } => self.write(to, frame, |arrays, to| {
-                add_scaled(crew, 1.0, arrays.view(from).data, to.data);
-            }),
+            Work::Add { from, to } => {
+                let rounds = to.rounds;
+                self.write(to, frame, |arrays, to| {
+                    add_scaled(crew, 1.0, arrays.view(from).data, to.data);
+                    if rounds {
+                        round(crew, to);
+                    }
+                });
+            }
             Work::Run(_) | Work::Back(_) | Work::Follow => {}
         }
     }
@@ -57,10 +80,14 @@ impl Leaf<'_> {
             };
             let given = &given.data[start..start + shape.count()];
             let given = View::planes(shape.clone(), given);
+            let rounds = at.rounds;
             self.write(at, frame, |_, at| {
                 let mut like = vec![0.0; at.data.len()];
                 copy(crew, &given, &mut at.like(&mut like));
                 add_scaled(crew, 1.0, &like, at.data);
+                if rounds {
+                    round(crew, at);
+                }
             });
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::feed::Feed;
 use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::elementwise::add_scaled;
-use crate::kernels::{CHUNK, each_chunk};
+use crate::kernels::{CHUNK, bf16, each_chunk};
 use crate::layers::Role;
 use crate::random::{Purpose, Random};
 use crate::tensor::{Tensor, View};
@@ -424,11 +424,13 @@ impl Run<'_> {
         let one = |(k, fed): (usize, &'b mut Aligned)| -> Result<&'b [f32]> {
             let shape = self.feed.shape(k);
             let each = shape.count_from(1);
-            if let Some(array) = self.feed.ready(k) {
-                return Ok(match whole {
-                    true => &array.data,
-                    false => &array.data[rows.start * each..rows.end * each],
-                });
+            let rounds = self.net.lowered.rounding.values[self.net.inputs[k]];
+            let ready = self.feed.ready(k).map(|array| match whole {
+                true => &array.data[..],
+                false => &array.data[rows.start * each..rows.end * each],
+            });
+            if let Some(ready) = ready.filter(|_| !rounds) {
+                return Ok(ready);
             }
             let rows = match whole {
                 true => 0..shape.dim(0),
@@ -439,8 +441,17 @@ impl Run<'_> {
                 || "a batch's pictures".to_string(),
                 ADVICE,
             )?;
+            if let Some(ready) = ready {
+                bf16::copy(crew, ready, fed);
+                return Ok(fed);
+            }
             let parts = fed.chunks_mut(each.max(1)).zip(rows);
-            crew.each(parts, |(row, i)| self.feed.rows(k, i..i + 1, row));
+            crew.each(parts, |(row, i)| {
+                self.feed.rows(k, i..i + 1, row);
+                if rounds {
+                    bf16::round(&Crew::alone(), [row.len().max(1); 2], row);
+                }
+            });
             Ok(fed)
         };
         fed.iter_mut().enumerate().map(one).collect()

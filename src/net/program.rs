@@ -28,6 +28,8 @@ pub(crate) struct Operand {
     pub layout: Layout,
     /// The shape, if the data do not decide another.
     pub shape: Shape,
+    /// Whether a step that computes it rounds it to bfloat16.
+    pub rounds: bool,
 }
 
 impl Operand {
@@ -72,7 +74,7 @@ pub(crate) enum Work {
     Run(Run),
     /// The layer is another's work or nothing at all; its tops' shapes follow where the data decide them.
     Follow,
-    /// `to` ← `from`, which has the same numbers in another layout.
+    /// `to` ← `from`, the same numbers in another layout, or rounded, or both.
     Turn { from: Operand, to: Operand },
     /// The gradient at `at` ← 0.
     Clear { at: Operand },
@@ -93,6 +95,7 @@ impl Work {
             Self::Run(_) => "forward",
             Self::Back(_) => "backward",
             Self::Follow => "follow",
+            Self::Turn { from, to } if to.rounds && from.layout == to.layout => "round",
             Self::Turn { .. } => "turn layout",
             Self::Clear { .. } => "clear gradient",
             Self::Weigh { .. } => "loss weight",

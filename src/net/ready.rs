@@ -1,13 +1,21 @@
 //! What the layers have made of the weights for their kernels: packed once, not at every call.
 
 use super::{Net, ParamUse, Weights};
+use crate::kernels::bf16;
 use crate::kernels::crew::{self, Crew};
 use crate::layers::{Kernel, Lower, Role};
+use crate::memory;
 use crate::tensor::View;
 use std::sync::{Arc, Mutex};
 
-/// The kernel of every layer that has one, with its weights.
-pub(crate) type Set = Vec<Option<Box<dyn Kernel>>>;
+/// What is ready of some weights.
+#[derive(Default)]
+pub(crate) struct Set {
+    /// The kernel of every layer that has one, with its weights.
+    pub kernels: Vec<Option<Box<dyn Kernel>>>,
+    /// By parameter: the weights rounded, of layers that multiply by them without a kernel, in a net that rounds.
+    rounded: Vec<Vec<f32>>,
+}
 
 /// The last set, with the stamp of the weights that it is of.
 #[derive(Default)]
@@ -26,11 +34,13 @@ impl Net {
             Arc::try_unwrap(std::mem::take(&mut last.1)).unwrap_or_default()
         };
         // Not under the lock: a thread of the pool that waits here may be given another pass of this net.
-        old.resize_with(self.layers.len(), || None);
-        let set: Set = crew::lead(|crew| {
-            let each = old.into_iter().enumerate();
-            each.map(|(i, old)| self.lower(crew, i, weights, old))
-                .collect()
+        old.kernels.resize_with(self.layers.len(), || None);
+        let set = crew::lead(|crew| {
+            let each = old.kernels.into_iter().enumerate();
+            let kernels = each.map(|(i, old)| self.lower(crew, i, weights, old));
+            let kernels: Vec<_> = kernels.collect();
+            let rounded = self.rounded(crew, &kernels, weights, old.rounded);
+            Set { kernels, rounded }
         });
         let set = Arc::new(set);
         let mut last = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
@@ -48,7 +58,7 @@ impl Net {
     pub(super) fn kernel_of(&self, i: usize) -> Option<&'static str> {
         let set = self.ready.0.lock().unwrap_or_else(|e| e.into_inner());
         self.layers[i].as_ref()?;
-        let kernel = set.1.get(i).and_then(Option::as_ref);
+        let kernel = set.1.kernels.get(i).and_then(Option::as_ref);
         Some(kernel.map_or(self.facts[i].kernel, |k| k.name()))
     }
 
@@ -76,6 +86,7 @@ impl Net {
             affine: self.affine(i, weights),
             backward: self.backward && self.lowered.needs.bottoms[i].contains(&true),
             sparse: self.sparse,
+            precision: self.precision,
             crew,
         };
         if let Some(mut kernel) = old
@@ -84,6 +95,59 @@ impl Net {
             return Some(kernel);
         }
         layer.lower(&lower)
+    }
+
+    /// The parameters of which a rounded copy is multiplied: the weights, no biases, of layer `i`.
+    fn multiplied_params(&self, i: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let uses = self.uses[i].iter().enumerate();
+        let multiplies = self.lowered.rounding.multiplies[i];
+        uses.filter(move |(_, u)| multiplies && self.params[u.id].prunable)
+            .map(|(k, u)| (k, u.id))
+    }
+
+    /// The weights rounded, of the layers without a kernel, in the memory of the last ones.
+    fn rounded(
+        &self,
+        crew: &Crew,
+        kernels: &[Option<Box<dyn Kernel>>],
+        weights: &Weights,
+        mut rounded: Vec<Vec<f32>>,
+    ) -> Vec<Vec<f32>> {
+        rounded.resize_with(self.params.len(), Vec::new);
+        let mut done = vec![false; self.params.len()];
+        for i in (0..self.layers.len()).filter(|&i| kernels[i].is_none()) {
+            for (_, id) in self.multiplied_params(i) {
+                if !std::mem::replace(&mut done[id], true) {
+                    crew.name_step(|| self.step_name(i, "rounding"));
+                    let from = &weights[id].data;
+                    rounded[id].resize(from.len(), 0.0);
+                    bf16::copy(crew, from, &mut rounded[id]);
+                }
+            }
+        }
+        rounded
+    }
+
+    /// Puts the rounded weights, where there are some, in the place of those of layer `i`.
+    pub(super) fn multiplied<'a>(&self, i: usize, set: &'a Set, views: &mut [View<'a>]) {
+        for (k, id) in self.multiplied_params(i) {
+            if !set.rounded[id].is_empty() {
+                views[k].data = &set.rounded[id];
+            }
+        }
+    }
+
+    /// Bytes of the weights that are kept rounded.
+    pub(super) fn rounded_bytes(&self) -> u128 {
+        let mut ids: Vec<usize> = (0..self.layers.len())
+            .filter(|&i| self.facts[i].packed_bytes == [0; 2])
+            .flat_map(|i| self.multiplied_params(i).map(|(_, id)| id))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter()
+            .map(|id| memory::floats(self.params[id].shape.count()))
+            .sum()
     }
 
     /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.

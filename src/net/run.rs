@@ -2,6 +2,7 @@
 
 use super::frame::{Captured, Frame, Grads};
 use super::leaf::Leaf;
+use super::moves::round;
 use super::program::{Back, Operand, Run};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::Crew;
@@ -41,7 +42,9 @@ impl Leaf<'_> {
 
     /// The parameters of layer `i`: their weights, or what a layer before has made of them in this pass.
     fn params<'b>(&'b self, i: usize, updates: &'b [(usize, Vec<f32>)]) -> Vec<View<'b>> {
-        self.net.param_views(i, self.weights, updates)
+        let mut views = self.net.param_views(i, self.weights, updates);
+        self.net.multiplied(i, self.ready, &mut views);
+        views
     }
 
     /// Forward of layer `i`.
@@ -83,10 +86,11 @@ impl Leaf<'_> {
             add: run.add,
             random: self.pass.random.branch(self.net.stream(i)),
             first: self.rows.start,
+            precision: self.net.precision,
             crew,
             updates: &mut updates,
         };
-        let result = match &self.ready[i] {
+        let result = match &self.ready.kernels[i] {
             Some(kernel) => kernel.forward(&mut f),
             None => layer.forward(&mut f),
         };
@@ -94,6 +98,10 @@ impl Leaf<'_> {
             let by = normalisers[i];
             tops[0].data.iter_mut().for_each(|v| *v /= by);
         }
+        let rounded = run.tops.iter().zip(&mut tops);
+        rounded
+            .filter(|(top, _)| top.rounds)
+            .for_each(|(_, top)| round(crew, top));
         let finite = match result.is_ok() && self.pass.check_finite {
             true => self.check_finite(i, run.relu, &mut tops),
             false => Ok(()),
@@ -181,12 +189,20 @@ impl Leaf<'_> {
             param_diffs: &mut param_diffs,
             keep: &mut keeps[i],
             normaliser: normalisers[i],
+            precision: self.net.precision,
             crew,
         };
-        let result = match &self.ready[i] {
+        let result = match &self.ready.kernels[i] {
             Some(kernel) => kernel.backward(&mut b),
             None => layer.backward(&mut b),
         };
+        for (to, diff) in back.bottom_diffs.iter().zip(&mut bottom_diffs) {
+            if let (Some(to), Some(diff)) = (to, diff)
+                && to.rounds
+            {
+                round(crew, diff);
+            }
+        }
         drop((bottoms, tops, top_diffs, bottom_diffs));
         put(taken, buffers);
         for (u, g) in self.net.uses[i].iter().zip(param_taken) {

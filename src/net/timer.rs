@@ -16,8 +16,9 @@ pub struct Timer {
 }
 
 /// The steps that are no layer's own work.
-pub const MOVES: [&str; 5] = [
+pub const MOVES: [&str; 6] = [
     "turn layout",
+    "round",
     "clear gradient",
     "loss weight",
     "mask by ReLU",
@@ -76,12 +77,21 @@ mod tests {
             first: 0,
             layout: Layout::Planes,
             shape: Shape::default(),
+            rounds: false,
+        };
+        let rounded = Operand {
+            rounds: true,
+            ..at.clone()
         };
         let (from, to, by) = (at.clone(), at.clone(), at.clone());
         let works = [
             Work::Turn {
                 from: from.clone(),
                 to: to.clone(),
+            },
+            Work::Turn {
+                from: from.clone(),
+                to: rounded,
             },
             Work::Clear { at: at.clone() },
             Work::Weigh {

@@ -16,6 +16,14 @@ pub fn built(net: &Net) {
     info!("Network initialization done.");
 }
 
+/// Says in what numbers a net's layers multiply, and what that is worth on this processor.
+pub fn precision(net: &Net) {
+    info!("Precision: {}", net.precision());
+    if let Some(note) = net.precision_note() {
+        info!("{note}");
+    }
+}
+
 /// Caffe's count: four bytes for each value of every layer's tops, with those of the Split layers that it
 /// puts behind blobs which several layers read.
 fn data_bytes(net: &Net) -> u128 {

@@ -1,6 +1,7 @@
 //! What a sensitivity run measures, so that only results of the same are put together.
 
 use super::score::Bench;
+use crate::layers::Precision;
 use crate::net::graph::{Graph, Node};
 use crate::tensor::Tensor;
 use prost::Message;
@@ -22,6 +23,9 @@ pub struct Subject {
     pub source: Option<String>,
     /// Of the batches, or, where they are too many to keep, of the first.
     pub data_crc: String,
+    /// In what numbers layers multiply; older files do not tell, and are of float32.
+    #[serde(default)]
+    pub precision: Precision,
     /// The samples of a batch.
     pub batch: usize,
     /// The number of batches.
@@ -40,6 +44,7 @@ impl Subject {
             weights_crc: hex(tensors_crc(&bench.weights)),
             source: source.map(|s| full(s).display().to_string()),
             data_crc: hex(tensors_crc(bench.kept().iter().flatten())),
+            precision: bench.net.precision(),
             batch: bench.net.batch(),
             iterations: bench.iterations,
         }
@@ -83,6 +88,12 @@ impl Subject {
             "the batch size",
             number(a.batch),
             number(b.batch),
+        );
+        check(
+            a.precision == b.precision,
+            "--precision",
+            a.precision.to_string(),
+            b.precision.to_string(),
         );
         let source = |s: &Self| s.source.clone().unwrap_or_else(|| "the net's own".into());
         // Of other numbers of batches the sums differ anyhow.
@@ -128,6 +139,7 @@ pub(super) mod tests {
             weights_crc: "2".into(),
             source: None,
             data_crc: "3".into(),
+            precision: Precision::F32,
             batch: 50,
             iterations: 2,
         }

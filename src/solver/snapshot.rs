@@ -7,6 +7,7 @@ mod own;
 use super::mask::Mask;
 use super::schedule::Schedule;
 use super::shared::Shared;
+use crate::layers::Precision;
 use crate::net::carried::Named;
 use crate::net::{Net, Weights};
 use crate::phase::Phase;
@@ -40,6 +41,8 @@ pub struct Own {
     pub phase: Phase,
     /// The seed of the run.
     pub seed: u64,
+    /// In what numbers its layers multiply.
+    pub precision: Precision,
     /// The mask of each masked parameter: layer, blob, mask.
     pub masks: Vec<(String, usize, Mask)>,
     /// What the weights of each quantized parameter share: layer, blob, codebook and codes.

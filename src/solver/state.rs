@@ -100,6 +100,14 @@ impl Solver {
                 self.phase
             );
         }
+        let (was, now) = (own.precision, self.net.precision());
+        if was != now {
+            bail!(
+                "{}: this is a state of a run in {was}, not {now}; give --precision {was} to go on with it, or its \
+                 weights as --weights to train on in {now}",
+                path.display()
+            );
+        }
         if own.seed != self.seed {
             warn!("the snapshot's seed {} replaces {}", own.seed, self.seed);
             self.seed = own.seed;
@@ -280,6 +288,7 @@ impl Solver {
         Own {
             phase: self.phase,
             seed: self.seed,
+            precision: self.net.precision(),
             masks: masks.map(|((layer, k), m)| (layer, k, m)).collect(),
             codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),
             schedule: self.schedule.clone(),

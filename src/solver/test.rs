@@ -7,12 +7,11 @@ use super::{OpenData, Opened};
 use crate::data::about::About;
 use crate::data::batches::Batches;
 use crate::info;
-use crate::kernels::choice::UseSparse;
 use crate::net::carried::{Carried, Named};
 use crate::net::debug::DebugNet;
 use crate::net::graph::Graph;
 use crate::net::sizes::Sizes;
-use crate::net::{self, Net, Param, Pass, Weights};
+use crate::net::{self, Net, Pass, Weights};
 use crate::report::number::G;
 use crate::report::{nets, progress};
 use anyhow::{Result, bail};
@@ -34,22 +33,23 @@ pub struct TestNet {
 }
 
 impl TestNet {
-    /// Builds test net number `index` on the parameters of the training net.
+    /// Builds test net number `index` on the parameters of the training net, to compute as it does.
     pub fn new(
         index: usize,
         config: &TestConfig,
         data: &dyn OpenData,
-        trained: &[Param],
-        sparse: UseSparse,
+        trained: &Net,
     ) -> Result<Self> {
         let graph = Graph::new(&config.net, &config.state)?;
         let Opened { shapes, batches } = data.open(&graph, 0)?;
         let options = net::Options {
-            sparse,
+            sparse: trained.sparse(),
+            precision: trained.precision(),
             ..Default::default()
         };
         let net = Net::new(graph, &shapes, &options)?;
         nets::built(&net);
+        let trained = trained.params();
         let mut from = Vec::new();
         for p in net.params() {
             let twin = trained

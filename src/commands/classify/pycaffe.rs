@@ -9,8 +9,8 @@ use crate::layers::Mode;
 use crate::net::graph::{Graph, State};
 use crate::net::{Net, Pass, Weights};
 use crate::proto::{binary, blob};
-use crate::report::{output, progress};
-use crate::session::Session;
+use crate::report::{nets, output, progress};
+use crate::session::{Request, Session};
 use crate::tensor::{Shape, Tensor};
 use crate::{error, files, info, models, npz, warn};
 use anyhow::{Context, Result, bail, ensure};
@@ -182,8 +182,10 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
              was trained with one"
         );
     }
-    let session =
-        Session::find(settings.request(args.model.as_deref(), &args.weights, &args.state))?;
+    let session = Session::find(Request {
+        precision: args.numbers.precision,
+        ..settings.request(args.model.as_deref(), &args.weights, &args.state)
+    })?;
     let batch = if oversample {
         CROPS
     } else {
@@ -199,6 +201,7 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
         labels.len(),
         runner.scores.classes
     );
+    nets::precision(&runner.net);
     info!("Classifying {} inputs.", sources.len());
     let start = Instant::now();
     let bar = progress::bar("classify", 0, sources.len() as u64);
@@ -238,7 +241,11 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
         let data = rows.concat();
         npz::write_npy(out, &Tensor { shape, data })?;
     } else if args.json {
-        output::json(&json!({ "net": runner.net.name(), "pictures": list }))?;
+        output::json(&json!({
+            "net": runner.net.name(),
+            "precision": runner.net.precision(),
+            "pictures": list,
+        }))?;
     }
     ensure!(
         failed == 0,

@@ -109,11 +109,17 @@ pub fn flow(path: &Path) -> Result<Description> {
             "prune_until": step.prune_until,
             "bits": step.bits.as_ref().map(Bits::text),
             "scale_dropout": step.scale_dropout,
+            "precision": step.precision,
         }));
     }
     let mut notes = Vec::new();
     for step in flow.steps.iter().filter(|s| s.scale_dropout) {
         notes.push(format!("{} scales dropout with the density", step.name));
+    }
+    for step in &flow.steps {
+        if let Some(precision) = step.precision {
+            notes.push(format!("{} computes in {precision}", step.name));
+        }
     }
     if let Some(weights) = file(&flow.weights) {
         notes.push(format!("starts from the weights {weights}"));

@@ -99,6 +99,7 @@ fn text(
     if let Some(own) = &state.own {
         facts.row(["phase".to_string(), own.phase.to_string()]);
         facts.row(["seed".to_string(), own.seed.to_string()]);
+        facts.row(["precision".to_string(), own.precision.to_string()]);
         facts.row(["smoothed loss".to_string(), G(own.smoothed).to_string()]);
         if let Some(s) = &own.schedule {
             facts.row(["pruning".to_string(), s.to_string()]);
@@ -203,6 +204,7 @@ fn to_json(state: &State, names: Option<&[String]>) -> Value {
         "current_step": state.current_step,
         "phase": own.map(|o| o.phase),
         "seed": own.map(|o| o.seed),
+        "precision": own.map(|o| o.precision),
         "histories": histories,
         "masks": masks.iter().map(mask).collect::<Vec<_>>(),
         "codebooks": codebooks(state).iter().map(codebook).collect::<Vec<_>>(),

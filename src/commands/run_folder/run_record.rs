@@ -3,6 +3,7 @@
 use crate::cli::{Phases, Train};
 use crate::files;
 use crate::flow::Schedule;
+use crate::layers::Precision;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ pub struct Settings {
     pub prune_until: Option<u64>,
     pub bits: Option<String>,
     pub scale_dropout: bool,
+    pub precision: Option<Precision>,
     pub source: Option<PathBuf>,
     pub max_iter: Option<i32>,
     pub metrics: Option<PathBuf>,
@@ -124,6 +126,7 @@ impl RunRecord {
                 prune_until: a.prune_until,
                 bits: a.bits.clone(),
                 scale_dropout: a.scale_dropout,
+                precision: a.precision,
                 source: a.source.clone(),
                 max_iter: a.max_iter,
                 metrics: a.metrics.clone(),
@@ -169,6 +172,7 @@ impl RunRecord {
         }
         fill(&mut a.bits, &own.bits);
         a.scale_dropout |= own.scale_dropout;
+        fill(&mut a.precision, &own.precision);
         fill(&mut a.source, &own.source);
         fill(&mut a.metrics, &own.metrics);
         fill(&mut a.snapshot_minutes, &own.snapshot_minutes);

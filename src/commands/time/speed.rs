@@ -6,7 +6,7 @@
 use super::times::{Measured, Times, median};
 
 use crate::kernels::peak::Peak;
-use crate::net::{MOVES, Net};
+use crate::net::{MOVES, Net, Precision};
 use crate::report::table::{Align, Table};
 use serde_json::{Value, json};
 
@@ -72,6 +72,7 @@ pub(super) struct Speeds {
     whole: Speed,
     backward: bool,
     batch: usize,
+    precision: Precision,
     peak: Peak,
 }
 
@@ -118,6 +119,7 @@ impl Speeds {
             moves,
             backward,
             batch: net.batch(),
+            precision: net.precision(),
             peak,
         }
     }
@@ -179,6 +181,7 @@ impl Speeds {
             "batch": self.batch,
             "peak_gflops": self.peak.all,
             "isa": self.peak.isa.name(),
+            "precision": self.precision,
             "threads": self.peak.threads,
             "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
             "moves": self.moves.iter().map(layer).collect::<Vec<_>>(),
@@ -299,6 +302,7 @@ mod tests {
             (&json["isa"], &json["threads"]),
             (&json!("portable"), &json!(2))
         );
+        assert_eq!(json["precision"], "f32");
         assert_eq!(json["layers"][0]["gflops_forward"], Value::Null);
         let rate = json["layers"][1]["gflops_forward"].as_f64().unwrap();
         assert!((rate - 0.36e-3).abs() < 1e-12, "{rate}");

@@ -51,7 +51,8 @@ impl Runner<'_> {
             let state = self.args.args.snapshot.clone().or(plan.newest.map(|n| n.1));
             let resumed = state.is_some();
             let settings = Settings::of(&self.args.args, step);
-            let mut solver = self.solver(plan.config, step.phase, prefix.display().to_string())?;
+            let prefix = prefix.display().to_string();
+            let mut solver = self.solver(plan.config, step.phase, step.precision, prefix)?;
             settings.prepare(&mut solver);
             if resumed || k == 0 && !weights.is_empty() {
                 self.start_weights(&mut solver, weights, state.as_deref())?;

@@ -362,7 +362,8 @@ impl Runner<'_> {
         let given = self.args.args.snapshot.clone();
         let state = given.or(plan.newest.as_ref().map(|n| n.1.clone()));
         let resumed = state.is_some();
-        let mut solver = self.solver(plan.config.clone(), step.phase, prefix.to_string())?;
+        let prefix = prefix.to_string();
+        let mut solver = self.solver(plan.config.clone(), step.phase, step.precision, prefix)?;
         settings.prepare(&mut solver);
         self.start_weights(&mut solver, weights, state.as_deref())?;
         if let Some(rules) = step.rules() {
@@ -421,6 +422,7 @@ impl Runner<'_> {
             base_lr: rate.value,
             max_iter: Some(max_iter),
             scale_dropout: step.scale_dropout,
+            precision: step.precision.unwrap_or_default(),
             source: args.source.clone(),
             level: args.state.level,
             stage: args.state.stage.clone(),

@@ -46,6 +46,8 @@ pub(super) fn resolve(
     if step.phase.keeps_zeros() {
         step.scale_dropout |= args.scale_dropout || own.scale_dropout;
     }
+    let precision = record.map(|r| r.precision);
+    over(&mut step.precision, args.precision, precision);
     let max_iter = args.max_iter.and_then(|n| u64::try_from(n).ok());
     step.max_iter = max_iter.or(step.max_iter);
     Ok(())
@@ -102,6 +104,11 @@ impl Said<'_> {
         let scales = self.args.scale_dropout || step.is_some_and(|s| s.scale_dropout);
         if scales && !record.scale_dropout && phase.keeps_zeros() {
             differs("scale_dropout", Some("false".into()), "true".into());
+        }
+        let precision = self.args.precision.or(step.and_then(|s| s.precision));
+        if let Some(now) = precision.filter(|now| *now != record.precision) {
+            let was = record.precision.to_string();
+            differs("precision", Some(was), now.to_string());
         }
         if let (Some(now), Some(was)) = (self.seed, record.seed)
             && now != was

@@ -102,6 +102,7 @@ impl<'a> Bench<'a> {
             affine: None,
             backward: true,
             sparse: Default::default(),
+            precision: Default::default(),
             crew: &Crew::alone(),
         })
     }
@@ -157,6 +158,7 @@ impl<'a> Bench<'a> {
             add: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
+            precision: Default::default(),
             crew,
             updates: &mut Vec::new(),
         };
@@ -245,6 +247,7 @@ impl<'a> Bench<'a> {
                 .collect::<Vec<_>>(),
             keep: &mut keep,
             normaliser,
+            precision: Default::default(),
             crew,
         };
         match kernel {

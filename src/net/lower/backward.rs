@@ -2,7 +2,7 @@
 
 use super::Lowering;
 use super::buffers::Home;
-use crate::net::graph::ValueId;
+use crate::net::graph::{Node, ValueId};
 use crate::net::program::{Back, Operand, Place, Step, Work};
 use crate::tensor::Layout;
 
@@ -140,9 +140,15 @@ impl Lowering<'_> {
         }
         let mut after = Vec::new();
         let each = 0..node.bottoms.len();
-        let bottom_diffs: Vec<Option<Operand>> = each
+        let mut bottom_diffs: Vec<Option<Operand>> = each
             .map(|k| self.target(i, k, written, &mut after))
             .collect();
+        if moves_only(node) {
+            let mut tops = node.tops.iter().map(|&t| &self.program.diffs[t]);
+            let rounded = tops.all(|diff| diff.as_ref().is_some_and(|d| d.rounds));
+            let given = bottom_diffs.iter_mut().flatten();
+            given.for_each(|diff| diff.rounds &= !rounded);
+        }
         let top_diff = |&t: &ValueId| {
             let mut operand = match &self.program.diffs[t] {
                 Some(diff) => diff.clone(),
@@ -169,4 +175,10 @@ impl Lowering<'_> {
         );
         after.into_iter().for_each(|work| self.push(i, work));
     }
+}
+
+/// Whether a layer's backward only moves numbers.
+fn moves_only(node: &Node) -> bool {
+    let types = ["Concat", "Slice", "Flatten", "Reshape"];
+    types.contains(&node.param.r#type())
 }

@@ -4,6 +4,7 @@ use super::super::schedule::{Ramp, Schedule};
 use super::super::shared::Shared;
 use super::{Mask, OfNet, Own, State};
 use crate::compress::codebook::Codebook;
+use crate::layers::Precision;
 use crate::net::carried::Named;
 use crate::proto::caffe::{
     DsdCarried, DsdEntry, DsdFloats, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState,
@@ -38,6 +39,7 @@ pub(super) fn own_message(state: &State) -> DsdState {
         shared: own.codebooks.iter().map(codebook).collect(),
         schedule: own.schedule.as_ref().map(schedule_message),
         seed: Some(own.seed),
+        precision: Some(own.precision.to_string()),
         test_batches: own.test_batches,
         recent_losses: own.losses,
         smoothed_loss: Some(own.smoothed),
@@ -115,7 +117,15 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
         })?;
         codebooks.push((layer, k, shared));
     }
+    let precision = match d.precision() {
+        // Of before there was another.
+        "" => Precision::F32,
+        name => Precision::of(name).with_context(|| {
+            format!("its precision '{name}' is none that this version has: f32 and bf16")
+        })?,
+    };
     Ok(Own {
+        precision,
         phase: d.phase().parse().context("the state is damaged")?,
         seed: d.seed(),
         masks,
