@@ -138,6 +138,7 @@ impl Case {
             seed: None,
             prefix: "scaling".to_string(),
             sparse: Default::default(),
+            precision: Default::default(),
         };
         Solver::new(config, options, &data, &data).expect("a solver")
     }

@@ -2,23 +2,21 @@
 //! directions over a batch.
 //!
 //! Where every channel is a group of its own there is the depthwise kernel. Else Winograd's does 3 × 3 at stride 1, the
-//! direct kernel the rest, and the sparse kernel what has so
-//! many zeros among its weights that leaving them out pays. X may also be NCHW (the net's
-//! input); Y and the gradients are NHWC. Each may be a slice of the channels of a wider array: `pitch`
-//! floats lie from one pixel to the next. With and without `parallel`, and for any number of threads,
-//! every sum runs in the same order.
+//! direct kernel the rest (in parts the gradient of the input of strided windows), and the sparse kernel what has so many
+//! zeros among its weights that leaving them out pays. X may also be NCHW (the net's input); Y and the gradients are NHWC.
+//! Each may be a slice of the channels of a wider array: `pitch` floats lie from one pixel to the next. For any number of
+//! threads, every sum runs in the same order.
 
 use super::aligned::Aligned;
 pub use super::choice::UseSparse;
 use super::choice::{Costs, Dense, MARGIN, Thin};
 use super::convolution::Convolution;
 use super::depthwise::Depthwise;
-use super::direct::Direct;
 pub use super::direct::Order;
-use super::layout::{to_nchw, to_nhwc};
+use super::direct::{Direct, Strided};
+use super::im2col::picture;
 use super::processor::Processor;
 use super::scratch;
-use super::scratch::Shared;
 use super::simd::{Isa, Set};
 use super::sparse::Sparse;
 pub use super::tile::Then;
@@ -45,7 +43,16 @@ pub struct ChannelsLast {
     depthwise: Option<Depthwise>,
     direct: Direct,
     winograd: Option<Winograd>,
+    back: Back,
     sparse: UseSparse,
+}
+
+/// The kernel for the gradient of X where weights are dense.
+#[derive(Clone, Copy, Debug)]
+enum Back {
+    Winograd(Winograd),
+    Direct(Direct),
+    Strided(Strided),
 }
 
 /// Weights as the kernels want them, which says which kernel it is.
@@ -95,18 +102,26 @@ impl ChannelsLast {
         let join = Join::of(sizes).filter(|_| depthwise.is_none());
         let joined = join.map_or_else(|| sizes.clone(), |join| join.sizes(sizes));
         let sizes = &joined;
+        let direct = match depthwise {
+            Some(_) => Direct::sized(sizes, pitch)?,
+            None => Direct::new(sizes, pitch)?,
+        };
+        let winograd = Winograd::new(sizes, pitch).filter(|_| order == Order::Nhwc);
+        let back = match (&winograd, direct.transposed()) {
+            (Some(kernel), _) => Back::Winograd(kernel.transposed()),
+            (None, Some(direct)) => Back::Direct(direct),
+            (None, None) => Back::Strided(Strided::new(&direct, picture(&sizes.axes)?)),
+        };
         Some(Self {
             sizes: sizes.clone(),
             join,
             isa,
             order,
             pitch,
-            direct: match depthwise {
-                Some(_) => Direct::sized(sizes, pitch)?,
-                None => Direct::new(sizes, pitch)?,
-            },
             depthwise,
-            winograd: Winograd::new(sizes, pitch).filter(|_| order == Order::Nhwc),
+            direct,
+            winograd,
+            back,
             sparse: UseSparse::Auto,
         })
     }
@@ -120,6 +135,7 @@ impl ChannelsLast {
     pub fn without_winograd(self) -> Self {
         Self {
             winograd: None,
+            back: self.direct.transposed().map_or(self.back, Back::Direct),
             ..self
         }
     }
@@ -202,22 +218,21 @@ impl ChannelsLast {
             return;
         }
         let side = &mut packed.backward;
-        let winograd = self.winograd.as_ref().map(Winograd::transposed);
-        let direct = self.direct.transposed();
-        if let Some(d) = &direct
-            && self.is_sparse(d, winograd.as_ref(), alive)
+        let winograd = match &self.back {
+            Back::Winograd(kernel) => Some(kernel),
+            _ => None,
+        };
+        if let Some(d) = &self.direct.transposed()
+            && self.is_sparse(d, winograd, alive)
         {
             return side.thin(d, w, true);
         }
         side.sparse = None;
         let to = &mut side.dense;
-        match (winograd, direct) {
-            (Some(kernel), _) => kernel.pack(self.isa, crew, w, true, to),
-            (None, Some(direct)) => direct.pack(crew, w, true, to),
-            (None, None) => {
-                to.resize(w.len());
-                to.copy_from_slice(w);
-            }
+        match &self.back {
+            Back::Winograd(kernel) => kernel.pack(self.isa, crew, w, true, to),
+            Back::Direct(kernel) => kernel.pack(crew, w, true, to),
+            Back::Strided(kernel) => kernel.pack(crew, w, to),
         }
     }
 
@@ -226,14 +241,16 @@ impl ChannelsLast {
         if let Some(kernel) = &self.depthwise {
             return [4 * kernel.packed(), 0];
         }
-        let floats = |winograd: Option<Winograd>, direct: Option<Direct>| match (winograd, direct) {
-            (Some(kernel), _) => kernel.packed(),
-            (None, Some(direct)) => direct.packed(),
-            (None, None) => self.sizes.weights(),
+        let forward = match &self.winograd {
+            Some(kernel) => kernel.packed(),
+            None => self.direct.packed(),
         };
-        let back = self.winograd.as_ref().map(Winograd::transposed);
-        let forward = floats(self.winograd, Some(self.direct));
-        [4 * forward, 4 * floats(back, self.direct.transposed())]
+        let back = match &self.back {
+            Back::Winograd(kernel) => kernel.packed(),
+            Back::Direct(kernel) => kernel.packed(),
+            Back::Strided(kernel) => kernel.packed(),
+        };
+        [4 * forward, 4 * back]
     }
 
     /// Whether the sparse kernel is the one for `alive` weights that are not 0.
@@ -349,52 +366,23 @@ impl ChannelsLast {
         });
     }
 
-    /// dX, NHWC.
+    /// dX, NHWC, all of it.
     pub fn data(&self, crew: &Crew, samples: usize, packed: &Packed, dy: &[f32], dx: &mut [f32]) {
         if let Some(kernel) = &self.depthwise {
             return kernel.data(self.isa, crew, dy, &packed.forward.dense, samples, dx);
         }
-        let (isa, w) = (self.isa, &packed.backward.dense);
-        if let Some(w) = &packed.backward.sparse {
-            let dy = (dy, Order::Nhwc);
-            return w.forward(isa, crew, dy, None, Then::default(), samples, dx);
+        let (isa, w, then) = (self.isa, &packed.backward.dense, Then::default());
+        let ordered = (dy, Order::Nhwc);
+        match (&packed.backward.sparse, &self.back) {
+            (Some(w), _) => w.forward(isa, crew, ordered, None, then, samples, dx),
+            (None, Back::Winograd(kernel)) => {
+                kernel.forward(isa, crew, dy, w, None, then, samples, dx);
+            }
+            (None, Back::Direct(kernel)) => {
+                kernel.forward(isa, crew, ordered, w, None, then, samples, dx);
+            }
+            (None, Back::Strided(kernel)) => kernel.data(isa, crew, dy, w, samples, dx),
         }
-        if let Some(kernel) = &self.winograd {
-            let kernel = kernel.transposed();
-            return kernel.forward(isa, crew, dy, w, None, Then::default(), samples, dx);
-        }
-        if let Some(direct) = self.direct.transposed() {
-            let dy = (dy, Order::Nhwc);
-            return direct.forward(isa, crew, dy, w, None, Then::default(), samples, dx);
-        }
-        // Strided windows: by columns, in planes.
-        let c = &self.sizes;
-        let plane: usize = c.axes.iter().map(|a| a.input).product();
-        let (input, output) = (c.inputs * plane, c.outputs * c.positions());
-        let [x_pitch, y_pitch] = self.pitch;
-        let out = Shared::new(dx);
-        let whole = dx.len();
-        let sample = |crew: &Crew, n: usize| {
-            scratch::with(input + output + c.scratch(crew), |scratch| {
-                let (x, rest) = scratch.split_at_mut(input);
-                let (y, columns) = rest.split_at_mut(output);
-                let dy = &dy[n * c.positions() * y_pitch..];
-                to_nchw(dy, y_pitch, c.outputs, c.positions(), y);
-                c.backward_data(crew, w, y, x, columns);
-                let (from, to) = (n * plane * x_pitch, (n + 1) * plane * x_pitch);
-                // SAFETY: each sample is written by one piece; the last pixel of a slice of channels ends early.
-                #[allow(unsafe_code)]
-                let dx = unsafe {
-                    let start = out.get().add(from);
-                    std::slice::from_raw_parts_mut(start, to.min(whole) - from)
-                };
-                to_nhwc(x, c.inputs, plane, dx, x_pitch);
-            });
-        };
-        if 2 * samples < crew.threads() {
-            return (0..samples).for_each(|n| sample(crew, n));
-        }
-        crew.for_each(samples, |n| sample(&Crew::alone(), n));
     }
 }
 

@@ -10,20 +10,19 @@ use super::aligned::Aligned;
 use super::convolution::Convolution;
 use super::each_chunk;
 use super::im2col::{Axis, picture};
-use super::scratch::{self, Shared};
+use super::scratch::Shared;
 use super::simd::Lanes;
 use super::simd::{Isa, dispatch};
 use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
 use std::ops::Range;
 
+mod strided;
+mod strips;
 mod weights;
 
-/// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
-const STRIP: usize = 192 << 10;
-
-/// Fewer pixels are no strip of their own only to keep the threads busy.
-const FEW_PIXELS: usize = 96;
+pub(super) use strided::Strided;
+use strips::{Taken, cut_rows};
 
 /// How the pixels of an input follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +49,8 @@ pub(super) struct Direct {
     pub(super) border: [usize; 2],
     /// The border of the input that is passed over (of its transpose).
     pub(super) crop: [usize; 2],
+    /// Where the pixels are taken from, if not from one to the next: the axes tell only how many there are.
+    taken: Option<Taken>,
 }
 
 impl Direct {
@@ -89,6 +90,7 @@ impl Direct {
             w,
             border,
             crop: [0, 0],
+            taken: None,
         })
     }
 
@@ -113,6 +115,7 @@ impl Direct {
             border: [0, 0],
             crop: self.border,
             groups: self.groups,
+            taken: None,
         })
     }
 
@@ -167,99 +170,6 @@ impl Direct {
         });
     }
 
-    /// Floats from pixel to pixel of a strip.
-    fn pixel(&self, order: Order) -> usize {
-        match self.is_padded(order) {
-            true => self.groups * self.channels,
-            false => self.x_pitch,
-        }
-    }
-
-    /// Floats of a row of a strip, whose pixels are `pixel` floats apart.
-    fn strip_row(&self, pixel: usize) -> usize {
-        (self.w.input + 2 * self.w.pad) * pixel
-    }
-
-    fn is_padded(&self, order: Order) -> bool {
-        order == Order::Nchw || self.h.pad + self.w.pad > 0 || self.crop != [0, 0]
-    }
-
-    /// Input rows under output rows `rows`, counted from the top of the padding.
-    pub(super) fn under(&self, rows: &Range<usize>) -> Range<usize> {
-        let extent = self.h.dilation * (self.h.kernel - 1) + 1;
-        rows.start * self.h.stride..(rows.end - 1) * self.h.stride + extent
-    }
-
-    /// The output rows of one of `samples` samples cut into strips: of cache size, and several for each thread, but none
-    /// so small only for that that the weights are read for little.
-    fn strips(&self, crew: &Crew, samples: usize) -> Vec<Range<usize>> {
-        let bytes = 4 * self.strip_row(self.groups * self.channels) * self.h.stride;
-        let each = (STRIP / bytes.max(1)).max(1);
-        let least = self.h.output.div_ceil(each);
-        let fine = self.h.output * self.w.output / FEW_PIXELS;
-        let several = match crew.threads() {
-            1 => 1,
-            threads => (4 * threads).div_ceil(samples.max(1)),
-        };
-        let n = crew.share_of(samples, least.max(fine.min(several)));
-        let n = n.min(least.max(fine));
-        (0..n)
-            .map(|i| self.h.output * i / n..self.h.output * (i + 1) / n)
-            .filter(|r| !r.is_empty())
-            .collect()
-    }
-
-    /// Copies the padded input rows `rows` of one sample to `to`, channels last.
-    fn pad(&self, x: &[f32], order: Order, rows: Range<usize>, to: &mut [f32]) {
-        let (c, w) = (self.groups * self.channels, self.w.input);
-        for (row, to) in rows.zip(to.chunks_exact_mut(self.strip_row(c))) {
-            let Some(y) = row.checked_sub(self.h.pad).filter(|y| *y < self.h.input) else {
-                to.fill(0.0);
-                continue;
-            };
-            let (left, rest) = to.split_at_mut(self.w.pad * c);
-            let (inside, right) = rest.split_at_mut(w * c);
-            left.fill(0.0);
-            right.fill(0.0);
-            match order {
-                Order::Nhwc => {
-                    let pitch = w + 2 * self.crop[1]; // pixels of a row
-                    let at = ((y + self.crop[0]) * pitch + self.crop[1]) * self.x_pitch;
-                    if self.x_pitch == c {
-                        inside.copy_from_slice(&x[at..][..w * c]);
-                    } else {
-                        let from = x[at..].chunks(self.x_pitch);
-                        for (to, from) in inside.chunks_exact_mut(c).zip(from) {
-                            to.copy_from_slice(&from[..c]);
-                        }
-                    }
-                }
-                Order::Nchw => {
-                    for k in 0..c {
-                        let from = &x[(k * self.h.input + y) * w..][..w];
-                        for (to, v) in inside[k..].iter_mut().step_by(c).zip(from) {
-                            *to = *v;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Calls `f` with the padded input of output rows `rows`.
-    fn with_strip(&self, x: &[f32], order: Order, rows: &Range<usize>, f: impl FnOnce(&[f32])) {
-        let under = self.under(rows);
-        let row = self.strip_row(self.pixel(order));
-        if self.is_padded(order) {
-            scratch::with(under.len() * row, |strip| {
-                self.pad(x, order, under, strip);
-                f(strip);
-            });
-        } else {
-            f(&x[under.start * row..(under.end * row).min(x.len())]);
-        }
-    }
-
     /// Y = W·X + b for each of `samples` samples, and what `then` says. `bias` has a multiple of 16 elements
     /// a group. X is in `order`, Y is NHWC.
     pub fn forward(
@@ -273,6 +183,9 @@ impl Direct {
         samples: usize,
         y: &mut [f32],
     ) {
+        if let Some(d) = self.taken() {
+            return d.forward(isa, crew, (x, order), packed, bias, then, samples, y);
+        }
         let (input, whole) = (self.input(order), self.output());
         assert_eq!(packed.len(), self.packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.blocks() * 16));
@@ -315,7 +228,8 @@ impl Direct {
             Order::Nchw => self.groups * self.channels,
             Order::Nhwc => self.x_pitch,
         };
-        (self.h.input + 2 * h) * (self.w.input + 2 * w) * pixel
+        let padded = (self.h.input + 2 * h) * (self.w.input + 2 * w);
+        self.taken.map_or(padded, |t| t.pixels()) * pixel
     }
 
     pub(super) fn out_row(&self) -> usize {

@@ -408,5 +408,78 @@ unsafe fn outers<L: Lanes, const C: usize, const M: usize>(
     }
 }
 
+#[inline(always)]
+unsafe fn pack_one<L: Lanes, const M: usize>(
+    (a, band, step): (*const f32, usize, usize),
+    [bands, rows]: [usize; 2],
+    to: *mut f32,
+) {
+    for i in 0..bands {
+        for r in 0..rows {
+            // SAFETY: as the caller of `pack_outer` says.
+            unsafe {
+                let (from, to) = (a.add(i * band + r * step), to.add((i * rows + r) * M));
+                std::ptr::copy_nonoverlapping(from, to, M);
+            }
+        }
+    }
+}
+
+/// Packs n floats of each of `rows` rows, `step` floats apart, of each of `bands` bands, `band` floats apart, for
+/// [`outer_packed`]: tile by tile of columns.
+///
+/// # Safety
+/// `a` has n floats in each row, `to` room for n of all.
+#[inline(always)]
+pub(super) unsafe fn pack_outer<L: Lanes, const M: usize>(
+    (a, band, step): (*const f32, usize, usize),
+    n: usize,
+    [bands, rows]: [usize; 2],
+    to: *mut f32,
+) {
+    let tiles = n.div_ceil(M);
+    for t in 0..tiles {
+        let (first, end) = (n * t / tiles, n * (t + 1) / tiles);
+        // SAFETY: as the caller says.
+        unsafe {
+            let (a, to) = ((a.add(first), band, step), to.add(first * bands * rows));
+            sized!(M, end - first, pack_one::<L>(a, [bands, rows], to));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn outer_packed_one<L: Lanes, const M: usize>(a: *const f32, d: Lines, out: *mut f32) {
+    let sums = Sums {
+        start: out,
+        step: 0,
+        fresh: false,
+    };
+    // SAFETY: as the caller of `outer_packed` says.
+    unsafe { outer_one::<L, 1, M>(a, M, d, sums) }
+}
+
+/// [`outer`] of what [`pack_outer`] has packed, added to `out`.
+///
+/// # Safety
+/// `a` has n floats for each row, `d` 16, `out` n·16; L's instruction set is there.
+#[inline(always)]
+pub(super) unsafe fn outer_packed<L: Lanes, const M: usize>(
+    a: *const f32,
+    n: usize,
+    d: Lines,
+    out: *mut f32,
+) {
+    let tiles = n.div_ceil(M);
+    for t in 0..tiles {
+        let (first, end) = (n * t / tiles, n * (t + 1) / tiles);
+        // SAFETY: as the caller says.
+        unsafe {
+            let (a, out) = (a.add(first * d.rows), out.add(16 * first));
+            sized!(M, end - first, outer_packed_one::<L>(a, d, out));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

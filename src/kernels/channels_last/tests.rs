@@ -3,6 +3,7 @@
 use super::*;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::im2col::Axis;
+use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::kernels::noise;
 use crate::random::{Purpose, Random};
 
@@ -318,6 +319,61 @@ fn depthwise_sizes() {
             UseSparse::Never,
         );
         done += 1;
+    }
+}
+
+#[test]
+fn random_strides() {
+    let random = Random::new(8, Purpose::Layer, 0);
+    let mut next = 0u64;
+    let mut draw = |from: usize, to: usize| {
+        next += 1;
+        from + (random.unit(next) * (to - from + 1) as f32) as usize % (to - from + 1)
+    };
+    let mut done = 0;
+    while done < 150 {
+        let groups = [1, 1, 1, 2, 3][draw(0, 4)];
+        let (channels, outputs) = (draw(1, 36), draw(8, 24));
+        let axes = [0; 2].map(|_| {
+            let kernel = [1, 1, 2, 3, 3, 4, 5, 6, 7][draw(0, 8)];
+            let (stride, dilation) = (draw(1, 4), [1, 1, 2, 3, 4][draw(0, 4)]);
+            let pad = draw(0, dilation * (kernel - 1));
+            // Often there are pixels behind the last window.
+            Axis::new(draw(1, 24), kernel, stride, pad, dilation)
+        });
+        let [Some(h), Some(w)] = axes else { continue };
+        if h.stride * w.stride == 1 {
+            continue;
+        }
+        let c = Convolution {
+            groups,
+            inputs: groups * channels,
+            outputs: groups * outputs,
+            axes: vec![h, w],
+        };
+        let order = [Order::Nhwc, Order::Nchw][usize::from(draw(0, 3) == 0)];
+        let gaps = [draw(0, 1) * draw(0, 3), draw(0, 1) * draw(0, 20)];
+        check_with(&c, draw(1, 3), order, gaps, UseSparse::Never);
+        done += 1;
+    }
+}
+
+#[test]
+fn strided_gradients_are_large_enough_to_be_cut() {
+    for (inputs, outputs, a) in [
+        (20, 40, axis(56, 1, 2, 0, 1)),
+        (40, 24, axis(41, 3, 2, 1, 1)),
+        (33, 17, axis(29, 2, 2, 0, 1)),
+        (18, 32, axis(47, 5, 3, 2, 1)),
+    ] {
+        let c = Convolution {
+            groups: 1,
+            inputs,
+            outputs,
+            axes: vec![a, a],
+        };
+        check_with(&c, 1, Order::Nhwc, [0, 0], UseSparse::Never);
+        check_with(&c, 5, Order::Nhwc, [16, 16], UseSparse::Never);
     }
 }
 

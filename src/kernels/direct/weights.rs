@@ -2,13 +2,14 @@
 //!
 //! It is cut by blocks of 16 outputs and, where those are few, over groups of samples, whose sums are added in their
 //! order; how many groups follows from the sizes alone. More threads than that also share the elements under the
-//! kernel, which changes no sum.
+//! kernel, which changes no sum. Some pixels of both operands are packed first: as they lie, pixels are often a multiple
+//! of a page apart, and so in each other's way in the first-level cache.
 
 use super::{Direct, Order};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Lines, Sums, columns, outer};
+use crate::kernels::tile::{Lines, outer_packed, pack_outer};
 use std::ops::Range;
 
 /// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.
@@ -25,6 +26,14 @@ const FEW_ELEMENTS: usize = 32;
 
 /// Elements of a block whose groups' sums are added at a time.
 const ADDED: usize = 256;
+
+/// Pixels whose products are added up in registers before sums are stored. Their share of a block of outputs and of
+/// a tile's elements stays in the first-level cache.
+const PIXELS: usize = 256;
+
+/// Elements under the kernel that are packed at a time: they stay in the second-level cache while all blocks of outputs
+/// pass over them. A multiple of every register tile.
+const ELEMENTS: usize = 192;
 
 /// What a piece computes: blocks of outputs of a convolution's group, and elements of every run.
 struct At {
@@ -53,6 +62,9 @@ impl Direct {
         dy: &[f32],
         dw: &mut [f32],
     ) {
+        if let Some(d) = self.taken() {
+            return d.weights(isa, crew, (x, order), samples, dy, dw);
+        }
         self.check(x.len(), order, dy.len(), samples);
         assert_eq!(dw.len(), self.groups * self.outputs * self.taps());
         let groups = self.sample_groups(samples);
@@ -130,7 +142,6 @@ impl Direct {
         let (input, whole) = (self.input(order), self.output());
         let (run, pixel) = (self.run_of(order), self.pixel(order));
         let runs = self.taps() / run.max(1);
-        let strips = self.strips(&Crew::alone(), samples);
         let outer = crew.share_of(groups * self.groups, 1).min(self.blocks());
         let parts = crew.share_of(groups * self.groups * outer, 1);
         let parts = parts.min((run / FEW_ELEMENTS).max(1));
@@ -142,16 +153,26 @@ impl Direct {
                 part: cut(run, i % parts, parts),
             };
             let s = i / parts / outer / self.groups;
-            scratch::with(at.blocks.len() * runs * at.part.len() * 16, |sums| {
+            let own = cut(samples, s, groups);
+            let (d, own) = match order == Order::Nhwc && self.is_flat() {
+                true => (self.joined(own.len()), own.start..own.start + 1),
+                false => (*self, own),
+            };
+            let strips = d.long_strips(order, PIXELS);
+            let panel = PIXELS * ELEMENTS.min(at.part.len());
+            let size = at.blocks.len() * runs * at.part.len() * 16;
+            scratch::with(size + panel, |floats| {
+                let (panel, sums) = floats.split_at_mut(panel);
                 sums.fill(0.0);
-                for n in cut(samples, s, groups) {
+                for n in own {
                     for rows in &strips {
-                        self.with_strip(&x[n * input..], order, rows, |strip| {
+                        d.with_strip(&x[n * input..], order, rows, |strip| {
                             // SAFETY: as in `forward`; `sums` holds the blocks.
                             unsafe {
-                                let dy = dy.as_ptr().add(n * whole + self.row_at(rows.start));
-                                let strip = (strip.as_ptr(), pixel);
-                                weights(isa, self, strip, dy, sums.as_mut_ptr(), rows.len(), &at);
+                                let dy = dy.as_ptr().add(n * whole + d.row_at(rows.start));
+                                let (strip, sums) = ((strip.as_ptr(), pixel), sums.as_mut_ptr());
+                                let panel = panel.as_mut_ptr();
+                                weights(isa, &d, strip, dy, sums, rows.len(), &at, panel);
                             }
                         });
                     }
@@ -185,9 +206,6 @@ impl Direct {
     }
 }
 
-/// Pixels of a flat row that are worked on at a time, and the widest row of a partial block.
-const PIXELS: usize = 128;
-
 #[inline(always)]
 unsafe fn weights_body<L: Lanes, const M: usize>(
     d: &Direct,
@@ -196,61 +214,66 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
     sums: *mut f32,
     rows: usize,
     at: &At,
+    panel: *mut f32,
 ) {
     let ([(outer_runs, outer_step), (inner_runs, inner_step)], _) = d.runs(pixel);
     let (rows, width) = d.extent(rows);
     let each = at.part.len();
-    let mut padded = [0.0f32; 16 * PIXELS];
-    for row in 0..rows {
-        for x in (0..width).step_by(PIXELS) {
-            let n = PIXELS.min(width - x);
-            let mut b = at.blocks.start;
-            while b < at.blocks.end {
-                let lanes = (d.outputs - b * 16).min(16);
-                // A partial block alone: its lanes are copied.
-                let whole = at.blocks.end.min(d.outputs / 16);
-                let count = match lanes {
-                    16 => columns::<L>(whole - b),
-                    _ => 1,
-                };
-                // SAFETY: as the caller says; `padded` holds the lanes of at most PIXELS pixels.
+    let mut lines = [0.0f32; 16 * PIXELS];
+    // Some rows, or a part of one.
+    let some = (PIXELS / width.max(1)).max(1);
+    let x_row = d.h.stride * d.strip_row(pixel);
+    let chunks = (0..rows).step_by(some);
+    for (row, x) in chunks.flat_map(|y| (0..width).step_by(PIXELS).map(move |x| (y, x))) {
+        let size = [some.min(rows - row), PIXELS.min(width - x)];
+        let start = row * x_row + x * d.w.stride * pixel;
+        let start = start + at.group * d.channels + at.part.start;
+        let dy_start = row * d.out_row() + x * d.y_pitch + at.group * d.outputs;
+        let runs = (0..outer_runs).flat_map(|i| (0..inner_runs).map(move |j| (i, j)));
+        for (i, j) in runs {
+            for k in (0..each).step_by(ELEMENTS) {
+                let n = ELEMENTS.min(each - k);
+                // SAFETY: as the caller says; `lines` and `panel` hold PIXELS pixels.
                 unsafe {
-                    let first = at.group * d.outputs + b * 16;
-                    let mut dy = dy.add(row * d.out_row() + x * d.y_pitch + first);
-                    let mut step = d.y_pitch;
-                    if lanes < 16 {
-                        for r in 0..n {
-                            let to = padded.as_mut_ptr().add(16 * r);
-                            std::ptr::copy_nonoverlapping(dy.add(r * step), to, lanes);
-                        }
-                        (dy, step) = (padded.as_ptr(), 16);
-                    }
-                    let lines = Lines {
-                        start: dy,
-                        step,
-                        rows: n,
-                        count,
-                    };
-                    let start = strip.add(
-                        row * d.h.stride * d.strip_row(pixel)
-                            + x * d.w.stride * pixel
-                            + at.group * d.channels
-                            + at.part.start,
-                    );
-                    for i in 0..outer_runs {
-                        for j in 0..inner_runs {
-                            let a = start.add(i * outer_step + j * inner_step);
-                            let run = ((b - at.blocks.start) * outer_runs + i) * inner_runs + j;
-                            let sums = Sums {
-                                start: sums.add(run * each * 16),
-                                step: outer_runs * inner_runs * each * 16,
-                                fresh: false,
-                            };
-                            outer::<L, M>((a, d.w.stride * pixel), each, lines, sums);
-                        }
+                    let a = strip.add(start + i * outer_step + j * inner_step + k);
+                    pack_outer::<L, M>((a, x_row, d.w.stride * pixel), n, size, panel);
+                    for b in at.blocks.clone() {
+                        let dy = dy.add(dy_start + b * 16);
+                        let lanes = (d.outputs - b * 16).min(16);
+                        let to = lines.as_mut_ptr();
+                        copy_lines::<L>((dy, d.out_row(), d.y_pitch), lanes, size, to);
+                        let d = Lines {
+                            start: lines.as_ptr(),
+                            step: 16,
+                            rows: size[0] * size[1],
+                            count: 1,
+                        };
+                        let run = ((b - at.blocks.start) * outer_runs + i) * inner_runs + j;
+                        outer_packed::<L, M>(panel, n, d, sums.add((run * each + k) * 16));
                     }
                 }
-                b += count;
+            }
+        }
+    }
+}
+
+/// The first `lanes` of 16 floats of each row of each band to `to`, 16 a row; what is there of others stays.
+#[inline(always)]
+unsafe fn copy_lines<L: Lanes>(
+    (from, band, step): (*const f32, usize, usize),
+    lanes: usize,
+    [bands, rows]: [usize; 2],
+    to: *mut f32,
+) {
+    for i in 0..bands {
+        for r in 0..rows {
+            // SAFETY: as the caller says.
+            unsafe {
+                let (from, to) = (from.add(i * band + r * step), to.add((i * rows + r) * 16));
+                match lanes {
+                    16 => L::load(from).store(to),
+                    lanes => std::ptr::copy_nonoverlapping(from, to, lanes),
+                }
             }
         }
     }
@@ -260,5 +283,6 @@ dispatch! {
     /// The share of some output rows in a piece of the weight gradient.
     unsafe fn weights(
         d: &Direct, strip: (*const f32, usize), dy: *const f32, sums: *mut f32, rows: usize, at: &At,
+        panel: *mut f32,
     ) = weights_body
 }
