@@ -352,7 +352,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
                     row: d.w.stride * pixel,
                     runs,
                     len,
-                    far: b == blocks.start || b % d.blocks() == 0,
+                    far: b == blocks.start || b.is_multiple_of(d.blocks()),
                 };
                 let out = Out {
                     start: y.add(row * d.out_row() + g * d.outputs + first),

@@ -217,22 +217,22 @@ unsafe fn ended<L: Lanes, const C: usize, const M: usize, const I: usize>(
 
 /// Calls `$f::<L, …, n>($args)` for `$n` of 1 to M; what is above M is not compiled.
 macro_rules! sized {
-    ($M:ident, $n:expr, $f:ident::<$($T:ident),*>($($arg:expr),*)) => {
+    ($M:ident, $n:expr, $f:ident $(::<$($T:ident),*>)? ($($arg:expr),*)) => {
         match $n {
-            1 => $f::<$($T,)* 1>($($arg),*),
-            2 => $f::<$($T,)* 2>($($arg),*),
-            3 => $f::<$($T,)* 3>($($arg),*),
-            4 => $f::<$($T,)* 4>($($arg),*),
-            5 if $M >= 5 => $f::<$($T,)* 5>($($arg),*),
-            6 if $M >= 6 => $f::<$($T,)* 6>($($arg),*),
-            7 if $M >= 7 => $f::<$($T,)* 7>($($arg),*),
-            8 if $M >= 8 => $f::<$($T,)* 8>($($arg),*),
-            9 if $M >= 9 => $f::<$($T,)* 9>($($arg),*),
-            10 if $M >= 10 => $f::<$($T,)* 10>($($arg),*),
-            11 if $M >= 11 => $f::<$($T,)* 11>($($arg),*),
-            12 if $M >= 12 => $f::<$($T,)* 12>($($arg),*),
-            13 if $M >= 13 => $f::<$($T,)* 13>($($arg),*),
-            14 if $M >= 14 => $f::<$($T,)* 14>($($arg),*),
+            1 => $f::<$($($T,)*)? 1>($($arg),*),
+            2 => $f::<$($($T,)*)? 2>($($arg),*),
+            3 => $f::<$($($T,)*)? 3>($($arg),*),
+            4 => $f::<$($($T,)*)? 4>($($arg),*),
+            5 if $M >= 5 => $f::<$($($T,)*)? 5>($($arg),*),
+            6 if $M >= 6 => $f::<$($($T,)*)? 6>($($arg),*),
+            7 if $M >= 7 => $f::<$($($T,)*)? 7>($($arg),*),
+            8 if $M >= 8 => $f::<$($($T,)*)? 8>($($arg),*),
+            9 if $M >= 9 => $f::<$($($T,)*)? 9>($($arg),*),
+            10 if $M >= 10 => $f::<$($($T,)*)? 10>($($arg),*),
+            11 if $M >= 11 => $f::<$($($T,)*)? 11>($($arg),*),
+            12 if $M >= 12 => $f::<$($($T,)*)? 12>($($arg),*),
+            13 if $M >= 13 => $f::<$($($T,)*)? 13>($($arg),*),
+            14 if $M >= 14 => $f::<$($($T,)*)? 14>($($arg),*),
             n => unreachable!("a tile of {n} rows"),
         }
     };
@@ -409,7 +409,7 @@ unsafe fn outers<L: Lanes, const C: usize, const M: usize>(
 }
 
 #[inline(always)]
-unsafe fn pack_one<L: Lanes, const M: usize>(
+unsafe fn pack_one<const M: usize>(
     (a, band, step): (*const f32, usize, usize),
     [bands, rows]: [usize; 2],
     to: *mut f32,
@@ -431,7 +431,7 @@ unsafe fn pack_one<L: Lanes, const M: usize>(
 /// # Safety
 /// `a` has n floats in each row, `to` room for n of all.
 #[inline(always)]
-pub(super) unsafe fn pack_outer<L: Lanes, const M: usize>(
+pub(super) unsafe fn pack_outer<const M: usize>(
     (a, band, step): (*const f32, usize, usize),
     n: usize,
     [bands, rows]: [usize; 2],
@@ -443,7 +443,7 @@ pub(super) unsafe fn pack_outer<L: Lanes, const M: usize>(
         // SAFETY: as the caller says.
         unsafe {
             let (a, to) = ((a.add(first), band, step), to.add(first * bands * rows));
-            sized!(M, end - first, pack_one::<L>(a, [bands, rows], to));
+            sized!(M, end - first, pack_one(a, [bands, rows], to));
         }
     }
 }

@@ -236,7 +236,7 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
                 // SAFETY: as the caller says; `lines` and `panel` hold PIXELS pixels.
                 unsafe {
                     let a = strip.add(start + i * outer_step + j * inner_step + k);
-                    pack_outer::<L, M>((a, x_row, d.w.stride * pixel), n, size, panel);
+                    pack_outer::<M>((a, x_row, d.w.stride * pixel), n, size, panel);
                     for b in at.blocks.clone() {
                         let dy = dy.add(dy_start + b * 16);
                         let lanes = (d.outputs - b * 16).min(16);

@@ -39,7 +39,7 @@ impl Lowering<'_> {
         let tops = node.tops.iter().map(|&t| self.program.values[t].clone());
         let mut tops: Vec<Operand> = tops.collect();
         for top in &mut tops {
-            top.rounds = self.rounding.top(source, &self.form, i, top.value);
+            top.rounds = self.rounding.top(source, self.form, i, top.value);
         }
         let mean = matches!(source.facts[i].coupling, Coupling::Mean { .. });
         let one = self.cut.leaves.len() == 1;
