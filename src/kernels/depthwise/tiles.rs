@@ -4,6 +4,7 @@ use super::Pass;
 use super::axis::{Phase, Tap};
 use crate::kernels::simd::Lanes;
 use crate::kernels::tile::{Out, finish, sized};
+use std::ops::Range;
 
 /// What is read for some results of a row.
 #[derive(Clone, Copy)]
@@ -15,6 +16,8 @@ pub(super) struct Under<'a> {
     pub rows: &'a [Tap],
     /// Floats from result to result.
     pub step: usize,
+    /// By how many rows the next row of results reads on.
+    pub down: usize,
     /// Channels, up to sixteen.
     pub lanes: usize,
 }
@@ -107,49 +110,79 @@ unsafe fn three_apart2<L: Lanes, const P: usize>(f: Under, t: &[Tap; 3], pixel: 
     unsafe { three::<L, P, 2>(f, t, pixel, out) }
 }
 
-/// The results of one phase of a row; `from` and `out` are at its first.
+/// The results of one phase of a row, for some blocks of channels; `from` and `out` are at its first and at the
+/// first block.
 #[inline(always)]
 pub(super) unsafe fn phase<L: Lanes, const M: usize>(
     p: &Pass,
     phase: &Phase,
     from: Under,
     out: Out,
+    blocks: Range<usize>,
 ) {
-    let at = |j: usize| {
+    let at = |j: usize, b: usize| {
+        let lanes = (p.channels - 16 * b).min(16);
+        let moved = 16 * (b - blocks.start);
         let from = Under {
-            x: from.x.wrapping_add(j * from.step),
+            x: from.x.wrapping_add(j * from.step + moved),
+            w: from.w.wrapping_add((b - blocks.start) * p.block),
+            lanes,
             ..from
         };
         let out = Out {
-            start: out.start.wrapping_add(j * out.row),
+            start: out.start.wrapping_add(j * out.row + moved),
+            bias: match out.bias.is_null() {
+                true => out.bias,
+                false => out.bias.wrapping_add(moved),
+            },
+            lanes,
             ..out
         };
         (from, out)
     };
     let whole = phase.whole.clone();
+    let all = phase.all();
+    let three = <&[Tap; 3]>::try_from(all).ok();
+    let three = three.filter(|_| phase.dense && phase.step <= 2);
+    // Accumulators of four results, the weights of a row and one element fill AVX2's registers.
+    let most = match three {
+        Some(_) if M <= 6 => 4,
+        Some(_) => 8,
+        None => M,
+    };
     // SAFETY: as the caller says; outside of `whole` only the elements inside x are read.
     unsafe {
         for j in (0..whole.start).chain(whole.end..phase.count) {
-            let (from, out) = at(j);
-            some::<L, 1>(from, phase.taps(j), out);
+            let taps = phase.taps(j);
+            for b in blocks.clone() {
+                let (from, out) = at(j, b);
+                some::<L, 1>(from, taps, out);
+            }
         }
-        let all = phase.all();
-        let three = <&[Tap; 3]>::try_from(all).ok();
-        let three = three.filter(|_| phase.dense && phase.step <= 2 && from.lanes == 16);
-        // Accumulators of four results, the weights of a row and one element fill AVX2's registers.
-        let most = match three {
-            Some(_) if M <= 6 => 4,
-            Some(_) => 8,
-            None => M,
-        };
         let mut j = whole.start;
         while j < whole.end {
             let n = tile(whole.end - j, most);
-            let (from, out) = at(j);
-            match (three, phase.step) {
-                (Some(t), 1) => sized!(M, n, three_apart1::<L>(from, t, p.x.pixel, out)),
-                (Some(t), _) => sized!(M, n, three_apart2::<L>(from, t, p.x.pixel, out)),
-                _ => sized!(M, n, some::<L>(from, all, out)),
+            for b in blocks.clone() {
+                let (from, out) = at(j, b);
+                if let (Some(row), Some(tap)) = (from.rows.last(), all.last()) {
+                    // What the next row reads first: it may lie in another core's cache.
+                    let next = from.x.wrapping_offset(row.x + tap.x);
+                    for y in 1..=from.down {
+                        let next = next.wrapping_add(y * p.x.row);
+                        for i in 0..n * phase.step {
+                            L::prefetch(next.wrapping_add(i * p.x.pixel));
+                        }
+                    }
+                }
+                match (three, phase.step) {
+                    (Some(t), 1) if from.lanes == 16 => {
+                        sized!(M, n, three_apart1::<L>(from, t, p.x.pixel, out));
+                    }
+                    (Some(t), 2) if from.lanes == 16 => {
+                        sized!(M, n, three_apart2::<L>(from, t, p.x.pixel, out));
+                    }
+                    _ => sized!(M, n, some::<L>(from, all, out)),
+                }
             }
             j += n;
         }
