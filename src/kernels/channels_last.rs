@@ -99,7 +99,10 @@ impl ChannelsLast {
     /// `order`; `pitch`: floats from pixel to pixel of X (where it is NHWC) and Y.
     pub fn new(sizes: &Convolution, order: Order, pitch: [usize; 2], isa: Isa) -> Option<Self> {
         let depthwise = Depthwise::new(sizes, order, pitch);
-        let join = Join::of(sizes).filter(|_| depthwise.is_none());
+        // Winograd's kernel needs a quarter of the products, so that zeros among them do no harm.
+        // The order of X may not decide: a layer is laid out before it is known.
+        let fits = |join: &Join| Winograd::new(&join.sizes(sizes), pitch).is_some();
+        let join = Join::of(sizes).filter(|join| depthwise.is_none() && fits(join));
         let joined = join.map_or_else(|| sizes.clone(), |join| join.sizes(sizes));
         let sizes = &joined;
         let direct = match depthwise {

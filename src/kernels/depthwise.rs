@@ -24,8 +24,8 @@ mod axis;
 mod tiles;
 mod weights;
 
-/// Fewer rows than this for each of several pieces are not cut unevenly: channels are instead.
-const FEW_ROWS: usize = 8;
+/// Fewer rows are no piece of their own: those around them would be read too often.
+const FEW_ROWS: usize = 4;
 
 /// Blocks of sixteen channels that are done for some pixels before the next pixels: so many lie side by side in memory
 /// that the processor sees what to fetch, and so few that their weights stay in the cache.
@@ -212,7 +212,7 @@ impl Pass {
         self.channels.div_ceil(16)
     }
 
-    /// All of y, shared out by rows or, where those are few, by channels.
+    /// All of y.
     fn run(
         &self,
         isa: Isa,
@@ -229,12 +229,13 @@ impl Pass {
         assert!(bias.is_none_or(|b| b.len() == 16 * blocks));
         self.x.check(x.len(), samples, self.channels);
         self.y.check(y.len(), samples, self.channels);
-        let cuts = crew.share_of(samples, 1);
-        let by_rows = self.rows.is_multiple_of(cuts) || self.rows >= FEW_ROWS * cuts;
-        let (strips, parts) = match by_rows {
-            true => (cuts, 1),
-            false => (1, cuts.min(blocks)),
+        // Several pieces for each thread, since one core may be slower than another: rows, and channels where those are few.
+        let several = match crew.threads() {
+            1 => 1,
+            threads => (4 * threads).div_ceil(samples.max(1)),
         };
+        let strips = several.min(self.rows / FEW_ROWS).max(1);
+        let parts = several.div_ceil(strips).min(blocks / GROUP).max(1);
         let out = Shared::new(y);
         crew.for_each(samples * strips * parts, |i| {
             let rows = cut(self.rows, i / parts % strips, strips);

@@ -1,7 +1,7 @@
 //! Narrow groups as fewer, wider ones.
 //!
 //! A group of few outputs leaves most of a register empty. Several together, with zeros for what they do not share, are
-//! a convolution of full registers: no more instructions than the narrow ones would take, and Winograd's kernel may do it.
+//! a convolution of full registers.
 
 use crate::kernels::convolution::Convolution;
 
@@ -19,7 +19,7 @@ impl Join {
     /// `None` where the groups are wide enough, or do not fill a register together.
     pub fn of(c: &Convolution) -> Option<Self> {
         let outputs = c.outputs / c.groups;
-        let narrow = outputs > 0 && outputs <= 8;
+        let narrow = (1..=8).contains(&outputs);
         let fits = |n: &usize| c.groups.is_multiple_of(*n) && n * outputs >= 16;
         let groups = (2..=16).find(fits).filter(|_| narrow)?;
         Some(Self {
