@@ -87,12 +87,7 @@ impl Batches {
         &self.about
     }
 
-    /// A line to say, once, if a batch and those before it are all of one class.
-    pub fn one_class(&mut self, batch: &[Tensor]) -> Option<String> {
-        self.one_class.look(&self.about, batch)
-    }
-
-    /// As [`Batches::one_class`], of a batch of [`Batches::take`].
+    /// A line to say, once, if a batch of [`Batches::take`] and those before it are all of one class.
     pub fn one_class_in(&mut self, batch: &Batch) -> Option<String> {
         self.one_class.look_in(&self.about, |at| batch.floats(at))
     }

@@ -1,7 +1,9 @@
 //! Which kind of processor this is: what a multiplication costs beside a load differs from one to the next, and so
 //! does the kernel that is the fastest for a layer.
 
+use super::bf16::Hardware;
 use super::simd::{Isa, Set};
+use std::sync::OnceLock;
 
 /// Processors whose kernels' costs are told apart ([`Costs`](super::choice::Costs)): by their core and the
 /// instruction set that is used.
@@ -46,7 +48,9 @@ impl Processor {
 
     /// This one, as kernels of `isa` run on it.
     pub fn of(isa: Isa) -> Self {
-        Self::named(isa.set(), &Cpu::here())
+        // Weights are packed in every iteration, and CPUID leaves a virtual machine each time.
+        static HERE: OnceLock<Cpu> = OnceLock::new();
+        Self::named(isa.set(), HERE.get_or_init(Cpu::here))
     }
 
     /// That of a core, where kernels use `set`.
@@ -76,8 +80,7 @@ struct Cpu {
 impl Cpu {
     #[cfg(target_arch = "x86_64")]
     fn here() -> Self {
-        let cpuid = std::arch::x86_64::__cpuid_count;
-        let [first, one] = [0, 1].map(|leaf| cpuid(leaf, 0));
+        let [first, one] = [0, 1].map(std::arch::x86_64::__cpuid);
         let mut vendor = [0; 12];
         for (to, from) in vendor.chunks_mut(4).zip([first.ebx, first.edx, first.ecx]) {
             to.copy_from_slice(&from.to_le_bytes());
@@ -87,7 +90,7 @@ impl Cpu {
         Self {
             vendor,
             family: base + more,
-            amx: first.eax >= 7 && cpuid(7, 0).edx >> 24 & 1 == 1,
+            amx: Hardware::here().amx_tile,
         }
     }
 
