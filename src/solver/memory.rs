@@ -16,10 +16,11 @@ pub(super) fn announce(
     histories: usize,
 ) -> Result<usize> {
     let fixed = PROGRAM + net.param_bytes() * (2 + histories as u128);
-    // A snapshot is a message and its bytes, of the weights and then of each history.
+    // A snapshot is a message and its bytes, of the weights and then of each history; passes give their memory back
+    // before it is written.
     let snapshot = 2 * net.param_bytes() * histories.max(1) as u128;
     let threads = rayon::current_num_threads();
-    let work = net.workspace_bytes(threads) + batches.queue_bytes() + snapshot;
+    let work = net.workspace_bytes(threads).max(snapshot) + batches.queue_bytes();
     let test = tests
         .iter()
         .map(|t| t.workspace_bytes(threads))

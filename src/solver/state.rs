@@ -223,6 +223,8 @@ impl Solver {
         let format = Format::of(&self.config.param);
         let model = snapshot::file_name(&self.prefix, self.iter, format.weights());
         info!("Snapshotting to {} file {}", format.name(), model.display());
+        // The files' messages are as large as the weights: they take the place of what passes have used.
+        self.net.rest();
         if self.config.param.snapshot_diff() {
             for (g, shared) in self.gradients.iter_mut().zip(&self.shared) {
                 if let Some(shared) = shared.as_ref().filter(|_| !g.is_empty()) {
