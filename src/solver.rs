@@ -212,7 +212,13 @@ impl Solver {
         }
         data_checks::check(&net, opened.batches.about(), &tests)?;
         let arrays = config.rule.histories();
-        let memory = memory::announce(&net, &opened.batches, &tests, arrays)?;
+        let memory = memory::announce(
+            &net,
+            &opened.batches,
+            &tests,
+            arrays,
+            config.param.iter_size(),
+        )?;
         let mut debug = None;
         if config.param.debug_info() {
             debug = Some(DebugNet::new(&net)?);

@@ -78,7 +78,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
             ..Pass::new(seed, i)
         };
         if options.backward {
-            net.forward_backward(&pass, &weights, &batch, &mut gradients)
+            net.forward_backward_anew(&pass, &weights, &batch, &mut gradients)
         } else {
             net.forward(&pass, &weights, &batch)
         }

@@ -15,7 +15,7 @@ impl Net {
         params.map(|p| memory::floats(p.shape.count())).sum()
     }
 
-    /// Bytes that passes need beside the weights on so many threads: the frames of as many leaves as run at once, their
+    /// Bytes that passes need beside the weights and their gradients on so many threads: the frames of as many leaves as run at once, their
     /// rows of the batch and partial gradients, and what kernels make of the weights.
     pub fn workspace_bytes(&self, threads: usize) -> u128 {
         let cut = &self.lowered.cut;
@@ -30,7 +30,8 @@ impl Net {
         });
         let frame = frame + feed.sum::<u128>();
         let gradients = match self.backward {
-            true => self.learned_bytes() * self.partial_gradients(at_once) as u128,
+            // One of them is what the pass is called with.
+            true => self.learned_bytes() * (self.partial_gradients(at_once) - 1) as u128,
             false => 0,
         };
         at_once as u128 * frame + gradients + self.packed_bytes()
@@ -51,17 +52,18 @@ impl Net {
     }
 
     /// Bytes of the gradients of all parameters that learn.
-    fn learned_bytes(&self) -> u128 {
+    pub fn learned_bytes(&self) -> u128 {
         let params = self.params.iter().enumerate();
         let learned = params.filter(|(id, _)| self.learns(*id));
         learned.map(|(_, p)| memory::floats(p.shape.count())).sum()
     }
 
     /// Partial gradients that are there at once: those of the leaves under way, and of the tree, whose leaves are
-    /// taken in order, one at each height.
+    /// taken in order, one at each height above them. (A thread that falls behind by whole leaves can make it one more.)
     fn partial_gradients(&self, at_once: usize) -> usize {
         let leaves = self.lowered.cut.leaves.len().max(1);
-        let height = leaves.next_power_of_two().ilog2() as usize;
+        let rounds = leaves.div_ceil(at_once.max(1));
+        let height = rounds.next_power_of_two().ilog2() as usize;
         (at_once + height).min(leaves)
     }
 

@@ -97,13 +97,38 @@ impl Net {
         Ok(outputs)
     }
 
+    /// [`Net::forward_backward`] whose gradients take the place of what `grads` holds, and whose arrays serve the pass:
+    /// nothing is zeroed or added twice, and there is one array less in memory.
+    ///
+    /// # Errors
+    /// Those of a pass; `grads` is 0 then.
+    pub fn forward_backward_anew(
+        &self,
+        pass: &Pass,
+        weights: &Weights,
+        feed: &dyn Feed,
+        grads: &mut Vec<Vec<f32>>,
+    ) -> Result<Outputs> {
+        let sizes = grads.iter().map(Vec::len);
+        if sizes.eq(self.gradient_sizes()) {
+            self.keep_grads(mem::take(grads));
+        }
+        let result = self.run(pass, weights, feed, true);
+        let (outputs, sum) = result.map_or_else(|e| (Err(e), None), |(o, sum)| (Ok(o), sum));
+        *grads = sum.unwrap_or_else(|| crew::lead(|crew| self.clean_grads(crew)));
+        outputs
+    }
+
     /// Arrays of zeros for [`Net::forward_backward`]: one a parameter, empty where none is computed.
     pub fn zero_gradients(&self) -> Vec<Vec<f32>> {
+        self.gradient_sizes().map(|n| vec![0.0; n]).collect()
+    }
+
+    fn gradient_sizes(&self) -> impl Iterator<Item = usize> + '_ {
         let size = |(id, p): (usize, &Param)| {
             if self.learns(id) { p.shape.count() } else { 0 }
         };
-        let sizes = self.params.iter().enumerate().map(size);
-        sizes.map(|n| vec![0.0; n]).collect()
+        self.params.iter().enumerate().map(size)
     }
 
     /// Partial gradients of 0, out of those that have been used before.

@@ -14,13 +14,19 @@ pub(super) fn announce(
     batches: &Batches,
     tests: &[TestNet],
     histories: usize,
+    iter_size: i32,
 ) -> Result<usize> {
     let fixed = PROGRAM + net.param_bytes() * (2 + histories as u128);
     // A snapshot is a message and its bytes, of the weights and then of each history; passes give their memory back
     // before it is written.
     let snapshot = 2 * net.param_bytes() * histories.max(1) as u128;
     let threads = rayon::current_num_threads();
-    let work = net.workspace_bytes(threads).max(snapshot) + batches.queue_bytes();
+    // The sum of several passes' gradients is there beside those of the pass under way.
+    let sum = match iter_size {
+        ..=1 => 0,
+        _ => net.learned_bytes(),
+    };
+    let work = (net.workspace_bytes(threads) + sum).max(snapshot) + batches.queue_bytes();
     let test = tests
         .iter()
         .map(|t| t.workspace_bytes(threads))

@@ -2,7 +2,6 @@
 
 use super::{Ending, Reports, Solver, signals::Request};
 use crate::data::batch::Batch;
-use crate::kernels::{CHUNK, crew};
 use crate::net::{Outputs, Pass};
 use crate::report::metrics::TrainPoint;
 use crate::report::nets;
@@ -78,9 +77,6 @@ impl Solver {
         }
         self.prune_as_scheduled();
         let iter_size = self.config.param.iter_size().max(1) as u64;
-        let gradients = self.gradients.iter_mut();
-        let parts: Vec<_> = gradients.flat_map(|g| g.chunks_mut(CHUNK)).collect();
-        crew::lead(|crew| crew.each(parts, |part| part.fill(0.0)));
         let mut loss = 0.0;
         let mut outputs = Outputs::default();
         // As Caffe, where the solver displays; in every iteration where it never does.
@@ -94,7 +90,11 @@ impl Solver {
                 ..pass
             };
             let net = self.sizes.fit(&self.net, &batch)?;
-            outputs = net.forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
+            let (weights, gradients) = (&self.weights, &mut self.gradients);
+            outputs = match k {
+                0 => net.forward_backward_anew(&pass, weights, &batch, gradients)?,
+                _ => net.forward_backward(&pass, weights, &batch, gradients)?,
+            };
             if debug && let Some(debug) = &mut self.debug {
                 debug.train(&self.net, &pass, &self.weights, &batch, &self.gradients)?;
             }

@@ -60,7 +60,7 @@ impl Solver {
             let batch = self.next_batch()?;
             let pass = Pass::new(self.seed, u64::from(done));
             self.net
-                .forward_backward(&pass, &self.weights, &batch, &mut self.gradients)?;
+                .forward_backward_anew(&pass, &self.weights, &batch, &mut self.gradients)?;
             self.give_back(batch);
             if done == 0 {
                 // The first one also makes room in memory and packs weights.

@@ -99,12 +99,23 @@ fn photographs(source: &Path) -> Vec<Tensor> {
     feed
 }
 
+/// The weights of a pass.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    /// As the net's fillers make them.
+    Filled,
+    /// The published ones.
+    Trained(&'a Path),
+    /// The published ones, rounded.
+    Rounded(&'a Path),
+}
+
 /// A blob of the net, and the gradients of its parameters if it is built to train.
 fn pass(
     file: &str,
     blob: &str,
     feed: &[Tensor],
-    weights: &Path,
+    start: Start,
     precision: Precision,
 ) -> [Vec<Vec<f32>>; 2] {
     let (parsed, _) = load_net(&repository(FOLDER).join(file)).unwrap();
@@ -123,8 +134,14 @@ fn pass(
     crate::common::compute_as_asked();
     let net = Net::new(graph, &shapes, &options).unwrap();
     let mut values = net.fill(1).unwrap();
-    let stored = weights_file::read(weights, &net).unwrap();
-    net.load(&mut values, &stored).unwrap();
+    if let Start::Trained(weights) | Start::Rounded(weights) = start {
+        let stored = weights_file::read(weights, &net).unwrap();
+        net.load(&mut values, &stored).unwrap();
+    }
+    if let Start::Rounded(_) = start {
+        let numbers = values.iter_mut().flat_map(|w| &mut w.data);
+        numbers.for_each(|w| *w = rounded(*w));
+    }
     let blob = net.graph().value(blob).unwrap();
     let mut pass = Pass::new(1, 0);
     pass.wanted = vec![blob];
@@ -137,27 +154,42 @@ fn pass(
     [vec![outputs.values[&blob].data.clone()], grads]
 }
 
+/// The nearest bfloat16; ties go to the even one.
+fn rounded(x: f32) -> f32 {
+    let bits = x.to_bits();
+    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+}
+
 #[test]
 fn outputs_and_gradients_stay_near_those_of_float32() {
     let Some((weights, source)) = files() else {
         return;
     };
     let feed = photographs(&source);
-    let off = |file: &str, blob: &str, feed: &[Tensor]| {
-        let [y, dw] = pass(file, blob, feed, &weights, Precision::Bf16);
-        let [want, want_dw] = pass(file, blob, feed, &weights, Precision::F32);
-        let each = dw.iter().zip(&want_dw).map(|(a, b)| distance(a, b));
-        let worst = each.fold(0.0, f64::max);
+    let off = |file: &str, blob: &str, feed: &[Tensor], start: [Start; 2], precision| {
+        let [y, dw] = pass(file, blob, feed, start[0], precision);
+        let [want, want_dw] = pass(file, blob, feed, start[1], Precision::F32);
         let all = distance(&dw.concat(), &want_dw.concat());
         let y = distance(&y[0], &want[0]);
-        eprintln!("{file} {blob}: {y:.2e}; gradients together {all:.2e}, the worst {worst:.2e}");
+        eprintln!("{file} {blob}: {y:.2e}; gradients {all:.2e}");
         (y, all)
     };
-    let (prob, _) = off("deploy.prototxt", "prob", &feed[..1]);
+    let trained = [Start::Trained(&weights); 2];
+    let half = Precision::Bf16;
+    let (prob, _) = off("deploy.prototxt", "prob", &feed[..1], trained, half);
     assert!(prob < 1e-2, "prob: {prob:e}");
-    let (scores, gradients) = off("train_val.prototxt", "pool_final", &feed);
+    let training = "train_val.prototxt";
+    let (scores, gradients) = off(training, "pool_final", &feed, [Start::Filled; 2], half);
     assert!(scores < 1e-2, "scores: {scores:e}");
-    // Measured 0.105: an error of 6e-3 in scores of 10 to 20 is one of some percent in probabilities near 1, and so in
-    // what is left of them beside the label. 3e-2 is wanted; a mistake in a layer would give far more than this.
-    assert!(gradients < 0.15, "gradients: {gradients:e}");
+    assert!(gradients < 3e-2, "gradients: {gradients:e}");
+    let (scores, gradients) = off(training, "pool_final", &feed, trained, half);
+    assert!(scores < 1e-2, "scores: {scores:e}");
+    // A trained net's gradients are small differences, and its ReLUs and maxima change their minds: in float32 they
+    // move as far when nothing but the weights is rounded.
+    let weights = [Start::Rounded(&weights), Start::Trained(&weights)];
+    let (_, inherent) = off(training, "pool_final", &feed, weights, Precision::F32);
+    assert!(
+        gradients < 1.5 * inherent,
+        "gradients: {gradients:e}, of rounded weights alone {inherent:e}"
+    );
 }

@@ -3,7 +3,7 @@
 //! A layer that multiplies (a convolution, an inner product) reads rounded bottoms, rounded weights and rounded
 //! gradients. What passes between layers is rounded once, by the step that writes it: the last thing that a fused step
 //! does. Not rounded are the data, up to the first layer that multiplies them (labels are none of its business), what
-//! no layer reads (a net's outputs), losses and what has no gradient, such as accuracies.
+//! no layer reads (a net's outputs) or none but losses and accuracies (the scores), losses and what has no gradient.
 
 use super::{Form, Source};
 use crate::layers::{Coupling, Role};
@@ -53,7 +53,7 @@ impl Rounding {
             let producer = graph.values[v].producer;
             let score = source.loss_weights[v] != 0.0 || is_score(source, producer);
             let mut readers = graph.values[v].uses.iter().map(|(i, _)| *i);
-            let read = readers.len() > 0;
+            let read = readers.clone().any(|i| !is_score(source, i));
             rounding.values[v] = match made[v] {
                 true => read && !score,
                 // Where all readers multiply, one rounding is enough, and nobody sees it.
