@@ -192,6 +192,7 @@ def _same(node, layer, shapes):
 
 
 def _loss(node, layer, shapes):
+    node.attrs = dict(weight=layer.get("loss_weight", 1.0))
     return ()
 
 

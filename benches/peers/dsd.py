@@ -41,7 +41,7 @@ def inference(case, iterations):
     """Images a second by `dsd time`, with the iterations that fill about the wanted time."""
     out, log, peak = processes.dsd(
         [case.binary, "time", "--model", case.model, "--weights", case.weights, "--batch", case.batch,
-         "--phase", "test", "--iterations", iterations, "--json"], case.threads, case.folder,
+         "--phase", "test", "--iterations", iterations, "--precision", case.precision, "--json"], case.threads, case.folder,
     )  # fmt: skip
     median = json.loads(out)["forward_ms"]
     best = min(float(ms) for ms in ITERATION.findall(log))
@@ -65,7 +65,7 @@ def train(case):
     solver.write_text(SOLVER.format(net=case.train_model, **how))
     _, _, peak = processes.dsd(
         [case.binary, "train", "--solver", solver, "--weights", case.weights, "--phase", "dense",
-         "--out", case.folder / "run", "--metrics", metrics], case.threads, case.folder,
+         "--out", case.folder / "run", "--metrics", metrics, "--precision", case.precision], case.threads, case.folder,
     )  # fmt: skip
     points = [json.loads(line) for line in metrics.read_text().splitlines()]
     found = [p["images_per_s"] for p in points if "images_per_s" in p]

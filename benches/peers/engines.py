@@ -2,7 +2,8 @@
 
 Each takes a Job and returns a function without arguments that computes the probabilities. Whatever an
 engine lets us do ahead of time (layout, copying the pictures in, compiling) is done before that function
-is timed, as it is for dsd. Every engine is told its number of threads and to compute in float32.
+is timed, as it is for dsd. Every engine is told its number of threads, and to compute in float32
+unless the job is one of engines as they are installed.
 """
 
 import subprocess
@@ -22,6 +23,7 @@ class Job:
     folder: Path
     pictures: np.ndarray
     threads: int
+    as_installed: bool = False
 
 
 def _torch(job, channels_last, compiled=False):
@@ -41,7 +43,12 @@ def _torch(job, channels_last, compiled=False):
 
         inductor.freezing = True
         net = torch.compile(net)
-    return lambda: net(data).numpy()
+
+    def run():
+        with torch.autocast("cpu", torch.bfloat16, enabled=job.as_installed):
+            return net(data).float().numpy()
+
+    return run
 
 
 def pytorch_nchw(job):
@@ -80,8 +87,9 @@ def openvino(job):
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": job.threads,
         "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
     }
+    if not job.as_installed:
+        how["INFERENCE_PRECISION_HINT"] = "f32"
     request = core.compile_model(str(job.folder / "net.onnx"), "CPU", how).create_infer_request()
     request.set_input_tensor(ov.Tensor(job.pictures, shared_memory=True))
 
@@ -107,7 +115,7 @@ def mnn(job):
     import MNN
 
     interpreter = MNN.Interpreter(str(job.folder / "net.mnn"))
-    how = {"backend": "CPU", "precision": "high", "numThread": job.threads}
+    how = {"backend": "CPU", "numThread": job.threads} | ({} if job.as_installed else {"precision": "high"})
     session = interpreter.createSession(how)
     source = interpreter.getSessionInput(session)
     shape, kind = job.pictures.shape, MNN.Tensor_DimensionType_Caffe
@@ -146,7 +154,8 @@ def ncnn(job):
     net = library.Net()
     net.opt.num_threads = job.threads
     net.opt.use_vulkan_compute = False
-    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
+    kinds = ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage")
+    for name in () if job.as_installed else kinds:
         setattr(net.opt, f"use_{name}", False)
     if net.load_param(str(job.folder / "net.param")) or net.load_model(str(job.folder / "net.bin")):
         raise RuntimeError("ncnn cannot load what pnnx wrote")

@@ -29,6 +29,8 @@ def options():
     add("--seconds", type=float, default=3.0, help="inference: how long each process repeats (default: 3)")
     add("--steps", type=int, default=8, help="training: steps of each process, the first two not counted")
     add("--threads", type=int, default=2)
+    add("--as_installed", action="store_true",
+        help="each engine in the precision it takes by itself, PyTorch under autocast, dsd with --precision bf16")  # fmt: skip
     add("--dsd", default=ROOT / "target" / "release" / "dsd", help="the program")
     add("--weights", default=ROOT.parent / "shared" / "data" / "squeezenet_deepcomp.net",
         help="SqueezeNet's weights; where the file is missing, random values")  # fmt: skip
@@ -106,6 +108,7 @@ def main():
     kind = Train if given.case == "train" else Inference
     peers = chosen(kind.peers, given.peers)
     machine = describe(given.dsd, ROOT) | {"threads": given.threads}
+    machine["precision"] = "each engine's own precision" if given.as_installed else "float32"
     if machine["load_before"] > 0.5:
         say(f"warning: something else runs here (load {machine['load_before']:.2f}); the numbers will be noisy")
     results = {name: {"rounds": []} for name in ["dsd", *peers]}

@@ -31,7 +31,7 @@ def markdown(title, machine, rows, rounds, difference):
         f"{machine['cpu']}, {machine['cores']} cores, {' '.join(machine['flags'])}, {machine['memory_gb']} GB, "
         f"{machine['system']}; {machine['date']}; load before: {machine['load_before']:.2f}.",
         f"{versions}.",
-        f"{rounds} interleaved rounds; float32, {machine['threads']} threads each.",
+        f"{rounds} interleaved rounds; {machine['precision']}, {machine['threads']} threads each.",
         "",
         f"| engine | images/s, median (best) | dsd is … times as fast (min–max) | peak MB | {difference} |",
         "| --- | --- | --- | --- | --- |",

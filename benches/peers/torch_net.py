@@ -20,7 +20,7 @@ class CaffeNet(nn.Module):
                 self.layers[_key(node)] = made
 
     def forward(self, data, label=None):
-        """The last value: probabilities, or the loss of a net for training."""
+        """The last value, probabilities; of a net for training the sum of its losses."""
         values = {"data": data, "label": label}
         for node in self.net.nodes:
             inputs = [values[v] for v in node.inputs]
@@ -30,15 +30,22 @@ class CaffeNet(nn.Module):
                 values[node.output] = self.layers[key](x)
             else:
                 values[node.output] = _OPERATIONS[node.kind](node, inputs)
-        return values[self.net.output]
+        losses = [n.attrs["weight"] * values[n.output] for n in self.net.nodes if n.kind == "SoftmaxWithLoss"]
+        return sum(losses) if losses else values[self.net.output]
 
     def named_gradients(self):
-        """Gradients by Caffe's names, for nets of layers with weights and biases only."""
+        """Gradients by Caffe's names. BatchNorm's own three arrays are statistics; its Scale is what learns."""
         found = {}
         for node in self.net.nodes:
-            for k, name in enumerate(node.params):
-                found[name] = getattr(self.layers[_key(node)], ("weight", "bias")[k]).grad
+            learned = [name for name in node.params if node.kind != "BatchNorm" or not _is_statistic(node, name)]
+            for name in learned:
+                kind = "bias" if name.endswith(":1") else "weight"
+                found[name] = getattr(self.layers[_key(node)], kind).grad
         return found
+
+
+def _is_statistic(node, name):
+    return name.rsplit(":", 1)[0] == node.name
 
 
 def _key(node):

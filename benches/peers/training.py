@@ -35,7 +35,8 @@ def stepper(job, channels_last, compiled):
 
     def step():
         optimizer.zero_grad()
-        loss = call(data, label)
+        with torch.autocast("cpu", torch.bfloat16, enabled=job["as_installed"]):
+            loss = call(data, label)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -45,8 +46,11 @@ def stepper(job, channels_last, compiled):
 
 def gradients(job, channels_last, compiled):
     """The loss and every weight's gradient, once, by Caffe's names."""
+    import torch
+
     module, call, data, label = _build(job, channels_last, compiled)
-    loss = call(data, label)
+    with torch.autocast("cpu", torch.bfloat16, enabled=job["as_installed"]):
+        loss = call(data, label)
     loss.backward()
     found = {f"grad:{name}": g.contiguous().numpy() for name, g in module.named_gradients().items()}
     return {"loss": np.float32(loss.item()), **found}

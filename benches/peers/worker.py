@@ -45,9 +45,8 @@ def inference(job):
     """Times a peer's inference and saves its output."""
     pictures = np.load(job["inputs"])["data"]
     engine = getattr(engines, job["peer"].replace("-", "_"))
-    run = engine(
-        engines.Job(job["model"], job["weights"], Path(job["folder"]), pictures, job["threads"])
-    )
+    folder, how = Path(job["folder"]), (job["threads"], job["as_installed"])
+    run = engine(engines.Job(job["model"], job["weights"], folder, pictures, *how))
     np.save(job["output"], np.array(run()).reshape(len(pictures), -1))
     return repeat(run, len(pictures), job["seconds"])
 

@@ -15,6 +15,7 @@ use super::simd::{Isa, Lanes, dispatch};
 use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
 
+mod transforms;
 mod weights;
 
 /// The sizes of a convolution that these kernels can do.
@@ -30,6 +31,32 @@ pub(super) struct Winograd {
     pad: [usize; 2],
     size: [usize; 2],
     out: [usize; 2],
+}
+
+/// Some tiles of a sample, in arrays with room for so many.
+#[derive(Clone, Copy)]
+struct Tiles {
+    first: usize,
+    count: usize,
+    room: usize,
+}
+
+/// Some outputs, at most [`OUT_BLOCK`].
+#[derive(Clone, Copy)]
+struct Block {
+    first: usize,
+    width: usize,
+}
+
+impl Block {
+    /// `count` outputs from `first` on, in blocks.
+    fn all(first: usize, count: usize) -> impl Iterator<Item = Self> {
+        let end = first + count;
+        (first..end).step_by(OUT_BLOCK).map(move |first| Self {
+            first,
+            width: OUT_BLOCK.min(end - first),
+        })
+    }
 }
 
 /// Outputs worked on at a time.
@@ -103,6 +130,13 @@ impl Winograd {
 
     fn total(&self) -> usize {
         self.tiles().iter().product()
+    }
+
+    /// The first row and pixel of Y that tile number `t` gives.
+    #[inline(always)]
+    fn corner(&self, t: usize) -> [usize; 2] {
+        let across = self.tiles()[1];
+        [t / across * 4, t % across * 4]
     }
 
     /// Blocks of tiles of a sample that are worked on at a time: so few that a block stays in the cache.
@@ -208,17 +242,27 @@ impl Winograd {
         let block = self.total().div_ceil(blocks);
         let out = Shared::new(y);
         let task = |(n, g, first, from): (usize, usize, usize, usize)| {
-            let tiles = (first, block.min(self.total() - first));
-            let outputs = (from, (from + split).min(self.outputs));
+            let count = block.min(self.total() - first);
+            let tiles = Tiles {
+                first,
+                count,
+                room: count,
+            };
+            let outputs = Block::all(from, split.min(self.outputs - from));
             scratch::with(self.scratch(block), |scratch| {
                 let bias = bias.map_or(std::ptr::null(), |b| b[g * self.outputs..].as_ptr());
                 let u = packed[g * self.one()..].as_ptr();
+                let (v, m) = scratch.split_at_mut(36 * count * self.channels);
+                let (v, m) = (v.as_mut_ptr(), m.as_mut_ptr());
                 // SAFETY: sizes asserted above; each task writes its own outputs of its own tiles.
                 unsafe {
                     let y = out.get().add(n * self.output() + g * self.outputs);
                     let x = x.as_ptr().add(n * self.input() + g * self.channels);
-                    let scratch = scratch.as_mut_ptr();
-                    forward(isa, self, x, u, bias, then, y, tiles, outputs, scratch);
+                    transforms::input(isa, self, x, tiles, v);
+                    for outputs in outputs {
+                        products(isa, self, v, u, count, outputs, m);
+                        transforms::output(isa, self, m, bias, then, y, tiles, outputs);
+                    }
                 }
             });
         };
@@ -268,206 +312,50 @@ dispatch! {
 }
 
 #[inline(always)]
-unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {
-    // SAFETY: as the caller says.
-    unsafe {
-        let four = L::splat(4.0);
-        let five = L::splat(-5.0);
-        let two = L::splat(2.0);
-        let m4 = L::splat(-4.0);
-        let t0 = d[4].mul_add(d[0], four).mul_add(d[2], five);
-        let a = d[4].mul_add(d[2], m4); // d4 - 4 d2
-        let b = d[3].mul_add(d[1], m4); // d3 - 4 d1
-        let c = d[4].sub(d[2]);
-        let e = d[3].sub(d[1]).mul(two);
-        let t5 = d[5].mul_add(d[1], four).mul_add(d[3], five);
-        [t0, a.add(b), a.sub(b), c.add(e), c.sub(e), t5]
-    }
-}
-
-#[inline(always)]
-unsafe fn output_row<L: Lanes>(m: [L; 6]) -> [L; 4] {
-    // SAFETY: as the caller says.
-    unsafe {
-        let p = m[1].add(m[2]);
-        let q = m[1].sub(m[2]);
-        let r = m[3].add(m[4]);
-        let s = m[3].sub(m[4]);
-        [
-            m[0].add(p).add(r),
-            q.mul_add(s, L::splat(2.0)),
-            p.mul_add(r, L::splat(4.0)),
-            q.mul_add(s, L::splat(8.0)).add(m[5]),
-        ]
-    }
-}
-
-/// V[36][block][C] of tiles `first..first+n`.
-#[inline(always)]
-unsafe fn transform_input<L: Lanes>(
+unsafe fn products_body<L: Lanes, const M: usize>(
     g: &Winograd,
-    input: *const f32,
-    first: usize,
-    n: usize,
-    v: *mut f32,
-    block: usize,
-) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let across = g.tiles()[1];
-        let plane = block * g.channels;
-        let (in_pixel, in_row) = (g.x_pitch, g.size[1] * g.x_pitch);
-        for t in 0..n {
-            let ty = (first + t) / across * 4;
-            let tx = (first + t) % across * 4;
-            let inside = ty >= g.pad[0]
-                && tx >= g.pad[1]
-                && ty + 6 <= g.size[0] + g.pad[0]
-                && tx + 6 <= g.size[1] + g.pad[1];
-            let mut c = 0;
-            while c < g.channels {
-                let mut d = [[L::zero(); 6]; 6];
-                if inside {
-                    let p = input.add((ty - g.pad[0]) * in_row + (tx - g.pad[1]) * in_pixel + c);
-                    for y in 0..6 {
-                        for x in 0..6 {
-                            d[y][x] = L::load(p.add(y * in_row + x * in_pixel));
-                        }
-                    }
-                } else {
-                    for y in 0..6 {
-                        let yy = (ty + y).wrapping_sub(g.pad[0]);
-                        if yy >= g.size[0] {
-                            continue;
-                        }
-                        for x in 0..6 {
-                            let xx = (tx + x).wrapping_sub(g.pad[1]);
-                            if xx < g.size[1] {
-                                d[y][x] = L::load(input.add(yy * in_row + xx * in_pixel + c));
-                            }
-                        }
-                    }
-                }
-                for x in 0..6 {
-                    let col = input_row([d[0][x], d[1][x], d[2][x], d[3][x], d[4][x], d[5][x]]);
-                    for y in 0..6 {
-                        d[y][x] = col[y];
-                    }
-                }
-                let out = v.add(t * g.channels + c);
-                for y in 0..6 {
-                    let row = input_row(d[y]);
-                    for x in 0..6 {
-                        row[x].store(out.add((y * 6 + x) * plane));
-                    }
-                }
-                c += 16;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn forward_body<L: Lanes, const M: usize>(
-    g: &Winograd,
-    input: *const f32,
+    v: *const f32,
     u: *const f32,
-    bias: *const f32,
-    then: Then,
-    out: *mut f32,
-    tiles: (usize, usize),
-    outputs: (usize, usize),
-    scratch: *mut f32,
+    tiles: usize,
+    outputs: Block,
+    m: *mut f32,
 ) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let (first, n) = tiles;
-        let block = n;
-        let across = g.tiles()[1];
-        let v = scratch;
-        let m = scratch.add(36 * block * g.channels);
-        {
-            transform_input::<L>(g, input, first, n, v, block);
-            let mut ob = outputs.0;
-            while ob < outputs.1 {
-                let width = OUT_BLOCK.min(outputs.1 - ob);
-                let mplane = block * width;
-                for e in 0..36 {
-                    let mut b = 0;
-                    while b < width / 16 {
-                        let a = Rows {
-                            start: v.add(e * block * g.channels),
-                            row: g.channels,
-                            runs: [(1, 0); 2],
-                            len: g.channels,
-                            far: false,
-                        };
-                        let w = u.add((36 * ob + e * width + b * 16) * g.channels);
-                        let o = Out {
-                            start: m.add(e * mplane + b * 16),
-                            row: width,
-                            lanes: 16 * columns::<L>(width / 16 - b),
-                            bias: std::ptr::null(),
-                            then: Then::default(),
-                        };
-                        let panels = Panels {
-                            start: w,
-                            step: 16 * g.channels,
-                            count: columns::<L>(width / 16 - b),
-                        };
-                        product::<L, M>(a, panels, o, n, true);
-                        b += panels.count;
-                    }
-                }
-                for t in 0..n {
-                    let ty = (first + t) / across * 4;
-                    let tx = (first + t) % across * 4;
-                    let h = (g.out[0] - ty).min(4);
-                    let w = (g.out[1] - tx).min(4);
-                    let mut c = 0;
-                    while c < width {
-                        let p = m.add(t * width + c);
-                        let mut s = [[L::zero(); 6]; 4];
-                        for x in 0..6 {
-                            let mut col = [L::zero(); 6];
-                            for y in 0..6 {
-                                col[y] = L::load(p.add((y * 6 + x) * mplane));
-                            }
-                            let r = output_row(col);
-                            for y in 0..4 {
-                                s[y][x] = r[y];
-                            }
-                        }
-                        let bv = if bias.is_null() {
-                            L::zero()
-                        } else {
-                            L::load(bias.add(ob + c))
-                        };
-                        for y in 0..h {
-                            let r = output_row(s[y]);
-                            let o = out.add(((ty + y) * g.out[1] + tx) * g.y_pitch + ob + c);
-                            for x in 0..w {
-                                let mut z = r[x].add(bv);
-                                if then.add {
-                                    z = z.add(L::load(o.add(x * g.y_pitch)));
-                                }
-                                if then.relu {
-                                    z = z.relu();
-                                }
-                                z.store(o.add(x * g.y_pitch));
-                            }
-                        }
-                        c += 16;
-                    }
-                }
-                ob += width;
+    let (width, c) = (outputs.width, g.channels);
+    for e in 0..36 {
+        let mut b = 0;
+        while b < width / 16 {
+            let count = columns::<L>(width / 16 - b);
+            // SAFETY: as the caller says.
+            unsafe {
+                let a = Rows {
+                    start: v.add(e * tiles * c),
+                    row: c,
+                    runs: [(1, 0); 2],
+                    len: c,
+                    far: false,
+                };
+                let panels = Panels {
+                    start: u.add((36 * outputs.first + e * width + b * 16) * c),
+                    step: 16 * c,
+                    count,
+                };
+                let sums = Out {
+                    start: m.add(e * tiles * width + b * 16),
+                    row: width,
+                    lanes: 16 * count,
+                    bias: std::ptr::null(),
+                    then: Then::default(),
+                };
+                product::<L, M>(a, panels, sums, tiles, true);
             }
+            b += count;
         }
     }
 }
 
 dispatch! {
-    /// Some tiles of one sample.
-    unsafe fn forward(g: &Winograd, input: *const f32, u: *const f32, bias: *const f32, then: Then, out: *mut f32,
-        tiles: (usize, usize), outputs: (usize, usize), scratch: *mut f32) = forward_body
+    /// m[36][tiles][width] = V·U for some outputs.
+    unsafe fn products(
+        g: &Winograd, v: *const f32, u: *const f32, tiles: usize, outputs: Block, m: *mut f32,
+    ) = products_body
 }

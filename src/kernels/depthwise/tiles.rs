@@ -144,12 +144,9 @@ pub(super) unsafe fn phase<L: Lanes, const M: usize>(
     let all = phase.all();
     let three = <&[Tap; 3]>::try_from(all).ok();
     let three = three.filter(|_| phase.dense && phase.step <= 2);
-    // Accumulators of four results, the weights of a row and one element fill AVX2's registers.
-    let most = match three {
-        Some(_) if M <= 6 => 4,
-        Some(_) => 8,
-        None => M,
-    };
+    // Accumulators of three results, the weights of a row and one element leave AVX2 no register for a fourth.
+    let few = if M <= 6 { 3 } else { 8 };
+    let most = if three.is_some() { few } else { M };
     // SAFETY: as the caller says; outside of `whole` only the elements inside x are read.
     unsafe {
         for j in (0..whole.start).chain(whole.end..phase.count) {
@@ -176,10 +173,10 @@ pub(super) unsafe fn phase<L: Lanes, const M: usize>(
                 }
                 match (three, phase.step) {
                     (Some(t), 1) if from.lanes == 16 => {
-                        sized!(M, n, three_apart1::<L>(from, t, p.x.pixel, out));
+                        sized!(few, n, three_apart1::<L>(from, t, p.x.pixel, out));
                     }
                     (Some(t), 2) if from.lanes == 16 => {
-                        sized!(M, n, three_apart2::<L>(from, t, p.x.pixel, out));
+                        sized!(few, n, three_apart2::<L>(from, t, p.x.pixel, out));
                     }
                     _ => sized!(M, n, some::<L>(from, all, out)),
                 }

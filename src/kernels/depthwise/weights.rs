@@ -110,14 +110,35 @@ unsafe fn any<L: Lanes, const T: usize, const PART: bool>(row: Row, taps: &[Tap]
     }
 }
 
-/// [`any`], whatever the number of channels.
+/// [`any`] of whole registers.
 #[inline(always)]
-unsafe fn some<L: Lanes, const T: usize>(row: Row, taps: &[Tap], sums: *mut f32) {
+unsafe fn whole<L: Lanes, const T: usize>(row: Row, taps: &[Tap], sums: *mut f32) {
     // SAFETY: as the caller says.
-    unsafe {
-        match row.lanes {
-            16 => any::<L, T, false>(row, taps, sums),
-            _ => any::<L, T, true>(row, taps, sums),
+    unsafe { any::<L, T, false>(row, taps, sums) }
+}
+
+/// [`any`] of fewer channels.
+#[inline(always)]
+unsafe fn part<L: Lanes, const T: usize>(row: Row, taps: &[Tap], sums: *mut f32) {
+    // SAFETY: as the caller says.
+    unsafe { any::<L, T, true>(row, taps, sums) }
+}
+
+/// [`any`], whatever the numbers of channels and of elements.
+#[inline(always)]
+unsafe fn some<L: Lanes, const M: usize>(row: Row, taps: &[Tap], sums: *mut f32) {
+    // AVX2 has masks in registers of their own.
+    let (wide, thin) = if M <= 6 { (5, 3) } else { (M, M) };
+    let most = if row.lanes == 16 { wide } else { thin };
+    let tiles = taps.len().div_ceil(most);
+    for t in 0..tiles {
+        let taps = &taps[cut(taps.len(), t, tiles)];
+        // SAFETY: as the caller says.
+        unsafe {
+            match row.lanes {
+                16 => sized!(wide, taps.len(), whole::<L>(row, taps, sums)),
+                _ => sized!(thin, taps.len(), part::<L>(row, taps, sums)),
+            }
         }
     }
 }
@@ -154,15 +175,10 @@ unsafe fn gradient_body<L: Lanes, const M: usize>(
                     let sums = sums.add(b * p.block + tap.w);
                     for j in (0..whole.start).chain(whole.end..across.count) {
                         for one in across.taps(j) {
-                            some::<L, 1>(row(j, 1), std::slice::from_ref(one), sums);
+                            some::<L, M>(row(j, 1), std::slice::from_ref(one), sums);
                         }
                     }
-                    let (row, all) = (row(whole.start, whole.len()), across.all());
-                    let tiles = all.len().div_ceil(M);
-                    for t in 0..tiles {
-                        let part = cut(all.len(), t, tiles);
-                        sized!(M, part.len(), some::<L>(row, &all[part], sums));
-                    }
+                    some::<L, M>(row(whole.start, whole.len()), across.all(), sums);
                 }
             }
         }

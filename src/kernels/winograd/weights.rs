@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use super::{G, OUT_BLOCK, Winograd, transform_input};
+use super::{Block, G, Tiles, Winograd, transforms};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
@@ -131,14 +131,10 @@ impl Winograd {
             scratch::with(sums + part.scratch(block), |scratch| {
                 let (du, scratch) = scratch.split_at_mut(sums);
                 for (k, n) in cut(samples, s, groups).enumerate() {
+                    let x = &x[n * self.input() + g * self.channels + first..];
+                    let dy = &dy[n * self.output() + g * self.outputs..];
                     // SAFETY: sizes asserted by the caller.
-                    unsafe {
-                        let x = x.as_ptr().add(n * self.input() + g * self.channels + first);
-                        let dy = dy.as_ptr().add(n * self.output() + g * self.outputs);
-                        let (du, scratch) = (du.as_mut_ptr(), scratch.as_mut_ptr());
-                        let outputs = (from, outputs);
-                        weights(isa, &part, x, dy, du, outputs, block, scratch, k == 0);
-                    }
+                    unsafe { part.sample(isa, x, dy, du, from, block, scratch, k == 0) };
                 }
                 let at = ((s * self.groups + g) * self.outputs + from) * row + first * 9;
                 // SAFETY: du holds the outputs by channels of this piece, which are whole blocks of 16 and nobody
@@ -149,6 +145,46 @@ impl Winograd {
                 }
             });
         });
+    }
+
+    /// One sample's share of dU, which is that of some outputs from `from` on, `block` tiles at a time.
+    ///
+    /// # Safety
+    /// The arrays have the sizes that follow.
+    unsafe fn sample(
+        &self,
+        isa: Isa,
+        x: &[f32],
+        dy: &[f32],
+        du: &mut [f32],
+        from: usize,
+        block: usize,
+        scratch: &mut [f32],
+        fresh: bool,
+    ) {
+        let plane = du.len() / 36;
+        let count = plane / self.channels;
+        let (v, m) = scratch.split_at_mut(36 * block * self.channels);
+        let (v, m) = (v.as_mut_ptr(), m.as_mut_ptr());
+        for first in (0..self.total()).step_by(block) {
+            let tiles = Tiles {
+                first,
+                count: block.min(self.total() - first),
+                room: block,
+            };
+            let fresh = fresh && first == 0;
+            // SAFETY: as the caller says.
+            unsafe { transforms::input(isa, self, x.as_ptr(), tiles, v) };
+            for outputs in Block::all(from, count) {
+                let (at, width) = ((outputs.first - from) * self.channels, outputs.width);
+                // SAFETY: as the caller says; the products are those of the tiles just transformed.
+                unsafe {
+                    let du = du.as_mut_ptr().add(at);
+                    transforms::gradient(isa, self, dy.as_ptr(), tiles, outputs, m);
+                    products(isa, self, v, m, tiles, width, du, plane, fresh);
+                }
+            }
+        }
     }
 }
 
@@ -198,106 +234,45 @@ dispatch! {
     unsafe fn unpack(sizes: [usize; 2], du: *const f32, dw: *mut f32, row: usize) = unpack_body
 }
 
-/// A: 4 → 6, the transpose of `output_row`.
 #[inline(always)]
-unsafe fn output_row_transposed<L: Lanes>(y: [L; 4]) -> [L; 6] {
-    // SAFETY: as the caller says.
-    unsafe {
-        let two = L::splat(2.0);
-        let four = L::splat(4.0);
-        let eight = L::splat(8.0);
-        let a = y[0].add(y[2]);
-        let b = y[1].add(y[3]);
-        let c = y[0].mul_add(y[2], four);
-        let d = y[1].mul(two).mul_add(y[3], eight);
-        [y[0], a.add(b), a.sub(b), c.add(d), c.sub(d), y[3]]
-    }
-}
-
-/// dU[36][O/16][C][16] += Σ tiles V ⊗ (A dY Aᵀ).
-#[inline(always)]
-unsafe fn weights_body<L: Lanes, const M: usize>(
+unsafe fn products_body<L: Lanes, const M: usize>(
     g: &Winograd,
-    input: *const f32,
-    dy: *const f32,
+    v: *const f32,
+    m: *const f32,
+    tiles: Tiles,
+    width: usize,
     du: *mut f32,
-    outputs: (usize, usize),
-    block: usize,
-    scratch: *mut f32,
+    plane: usize,
     fresh: bool,
 ) {
-    // SAFETY: as the caller says.
-    unsafe {
-        let [down, across] = g.tiles();
-        let total = down * across;
-        let v = scratch;
-        let m = scratch.add(36 * block * g.channels);
-        let upanel = outputs.1 * g.channels;
-        let mut first = 0;
-        while first < total {
-            let n = block.min(total - first);
-            transform_input::<L>(g, input, first, n, v, block);
-            let mut ob = 0;
-            while ob < outputs.1 {
-                let width = OUT_BLOCK.min(outputs.1 - ob);
-                let mplane = block * width;
-                for t in 0..n {
-                    let ty = (first + t) / across * 4;
-                    let tx = (first + t) % across * 4;
-                    let h = (g.out[0] - ty).min(4);
-                    let w = (g.out[1] - tx).min(4);
-                    let mut c = 0;
-                    while c < width {
-                        let mut s = [[L::zero(); 4]; 6];
-                        for x in 0..w {
-                            let mut col = [L::zero(); 4];
-                            for y in 0..h {
-                                col[y] = L::load(dy.add(
-                                    ((ty + y) * g.out[1] + tx + x) * g.y_pitch + outputs.0 + ob + c,
-                                ));
-                            }
-                            let r = output_row_transposed(col);
-                            for y in 0..6 {
-                                s[y][x] = r[y];
-                            }
-                        }
-                        let p = m.add(t * width + c);
-                        for y in 0..6 {
-                            let r = output_row_transposed(s[y]);
-                            for x in 0..6 {
-                                r[x].store(p.add((y * 6 + x) * mplane));
-                            }
-                        }
-                        c += 16;
-                    }
-                }
-                for e in 0..36 {
-                    let mut b = 0;
-                    while b < width / 16 {
-                        let lines = Lines {
-                            start: m.add(e * mplane + b * 16),
-                            step: width,
-                            rows: n,
-                            count: columns::<L>(width / 16 - b),
-                        };
-                        let sums = Sums {
-                            start: du.add(e * upanel + (ob / 16 + b) * g.channels * 16),
-                            step: g.channels * 16,
-                            fresh: fresh && first == 0,
-                        };
-                        let a = v.add(e * block * g.channels);
-                        outer::<L, M>((a, g.channels), g.channels, lines, sums);
-                        b += lines.count;
-                    }
-                }
-                ob += width;
+    let c = g.channels;
+    for e in 0..36 {
+        let mut b = 0;
+        while b < width / 16 {
+            let count = columns::<L>(width / 16 - b);
+            // SAFETY: as the caller says.
+            unsafe {
+                let lines = Lines {
+                    start: m.add(e * tiles.room * width + b * 16),
+                    step: width,
+                    rows: tiles.count,
+                    count,
+                };
+                let sums = Sums {
+                    start: du.add(e * plane + b * c * 16),
+                    step: c * 16,
+                    fresh,
+                };
+                outer::<L, M>((v.add(e * tiles.room * c), c), c, lines, sums);
             }
-            first += n;
+            b += count;
         }
     }
 }
 
 dispatch! {
-    /// One sample's share of dU for outputs.1 outputs from outputs.0 on.
-    unsafe fn weights(g: &Winograd, input: *const f32, dy: *const f32, du: *mut f32, outputs: (usize, usize), block: usize, scratch: *mut f32, fresh: bool) = weights_body
+    /// dU[36][O/16][C][16] += Σ tiles V ⊗ (A dY Aᵀ) for some outputs, where planes of dU are `plane` floats apart.
+    unsafe fn products(
+        g: &Winograd, v: *const f32, m: *const f32, tiles: Tiles, width: usize, du: *mut f32, plane: usize, fresh: bool,
+    ) = products_body
 }
