@@ -10,10 +10,10 @@ mod common;
 use common::{Around, best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
-use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use dsd::kernels::convolution::Convolution;
+use dsd::kernels::convolution::channels_last::{ChannelsLast, Order, Packed, Then};
+use dsd::kernels::convolution::im2col::Axis;
 use dsd::kernels::crew::Crew;
-use dsd::kernels::im2col::Axis;
 use dsd::kernels::peak::Peak;
 use dsd::report::table::{Align, Table};
 

@@ -1,4 +1,4 @@
-//! Are the costs by which kernels are chosen (`kernels/choice.rs`) those of this processor?
+//! Are the costs by which kernels are chosen (`kernels/convolution/choice.rs`) those of this processor?
 //!
 //! `cargo bench --bench costs` times the direct, Winograd's and the sparse kernel over layers of SqueezeNet and ResNet
 //! at several densities, on one thread, in turns; prints the table's row for this kind of processor beside the row that
@@ -8,11 +8,11 @@
 mod common;
 
 use common::noise;
-use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then, UseSparse};
-use dsd::kernels::choice::{Costs, Dense};
 use dsd::kernels::convolution::Convolution;
+use dsd::kernels::convolution::channels_last::{ChannelsLast, Order, Packed, Then, UseSparse};
+use dsd::kernels::convolution::choice::{Costs, Dense};
+use dsd::kernels::convolution::im2col::Axis;
 use dsd::kernels::crew::Crew;
-use dsd::kernels::im2col::Axis;
 use dsd::kernels::processor::Processor;
 use dsd::kernels::simd::Isa;
 use dsd::report::table::{Align, Table};

@@ -9,9 +9,10 @@
 //! cache that a net would need for its others. The table has medians over all rounds, and from them the ratios; with
 //! `--best`, the best times, for a machine on which other things run. `--rounds N` (9), `--python PATH`.
 
-use dsd::kernels::coded::{Coded, Inputs};
 use dsd::kernels::crew::{self, Crew};
-use dsd::kernels::{each_chunk, matvec};
+use dsd::kernels::each_chunk;
+use dsd::kernels::product::coded::{Coded, Inputs};
+use dsd::kernels::product::matvec;
 use dsd::random::{Purpose, Random};
 use dsd::report::table::{Align, Table};
 use scipy::SciPy;

@@ -8,9 +8,9 @@ use common::{Around, best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
 use dsd::kernels::crew;
-use dsd::kernels::gemm::{Mat, MatMut, gemm};
-use dsd::kernels::matvec;
 use dsd::kernels::peak::Peak;
+use dsd::kernels::product::gemm::{Mat, MatMut, gemm};
+use dsd::kernels::product::matvec;
 use dsd::report::table::{Align, Table};
 
 /// Name, inputs, outputs.

@@ -7,10 +7,10 @@ mod common;
 use common::{best, noise, one, short};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
+use dsd::kernels::convolution::im2col::Axis;
 use dsd::kernels::crew::Crew;
-use dsd::kernels::im2col::Axis;
 use dsd::kernels::pooling::NONE;
-use dsd::kernels::pooling_last;
+use dsd::kernels::pooling::channels_last;
 use dsd::report::table::{Align, Table};
 use std::hint::black_box;
 
@@ -82,18 +82,18 @@ fn pooling(
     });
     if layer == "pool10" {
         measure("average", input + output, &mut || {
-            pooling_last::average(&Crew::alone(), &x, channels, axes, &mut y);
+            channels_last::average(&Crew::alone(), &x, channels, axes, &mut y);
         });
         measure("gradient of average", input + output, &mut || {
-            pooling_last::average_backward(&Crew::alone(), &dy, channels, axes, &mut dx);
+            channels_last::average_backward(&Crew::alone(), &dy, channels, axes, &mut dx);
         });
         return;
     }
     measure("maximum", input + output, &mut || {
-        pooling_last::max(&Crew::alone(), &x, channels, axes, &mut y, None);
+        channels_last::max(&Crew::alone(), &x, channels, axes, &mut y, None);
     });
     measure("maximum and place", input + 2 * output, &mut || {
-        pooling_last::max(
+        channels_last::max(
             &Crew::alone(),
             &x,
             channels,
@@ -103,7 +103,7 @@ fn pooling(
         );
     });
     // Places that are real, also where only this is asked for on the command line.
-    pooling_last::max(
+    channels_last::max(
         &Crew::alone(),
         &x,
         channels,
@@ -112,7 +112,7 @@ fn pooling(
         Some(&mut indices),
     );
     measure("gradient of maximum", input + 2 * output, &mut || {
-        pooling_last::max_backward(&Crew::alone(), &dy, &indices, channels, axes, &mut dx);
+        channels_last::max_backward(&Crew::alone(), &dy, &indices, channels, axes, &mut dx);
     });
 }
 

@@ -2,16 +2,16 @@
 //! turn in one run: only the ratios of neighbours in time mean anything on a busy machine.
 //!
 //! `cargo bench --bench sparse` prints for each layer and density the time of the dense and of the sparse kernel
-//! on one thread, what the cost model (`kernels/choice.rs`) says of both, and whether it chose the faster; then,
+//! on one thread, what the cost model (`kernels/convolution/choice.rs`) says of both, and whether it chose the faster; then,
 //! for the published 3x profile and for uniform sparsities, images a second on all threads.
 
 mod common;
 
 use common::noise;
-use dsd::kernels::channels_last::{ChannelsLast, Order, Packed, Then, UseSparse};
 use dsd::kernels::convolution::Convolution;
+use dsd::kernels::convolution::channels_last::{ChannelsLast, Order, Packed, Then, UseSparse};
+use dsd::kernels::convolution::im2col::Axis;
 use dsd::kernels::crew::Crew;
-use dsd::kernels::im2col::Axis;
 use dsd::kernels::simd::Isa;
 use dsd::layers::Mode;
 use dsd::models::{self, Family};

@@ -7,31 +7,20 @@
 pub mod aligned;
 pub mod bf16;
 pub mod broadcast;
-pub mod channels_last;
-pub mod choice;
-pub mod coded;
 pub mod convolution;
 pub mod crew;
-mod depthwise;
-mod direct;
 pub mod elementwise;
-pub mod gemm;
-pub mod im2col;
 mod isa;
 pub mod layout;
 pub mod lrn;
-pub mod matvec;
 pub mod peak;
 pub mod pooling;
-pub mod pooling_last;
 pub mod processor;
+pub mod product;
 mod scratch;
 pub mod simd;
-mod sparse;
 pub mod stochastic;
-mod tile;
 mod turn;
-mod winograd;
 
 use crew::Crew;
 

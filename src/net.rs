@@ -28,7 +28,7 @@ pub mod zeros;
 
 use crate::filler;
 use crate::kernels::bf16::Hardware;
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 pub use crate::layers::Precision;
 use crate::layers::{self, Facts, Layer, Mode};
 use crate::proto::caffe::FillerParameter;

@@ -15,7 +15,7 @@ pub use source::{Opener, Synthetic};
 
 use crate::cli::NetState;
 use crate::data::batches::Batches;
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 use crate::layers::{Mode, Precision};
 use crate::net::graph::Graph;
 use crate::net::{Net, Options, Weights};

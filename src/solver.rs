@@ -34,7 +34,7 @@ mod watch;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 pub use crate::layers::Precision;
 use crate::net::carried::Carried;
 use crate::net::debug::DebugNet;

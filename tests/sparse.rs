@@ -2,7 +2,7 @@
 //! both directions, and their training repeats bit for bit.
 
 use crate::common::{assert_near, digits_net, digits_solver, dsd, error_of, write};
-use dsd::kernels::choice::UseSparse;
+use dsd::kernels::convolution::choice::UseSparse;
 use dsd::kernels::processor::Processor;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};

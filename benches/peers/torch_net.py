@@ -55,7 +55,8 @@ def _key(node):
 def _module(node, arrays):
     a = node.attrs
     if node.kind == "Dropout":
-        return nn.Dropout(a["ratio"], inplace=node.in_place)
+        # Not in place: a ReLU before it keeps its result for backward.
+        return nn.Dropout(a["ratio"])
     if node.kind == "ReLU":
         return nn.ReLU(inplace=node.in_place)
     if node.kind == "BatchNorm":

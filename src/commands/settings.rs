@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Usage;
 use crate::cli::{Global, NetState};
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 use crate::kernels::simd::Isa;
 use crate::layers::{Mode, Precision};
 use crate::session::Request;

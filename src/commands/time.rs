@@ -6,7 +6,7 @@ mod times;
 use super::Settings;
 use crate::cli;
 use crate::info;
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 use crate::kernels::peak::Peak;
 use crate::kernels::simd::Isa;
 use crate::layers::Mode;

@@ -12,7 +12,7 @@ use super::run_folder::{METRICS, RunFolder};
 use super::{Settings, Usage};
 use crate::cli::{Effect, Train};
 use crate::flow::Flow;
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 use crate::layers::{Mode, Precision};
 use crate::net::zeros;
 use crate::phase::Phase;

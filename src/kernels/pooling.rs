@@ -5,9 +5,12 @@
 //! the window had been searched in C order. As in Caffe, NaN and −∞ are never a maximum: a window
 //! without any other number gives −`f32::MAX` and no index.
 
-use super::{CHUNK, each_chunk, each_pair_of_chunks, im2col::Axis};
+use super::{CHUNK, each_chunk, each_pair_of_chunks};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
 use std::ops::Range;
+
+pub mod channels_last;
 
 /// The index of a window that has no maximum.
 pub const NONE: u32 = i32::MAX as u32;

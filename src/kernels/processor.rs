@@ -5,7 +5,7 @@ use super::bf16::Hardware;
 use super::simd::{Isa, Set};
 use std::sync::OnceLock;
 
-/// Processors whose kernels' costs are told apart ([`Costs`](super::choice::Costs)): by their core and the
+/// Processors whose kernels' costs are told apart ([`Costs`](crate::kernels::convolution::choice::Costs)): by their core and the
 /// instruction set that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Processor {

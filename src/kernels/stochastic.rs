@@ -2,9 +2,9 @@
 //! probability in proportion to it; in testing the numbers' mean with these probabilities as weights.
 //! The numbers should not be negative. Windows are those of [`super::pooling`], without padding.
 
-use super::im2col::Axis;
 use super::pooling::{NONE, planes, span};
 use super::{each_chunk, each_pair_of_chunks};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
 use std::ops::Range;
 

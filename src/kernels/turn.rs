@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::simd::Lanes;
-use super::tile::Then;
+use crate::kernels::convolution::channels_last::Then;
 
 /// `to`[c][p] of `from`[p][c] for `pixels` and `channels`; the rows of both are a pitch apart.
 ///

@@ -5,8 +5,8 @@
 pub(super) mod front;
 
 use super::{Backward, Facts, Forward, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role};
-use crate::kernels::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::convolution::Convolution as Columns;
+use crate::kernels::convolution::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::simd::Isa;
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::{Layout, Shape};

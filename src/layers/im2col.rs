@@ -2,7 +2,7 @@
 //! windows…]; channel (c, k…) of the top holds element k… of every window of channel c.
 
 use super::{Backward, Coupling, Facts, Forward, Layer, Mode, take, windows};
-use crate::kernels::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd, picture};
+use crate::kernels::convolution::im2col::{Axis, col2im, col2im_nd, im2col, im2col_nd, picture};
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};

@@ -2,10 +2,11 @@
 //! [N, K] ([K, N] with `transpose`), the biases [N] and y is [M, N].
 
 use super::{Backward, Coupling, Facts, Forward, Kernel, Layer, Lower, Mode, ParamSpec, take};
-use crate::kernels::choice::UseSparse;
-use crate::kernels::coded::{Coded, Inputs};
-use crate::kernels::gemm::{Mat, MatMut, gemm};
-use crate::kernels::{CHUNK, each_chunk, matvec};
+use crate::kernels::convolution::choice::UseSparse;
+use crate::kernels::product::coded::{Coded, Inputs};
+use crate::kernels::product::gemm::{Mat, MatMut, gemm};
+use crate::kernels::product::matvec;
+use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::{InnerProductParameter, LayerParameter};
 use crate::tensor::Shape;
 use anyhow::{Result, bail};

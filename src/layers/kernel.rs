@@ -1,7 +1,7 @@
 //! What runs instead of a layer's own forward and backward where weights are better rewritten for it first.
 
 use super::{Backward, Forward};
-use crate::kernels::choice::UseSparse;
+use crate::kernels::convolution::choice::UseSparse;
 use crate::kernels::crew::Crew;
 use crate::layers::Precision;
 use crate::tensor::{Layout, Shape, View};

@@ -6,8 +6,8 @@
 //! What lies outside counts as 0. Backward computes s again, so that nothing has to be kept.
 
 use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
-use crate::kernels::im2col::Axis;
 use crate::kernels::lrn::Across;
 use crate::kernels::pooling::{average, average_backward};
 use crate::kernels::{CHUNK, each_chunk};

@@ -3,10 +3,10 @@
 //! maximum within its channel.
 
 use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
-use crate::kernels::im2col::Axis;
+use crate::kernels::pooling::channels_last;
 use crate::kernels::pooling::{NONE, average, average_backward, max, max_backward, max_indices};
-use crate::kernels::pooling_last;
 use crate::kernels::stochastic::{expect, expect_backward, sample};
 use crate::proto::caffe::pooling_parameter::{PoolMethod, RoundMode};
 use crate::proto::caffe::{LayerParameter, PoolingParameter};
@@ -145,10 +145,10 @@ impl Pooling {
         if x.layout.is_pixels() {
             let channels = x.shape.dim(1);
             match self.param.pool() {
-                PoolMethod::Ave => pooling_last::average(crew, x.data, channels, axes, y),
+                PoolMethod::Ave => channels_last::average(crew, x.data, channels, axes, y),
                 _ => {
                     let indices = self.keeps_indices().then_some(&mut indices[..]);
-                    pooling_last::max(crew, x.data, channels, axes, y, indices);
+                    channels_last::max(crew, x.data, channels, axes, y, indices);
                 }
             }
             return Ok(());
@@ -178,14 +178,14 @@ impl Pooling {
         if x.layout.is_pixels() {
             let channels = x.shape.dim(1);
             if self.param.pool() == PoolMethod::Ave {
-                pooling_last::average_backward(crew, dy, channels, axes, dx);
+                channels_last::average_backward(crew, dy, channels, axes, dx);
             } else if indices.len() == dy.len() {
-                pooling_last::max_backward(crew, dy, indices, channels, axes, dx);
+                channels_last::max_backward(crew, dy, indices, channels, axes, dx);
             } else {
                 let (mut y, mut indices) = (vec![0.0; dy.len()], vec![NONE; dy.len()]);
                 let places = Some(&mut indices[..]);
-                pooling_last::max(crew, x.data, channels, axes, &mut y, places);
-                pooling_last::max_backward(crew, dy, &indices, channels, axes, dx);
+                channels_last::max(crew, x.data, channels, axes, &mut y, places);
+                channels_last::max_backward(crew, dy, &indices, channels, axes, dx);
             }
             return Ok(());
         }

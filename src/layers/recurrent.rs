@@ -12,7 +12,7 @@
 //! gradient flows from one batch into the one before, and, as in Caffe, none into or out of exposed states.
 
 use super::{Backward, Forward, Keep, ParamSpec};
-use crate::kernels::gemm::{Mat, MatMut, gemm};
+use crate::kernels::product::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::{LayerParameter, RecurrentParameter};
 use crate::tensor::{Shape, View};
 use anyhow::{Result, bail};

@@ -6,7 +6,7 @@
 
 use super::recurrent::{Recurrent, Sizes, before, continued};
 use super::{Backward, Coupling, Facts, Forward, Keep, Layer, Mode, ParamSpec};
-use crate::kernels::gemm::{Mat, MatMut, gemm};
+use crate::kernels::product::gemm::{Mat, MatMut, gemm};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
 use anyhow::Result;

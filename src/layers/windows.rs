@@ -1,7 +1,7 @@
 //! How a `convolution_param` moves its windows over the spatial axes: what Convolution, Deconvolution and
 //! Im2col read alike.
 
-use crate::kernels::im2col::Axis;
+use crate::kernels::convolution::im2col::Axis;
 use crate::proto::caffe::ConvolutionParameter;
 use crate::tensor::Shape;
 use anyhow::{Context, Result, bail};

@@ -4,8 +4,8 @@
 //! Deconvolution [I, O / group, kernel…], the biases [O] and the output is [outer…, O, windows…].
 
 use crate::kernels::convolution::Convolution as Columns;
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
-use crate::kernels::im2col::Axis;
 use crate::layers::windows::{self, Window};
 use crate::layers::{Coupling, Facts, ParamSpec, axis};
 use crate::proto::caffe::{ConvolutionParameter, LayerParameter};

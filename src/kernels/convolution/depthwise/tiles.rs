@@ -2,8 +2,8 @@
 
 use super::Pass;
 use super::axis::{Phase, Tap};
+use crate::kernels::convolution::tile::{Out, finish, sized};
 use crate::kernels::simd::Lanes;
-use crate::kernels::tile::{Out, finish, sized};
 use std::ops::Range;
 
 /// What is read for some results of a row.

@@ -9,13 +9,13 @@
 
 #![allow(unsafe_code)]
 
-use super::choice::Thin;
-use super::direct::{Direct, Order};
-use super::scratch::{self, Shared};
-use super::simd::{Isa, Lanes, dispatch};
-use super::tile::Then;
-use super::turn::{turn_in, turn_out};
+use crate::kernels::convolution::choice::Thin;
+use crate::kernels::convolution::direct::{Direct, Order};
+use crate::kernels::convolution::tile::Then;
 use crate::kernels::crew::Crew;
+use crate::kernels::scratch::{self, Shared};
+use crate::kernels::simd::{Isa, Lanes, dispatch};
+use crate::kernels::turn::{turn_in, turn_out};
 use std::ops::Range;
 
 /// Pixels of a tile.
@@ -106,7 +106,7 @@ impl Sparse {
     }
 
     /// What the kernel has to do for a sample if `alive` weights are not 0, for
-    /// [`Costs`](super::choice::Costs).
+    /// [`Costs`](crate::kernels::convolution::choice::Costs).
     pub fn work(d: &Direct, alive: usize) -> Thin {
         let s = Self::empty(d);
         // Tiles are computed to whole registers.

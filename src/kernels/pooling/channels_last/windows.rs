@@ -1,7 +1,7 @@
 //! Where windows lie in pictures whose channels lie last, and how work over them is cut.
 
 use crate::kernels::CHUNK;
-use crate::kernels::im2col::Axis;
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::simd::Isa;
 use std::ops::Range;
 

@@ -65,7 +65,7 @@ impl Layer {
         least.expect("three forms")
     }
 
-    /// Whether a compressed form is faster than [`matvec`](crate::kernels::matvec).
+    /// Whether a compressed form is faster than [`matvec`](crate::kernels::product::matvec).
     pub fn pays(self) -> bool {
         let weights = self.outputs * self.depth;
         let dense = DENSE.iter().find(|(most, _)| 4 * weights <= *most);

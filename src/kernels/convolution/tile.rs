@@ -1,7 +1,7 @@
 //! The register tiles: rows by panels of 16 columns, the heart of every convolution.
 #![allow(unsafe_code, clippy::missing_safety_doc)]
 
-use super::simd::Lanes;
+use crate::kernels::simd::Lanes;
 
 /// Where the rows of a tile's left operand are: element k of run (i, j) of row r is at
 /// `start + r·row + i·runs[0].1 + j·runs[1].1 + k`, and a row is all runs one after the other.

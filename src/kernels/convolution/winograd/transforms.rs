@@ -5,8 +5,8 @@
 #![allow(unsafe_code)]
 
 use super::{Block, Tiles, Winograd};
+use crate::kernels::convolution::tile::Then;
 use crate::kernels::simd::{Lanes, dispatch};
-use crate::kernels::tile::Then;
 
 #[inline(always)]
 unsafe fn input_row<L: Lanes>(d: [L; 6]) -> [L; 6] {

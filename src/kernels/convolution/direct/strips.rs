@@ -2,8 +2,8 @@
 //! from where they are.
 
 use super::{Direct, Order};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
-use crate::kernels::im2col::Axis;
 use crate::kernels::scratch;
 use std::ops::Range;
 

@@ -7,13 +7,13 @@
 
 #![allow(unsafe_code)]
 
-use super::aligned::Aligned;
-use super::convolution::Convolution;
-use super::im2col::picture;
-use super::scratch::{self, Shared};
-use super::simd::{Isa, Lanes, dispatch};
-use super::tile::{Out, Panels, Rows, Then, columns, product};
+use crate::kernels::aligned::Aligned;
+use crate::kernels::convolution::Convolution;
+use crate::kernels::convolution::im2col::picture;
+use crate::kernels::convolution::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
+use crate::kernels::scratch::{self, Shared};
+use crate::kernels::simd::{Isa, Lanes, dispatch};
 
 mod transforms;
 mod weights;
@@ -115,10 +115,10 @@ impl Winograd {
         }
     }
 
-    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
-    pub fn work(&self) -> super::choice::Dense {
+    /// What the kernel has to do for a sample, for [`Costs`](crate::kernels::convolution::choice::Costs).
+    pub fn work(&self) -> crate::kernels::convolution::choice::Dense {
         let tiles = self.total() * self.groups;
-        super::choice::Dense {
+        crate::kernels::convolution::choice::Dense {
             products: (36 * tiles * self.channels * self.outputs) as f64,
             moved: (tiles * (self.channels + self.outputs)) as f64,
         }

@@ -8,12 +8,12 @@
 
 use super::{Direct, cut_rows};
 use crate::kernels::aligned::Aligned;
+use crate::kernels::convolution::im2col::Axis;
+use crate::kernels::convolution::tile::{Out, Panels, Rows, Then, product};
 use crate::kernels::crew::Crew;
 use crate::kernels::each_chunk;
-use crate::kernels::im2col::Axis;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Out, Panels, Rows, Then, product};
 use std::ops::Range;
 
 /// The sizes, of one group. Channels are those of dY, outputs those of dX.

@@ -6,10 +6,10 @@
 use super::axis::Tap;
 use super::tiles::load;
 use super::{Depthwise, Pass, cut};
+use crate::kernels::convolution::tile::sized;
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::sized;
 use std::ops::Range;
 
 /// Pieces that a gradient is cut into: two for each thread of a large machine.

@@ -6,10 +6,10 @@
 //! of a page apart, and so in each other's way in the first-level cache.
 
 use super::{Direct, Order};
+use crate::kernels::convolution::tile::{Lines, outer_packed, pack_outer};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Lines, outer_packed, pack_outer};
 use std::ops::Range;
 
 /// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.

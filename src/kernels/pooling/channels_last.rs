@@ -3,17 +3,17 @@
 //! A window is the same for all channels of a pixel, so they are worked on side by side. Forward goes
 //! over each output's window; backward gathers, for each input pixel, from the windows that cover it.
 //! So each element is written by one task and its terms come in C order, wherever the work is cut.
-//! The rules for maxima and divisors are those of [`pooling`](super::pooling).
+//! The rules for maxima and divisors are those of [`pooling`](crate::kernels::pooling).
 
 #![allow(unsafe_code)]
 // The bodies are plain loops: the instruction set is that of the function they are inlined into.
 #![allow(clippy::extra_unused_type_parameters)]
 
-use super::im2col::Axis;
-use super::pooling::{NONE, span};
-use super::simd::{Isa, Lanes, dispatch};
-use super::{each_chunk, each_pair_of_chunks};
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
+use crate::kernels::pooling::{NONE, span};
+use crate::kernels::simd::{Isa, Lanes, dispatch};
+use crate::kernels::{each_chunk, each_pair_of_chunks};
 use windows::{Segment, Windows, block, blocks, covering};
 
 /// The maximum of each window: `x` is [N, h.input, w.input, `channels`], `y` [N, h.output, w.output,

@@ -6,15 +6,14 @@
 
 #![allow(unsafe_code)]
 
-use super::aligned::Aligned;
-use super::convolution::Convolution;
-use super::each_chunk;
+use super::Convolution;
 use super::im2col::{Axis, picture};
-use super::scratch::Shared;
-use super::simd::Lanes;
-use super::simd::{Isa, dispatch};
 use super::tile::{Out, Panels, Rows, Then, columns, product};
+use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::Crew;
+use crate::kernels::each_chunk;
+use crate::kernels::scratch::Shared;
+use crate::kernels::simd::{Isa, Lanes, dispatch};
 use std::ops::Range;
 
 mod strided;
@@ -127,10 +126,10 @@ impl Direct {
         self.outputs.div_ceil(16)
     }
 
-    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
-    pub fn work(&self) -> super::choice::Dense {
+    /// What the kernel has to do for a sample, for [`Costs`](crate::kernels::convolution::choice::Costs).
+    pub fn work(&self) -> crate::kernels::convolution::choice::Dense {
         let pixels = self.h.output * self.w.output;
-        super::choice::Dense {
+        crate::kernels::convolution::choice::Dense {
             products: (pixels * self.groups * self.outputs * self.taps()) as f64,
             moved: (pixels * self.groups * self.outputs) as f64,
         }
@@ -209,8 +208,8 @@ impl Direct {
                     let y = out.get().add(n * whole + self.row_at(rows.start));
                     let bias = bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
                     let strip = (strip.as_ptr(), self.pixel(order));
-                    let w = packed.as_ptr();
-                    forward(isa, self, strip, w, bias, then, y, rows.len(), blocks);
+                    let (w, rows) = (packed.as_ptr(), rows.len());
+                    forward(isa, self, strip, w, bias, then, y, rows, blocks);
                 }
             });
         };

@@ -4,7 +4,7 @@
 //! The constants are a table by kinds of processors, fitted to the times of layers at several densities; only their
 //! ratios matter. `cargo bench --bench costs -- --check` compares them with the processor at hand.
 
-use super::processor::Processor;
+use crate::kernels::processor::Processor;
 use anyhow::{Result, bail};
 use std::ffi::OsStr;
 

@@ -6,10 +6,10 @@
 #![allow(unsafe_code)]
 
 use super::{Block, G, Tiles, Winograd, transforms};
+use crate::kernels::convolution::tile::{Lines, Sums, columns, outer};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
-use crate::kernels::tile::{Lines, Sums, columns, outer};
 use crate::kernels::{CHUNK, each_chunk};
 
 /// Pieces that a gradient is cut into with more samples than one: two for each thread of a large machine.

@@ -1,8 +1,8 @@
 //! Every kernel and instruction set against the plain twin: products over columns, in planes.
 
 use super::*;
+use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::{self, Crew};
-use crate::kernels::im2col::Axis;
 use crate::kernels::layout::{to_nchw, to_nhwc};
 use crate::kernels::noise;
 use crate::random::{Purpose, Random};

@@ -7,15 +7,15 @@
 
 #![allow(unsafe_code)]
 
-use super::aligned::Aligned;
-use super::convolution::Convolution;
-use super::direct::Order;
-use super::im2col::picture;
-use super::layout::to_nhwc;
-use super::scratch::{self, Shared};
-use super::simd::{Isa, Lanes, dispatch};
-use super::tile::{Out, Then};
+use crate::kernels::aligned::Aligned;
+use crate::kernels::convolution::Convolution;
+use crate::kernels::convolution::direct::Order;
+use crate::kernels::convolution::im2col::picture;
+use crate::kernels::convolution::tile::{Out, Then};
 use crate::kernels::crew::Crew;
+use crate::kernels::layout::to_nhwc;
+use crate::kernels::scratch::{self, Shared};
+use crate::kernels::simd::{Isa, Lanes, dispatch};
 use axis::Phase;
 use std::ops::Range;
 use tiles::{Under, phase};
@@ -166,7 +166,7 @@ impl Depthwise {
         let sample = self.plane * self.channels;
         assert!(x.len() >= samples * sample);
         scratch::with(samples * sample, |turned| {
-            super::each_chunk(crew, sample, turned, |start, to| {
+            crate::kernels::each_chunk(crew, sample, turned, |start, to| {
                 to_nhwc(&x[start..], self.channels, self.plane, to, self.channels);
             });
             f(turned)

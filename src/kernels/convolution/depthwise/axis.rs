@@ -1,6 +1,6 @@
 //! Which elements of what is read come into which results along an axis, forward and backward alike.
 
-use crate::kernels::im2col::Axis;
+use crate::kernels::convolution::im2col::Axis;
 use std::ops::Range;
 
 /// An element of the kernel.

@@ -66,7 +66,11 @@ impl Axis {
 
     /// The windows (within `among`) whose element `k` lies inside the input, and the input index of the
     /// first of them.
-    pub(super) fn inside(&self, k: usize, among: &Range<usize>) -> (Range<usize>, usize) {
+    pub(in crate::kernels) fn inside(
+        &self,
+        k: usize,
+        among: &Range<usize>,
+    ) -> (Range<usize>, usize) {
         let shift = k * self.dilation;
         let lo = self
             .pad

@@ -3,11 +3,11 @@
 
 #![allow(unsafe_code)]
 
-use super::each_chunk;
-use super::simd::{Isa, Lanes, dispatch};
 use crate::kernels::crew::Crew;
+use crate::kernels::each_chunk;
+use crate::kernels::simd::{Isa, Lanes, dispatch};
 
-/// More vectors than this are a matrix, for [`gemm`](super::gemm).
+/// More vectors than this are a matrix, for [`gemm`](crate::kernels::product::gemm).
 pub const MOST: usize = 4;
 
 /// Floats of weights that one task reads: enough to pay for the task.
