@@ -134,7 +134,7 @@ fn main() -> ExitCode {
             let layer = Layer::new(channels, size, window, isa);
             let timed = layer.time(density, rounds);
             let (dense, tiles) = layer.kernel.dense_work();
-            let note = |rows: &mut Rows<2>, work: &Dense, time| {
+            let note = |rows: &mut Rows<3>, work: &Dense, time| {
                 rows.0.push((Costs::dense_counts(work), time));
             };
             if density == 1.0 {

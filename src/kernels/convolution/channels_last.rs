@@ -7,17 +7,17 @@
 //! Each may be a slice of the channels of a wider array: `pitch` floats lie from one pixel to the next. For any number of
 //! threads, every sum runs in the same order.
 
+use super::Convolution;
+pub use super::choice::UseSparse;
+use super::choice::{Costs, Dense, MARGIN, Thin};
+use super::depthwise::Depthwise;
+pub use super::direct::Order;
+use super::direct::{Direct, Strided};
+use super::im2col::picture;
+use super::sparse::Sparse;
+pub use super::tile::Then;
+use super::winograd::Winograd;
 use crate::kernels::aligned::Aligned;
-use crate::kernels::convolution::Convolution;
-pub use crate::kernels::convolution::choice::UseSparse;
-use crate::kernels::convolution::choice::{Costs, Dense, MARGIN, Thin};
-use crate::kernels::convolution::depthwise::Depthwise;
-pub use crate::kernels::convolution::direct::Order;
-use crate::kernels::convolution::direct::{Direct, Strided};
-use crate::kernels::convolution::im2col::picture;
-use crate::kernels::convolution::sparse::Sparse;
-pub use crate::kernels::convolution::tile::Then;
-use crate::kernels::convolution::winograd::Winograd;
 use crate::kernels::crew::Crew;
 use crate::kernels::processor::Processor;
 use crate::kernels::scratch;

@@ -51,6 +51,8 @@ pub struct Dense {
     pub products: f64,
     /// Results, for the direct kernel; channels of tiles transformed there and back, for Winograd's.
     pub moved: f64,
+    /// Weights as the kernel has them: they are read for each sample, and where pixels are few this takes longest.
+    pub weights: f64,
 }
 
 /// What the sparse kernel does for one sample.
@@ -71,10 +73,10 @@ pub struct Thin {
 /// Nanoseconds of one thread at about 3 GHz.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
-    /// The direct kernel: of a product, and of a result.
-    pub direct: [f64; 2],
-    /// Winograd's: of a product, and of a channel of a tile.
-    pub winograd: [f64; 2],
+    /// The direct kernel: of a product, of a result, and of a weight.
+    pub direct: [f64; 3],
+    /// Winograd's: of a product, of a channel of a tile, and of a weight.
+    pub winograd: [f64; 3],
     /// The sparse kernel: of a product of 1 × 1 kernels and of others; of a number turned from pixels to planes, of a
     /// sum turned back, and of one loaded and stored again.
     pub sparse: [f64; 5],
@@ -86,17 +88,17 @@ impl Costs {
     /// Those of a kind of processors.
     pub fn of(processor: Processor) -> Self {
         let zen3 = Self {
-            direct: [0.021, 0.14],
-            winograd: [0.0225, 10.0],
+            direct: [0.021, 0.14, 0.15],
+            winograd: [0.0225, 10.0, 0.15],
             sparse: [0.027, 0.038, 0.1, 0.2, 0.36],
             measured: Some("AMD EPYC, Zen 3, 2026-11"),
         };
         // The dense ones are of tiles of 12 registers: nearly one load for each multiply-add, and both are two
         // a cycle. The sparse kernel has five loads for four, or nine where a register lies across two lines
-        // of the cache; this is counted, not measured.
+        // of the cache; this is counted, not measured. So is what a weight takes from a cache further away.
         let sapphire = Self {
-            direct: [0.016, 0.14],
-            winograd: [0.018, 4.5],
+            direct: [0.016, 0.14, 0.15],
+            winograd: [0.018, 4.5, 0.15],
             sparse: [0.0185, 0.027, 0.1, 0.2, 0.36],
             measured: Some("Intel Xeon, Sapphire Rapids at 2.85 GHz, 2026-11, dense kernels"),
         };
@@ -111,8 +113,8 @@ impl Costs {
             Processor::Zen4 | Processor::Skylake => guessed(sapphire),
             // Plain Rust, at SSE2's four floats.
             Processor::Portable => Self {
-                direct: [0.1, 0.3],
-                winograd: [0.1, 20.0],
+                direct: [0.1, 0.3, 0.15],
+                winograd: [0.1, 20.0, 0.15],
                 sparse: [0.13, 0.15, 0.6, 0.8, 0.8],
                 measured: Some("AMD EPYC, Zen 3, 2026-11"),
             },
@@ -120,8 +122,8 @@ impl Costs {
     }
 
     /// What a dense kernel's costs are multiplied by.
-    pub fn dense_counts(d: &Dense) -> [f64; 2] {
-        [d.products, d.moved]
+    pub fn dense_counts(d: &Dense) -> [f64; 3] {
+        [d.products, d.moved, d.weights]
     }
 
     /// What the sparse kernel's costs are multiplied by.

@@ -7,11 +7,11 @@
 
 #![allow(unsafe_code)]
 
+use super::Convolution;
+use super::direct::Order;
+use super::im2col::picture;
+use super::tile::{Out, Then};
 use crate::kernels::aligned::Aligned;
-use crate::kernels::convolution::Convolution;
-use crate::kernels::convolution::direct::Order;
-use crate::kernels::convolution::im2col::picture;
-use crate::kernels::convolution::tile::{Out, Then};
 use crate::kernels::crew::Crew;
 use crate::kernels::layout::to_nhwc;
 use crate::kernels::scratch::{self, Shared};

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::Convolution;
+use super::choice::Dense;
 use super::im2col::{Axis, picture};
 use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::aligned::Aligned;
@@ -126,12 +127,13 @@ impl Direct {
         self.outputs.div_ceil(16)
     }
 
-    /// What the kernel has to do for a sample, for [`Costs`](crate::kernels::convolution::choice::Costs).
-    pub fn work(&self) -> crate::kernels::convolution::choice::Dense {
+    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
+    pub fn work(&self) -> Dense {
         let pixels = self.h.output * self.w.output;
-        crate::kernels::convolution::choice::Dense {
+        Dense {
             products: (pixels * self.groups * self.outputs * self.taps()) as f64,
             moved: (pixels * self.groups * self.outputs) as f64,
+            weights: self.packed() as f64,
         }
     }
 

@@ -9,9 +9,9 @@
 
 #![allow(unsafe_code)]
 
-use crate::kernels::convolution::choice::Thin;
-use crate::kernels::convolution::direct::{Direct, Order};
-use crate::kernels::convolution::tile::Then;
+use super::choice::Thin;
+use super::direct::{Direct, Order};
+use super::tile::Then;
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
@@ -106,7 +106,7 @@ impl Sparse {
     }
 
     /// What the kernel has to do for a sample if `alive` weights are not 0, for
-    /// [`Costs`](crate::kernels::convolution::choice::Costs).
+    /// [`Costs`](super::choice::Costs).
     pub fn work(d: &Direct, alive: usize) -> Thin {
         let s = Self::empty(d);
         // Tiles are computed to whole registers.

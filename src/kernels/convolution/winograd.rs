@@ -7,10 +7,11 @@
 
 #![allow(unsafe_code)]
 
+use super::Convolution;
+use super::choice::Dense;
+use super::im2col::picture;
+use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::aligned::Aligned;
-use crate::kernels::convolution::Convolution;
-use crate::kernels::convolution::im2col::picture;
-use crate::kernels::convolution::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::crew::Crew;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
@@ -115,12 +116,13 @@ impl Winograd {
         }
     }
 
-    /// What the kernel has to do for a sample, for [`Costs`](crate::kernels::convolution::choice::Costs).
-    pub fn work(&self) -> crate::kernels::convolution::choice::Dense {
+    /// What the kernel has to do for a sample, for [`Costs`](super::choice::Costs).
+    pub fn work(&self) -> Dense {
         let tiles = self.total() * self.groups;
-        crate::kernels::convolution::choice::Dense {
+        Dense {
             products: (36 * tiles * self.channels * self.outputs) as f64,
             moved: (tiles * (self.channels + self.outputs)) as f64,
+            weights: self.packed() as f64,
         }
     }
 

@@ -2,7 +2,7 @@
 //! of EIE (Han et al. 2016, <https://arxiv.org/abs/1602.01528>).
 //!
 //! y = b + Σⱼ w\[:, j\] · xⱼ for [outputs, depth] weights: one batch-1 sample reads each weight once, so the
-//! dense kernel ([`matvec`](crate::kernels::product::matvec)) is as fast as 4 bytes a weight come from memory. Here weights that
+//! dense kernel ([`matvec`](super::matvec)) is as fast as 4 bytes a weight come from memory. Here weights that
 //! are 0 are not stored, the others take 2¼ bytes and more, and the columns of inputs that are 0 are not read. So
 //! little comes from the caches that the processor's instructions for each weight decide, and the forms are
 //! chosen for few of them. (EIE's own form, a byte with the distance to the weight before and a code, has two

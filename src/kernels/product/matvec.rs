@@ -7,7 +7,7 @@ use crate::kernels::crew::Crew;
 use crate::kernels::each_chunk;
 use crate::kernels::simd::{Isa, Lanes, dispatch};
 
-/// More vectors than this are a matrix, for [`gemm`](crate::kernels::product::gemm).
+/// More vectors than this are a matrix, for [`gemm`](super::gemm).
 pub const MOST: usize = 4;
 
 /// Floats of weights that one task reads: enough to pay for the task.

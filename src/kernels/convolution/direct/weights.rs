@@ -159,7 +159,7 @@ impl Direct {
                 false => (*self, own),
             };
             let strips = d.long_strips(order, PIXELS);
-            let panel = PIXELS * ELEMENTS.min(at.part.len());
+            let panel = PIXELS * ELEMENTS.min(runs * at.part.len());
             let size = at.blocks.len() * runs * at.part.len() * 16;
             scratch::with(size + panel, |floats| {
                 let (panel, sums) = floats.split_at_mut(panel);
@@ -223,33 +223,42 @@ unsafe fn weights_body<L: Lanes, const M: usize>(
     // Some rows, or a part of one.
     let some = (PIXELS / width.max(1)).max(1);
     let x_row = d.h.stride * d.strip_row(pixel);
+    // As many runs as fit, so that dY is taken up once for all of them.
+    let (runs, together) = (outer_runs * inner_runs, (ELEMENTS / each.max(1)).max(1));
     let chunks = (0..rows).step_by(some);
     for (row, x) in chunks.flat_map(|y| (0..width).step_by(PIXELS).map(move |x| (y, x))) {
         let size = [some.min(rows - row), PIXELS.min(width - x)];
         let start = row * x_row + x * d.w.stride * pixel;
         let start = start + at.group * d.channels + at.part.start;
         let dy_start = row * d.out_row() + x * d.y_pitch + at.group * d.outputs;
-        let runs = (0..outer_runs).flat_map(|i| (0..inner_runs).map(move |j| (i, j)));
-        for (i, j) in runs {
-            for k in (0..each).step_by(ELEMENTS) {
-                let n = ELEMENTS.min(each - k);
-                // SAFETY: as the caller says; `lines` and `panel` hold PIXELS pixels.
-                unsafe {
-                    let a = strip.add(start + i * outer_step + j * inner_step + k);
-                    pack_outer::<M>((a, x_row, d.w.stride * pixel), n, size, panel);
-                    for b in at.blocks.clone() {
-                        let dy = dy.add(dy_start + b * 16);
-                        let lanes = (d.outputs - b * 16).min(16);
-                        let to = lines.as_mut_ptr();
-                        copy_lines::<L>((dy, d.out_row(), d.y_pitch), lanes, size, to);
-                        let d = Lines {
-                            start: lines.as_ptr(),
-                            step: 16,
-                            rows: size[0] * size[1],
-                            count: 1,
-                        };
-                        let run = ((b - at.blocks.start) * outer_runs + i) * inner_runs + j;
-                        outer_packed::<L, M>(panel, n, d, sums.add((run * each + k) * 16));
+        for (first, k) in (0..runs)
+            .step_by(together)
+            .flat_map(|r| (0..each).step_by(ELEMENTS).map(move |k| (r, k)))
+        {
+            let n = ELEMENTS.min(each - k);
+            let some = first..(first + together).min(runs);
+            // SAFETY: as the caller says; `lines` holds PIXELS pixels, `panel` as many of the elements.
+            unsafe {
+                for r in some.clone() {
+                    let run = r / inner_runs * outer_step + r % inner_runs * inner_step;
+                    let a = (strip.add(start + run + k), x_row, d.w.stride * pixel);
+                    pack_outer::<M>(a, n, size, panel.add((r - first) * n * PIXELS));
+                }
+                for b in at.blocks.clone() {
+                    let dy = dy.add(dy_start + b * 16);
+                    let lanes = (d.outputs - b * 16).min(16);
+                    let to = lines.as_mut_ptr();
+                    copy_lines::<L>((dy, d.out_row(), d.y_pitch), lanes, size, to);
+                    let lines = Lines {
+                        start: lines.as_ptr(),
+                        step: 16,
+                        rows: size[0] * size[1],
+                        count: 1,
+                    };
+                    for r in some.clone() {
+                        let at = ((b - at.blocks.start) * runs + r) * each + k;
+                        let panel = panel.add((r - first) * n * PIXELS);
+                        outer_packed::<L, M>(panel, n, lines, sums.add(at * 16));
                     }
                 }
             }
