@@ -20,6 +20,7 @@ mod ready;
 mod registry;
 mod run;
 pub mod sizes;
+mod statistics;
 mod timer;
 mod tree;
 mod values;

@@ -1,6 +1,7 @@
 //! BatchNorm in a net: nobody learns its statistics, layers can share them, and blocks that work in
 //! place compute what blocks with buffers of their own compute.
 
+use crate::common::{dsd, log_texts, write};
 use anyhow::Result;
 use dsd::layers::Mode;
 use dsd::net::graph::{Graph, State};
@@ -130,4 +131,41 @@ fn in_place_blocks_compute_the_same() -> Result<()> {
     assert_eq!(diffs(one), diffs(two));
     assert!(one_grads[0].iter().any(|g| *g != 0.0));
     Ok(())
+}
+
+/// A net of two classes with a BatchNorm, an accuracy and data of its own.
+const TRAINED: &str = "
+layer { name: 'd' type: 'DummyData' top: 'x' top: 'label' dummy_data_param {
+  shape { dim: 4 dim: 2 dim: 3 dim: 3 } shape { dim: 4 }
+  data_filler { type: 'gaussian' std: 1e3 } data_filler { type: 'constant' value: 1 } } }
+layer { name: 'bn' type: 'BatchNorm' bottom: 'x' top: 'y' batch_norm_param { eps: 1e-38 } }
+layer { name: 'ip' type: 'InnerProduct' bottom: 'y' top: 'z'
+  inner_product_param { num_output: 2 weight_filler { type: 'xavier' } } }
+layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'z' bottom: 'label' top: 'loss' include { phase: TRAIN } }
+layer { name: 'accuracy' type: 'Accuracy' bottom: 'z' bottom: 'label' top: 'accuracy' include { phase: TEST } }
+";
+
+#[test]
+fn before_training_there_are_no_statistics_to_test_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let net = write(folder.path(), "net.prototxt", TRAINED);
+    let solver = "net: 'net.prototxt' base_lr: 0.01 lr_policy: 'fixed' max_iter: 2 display: 1 test_iter: 1 \
+                  test_interval: 2 snapshot_prefix: 'w' random_seed: 1";
+    let solver = write(folder.path(), "solver.prototxt", solver);
+    let output = dsd().arg("train").arg("--solver").arg(&solver).assert();
+    let lines = log_texts(&output.success().get_output().stderr);
+    let at = |text: &str| lines.iter().position(|l| l.contains(text));
+    let left_out = at("No test: layer 'bn' (BatchNorm) has no statistics");
+    assert!(left_out.is_some(), "{lines:?}");
+    assert!(
+        left_out < at("Test net output #0: accuracy = "),
+        "{lines:?}"
+    );
+    for phase in ["test", "train"] {
+        let time = ["time", "--iterations", "1", "--phase", phase, "--model"];
+        let output = dsd().args(time).arg(&net).assert().success();
+        let lines = log_texts(&output.get_output().stderr);
+        let said = lines.iter().any(|l| l.contains("a variance of 1 here"));
+        assert_eq!(said, phase == "test", "{lines:?}");
+    }
 }

@@ -29,6 +29,9 @@ pub fn fill_to_time(net: &Net, files: &[PathBuf], seed: u64) -> Result<Weights> 
             zeros::listed(&names)
         );
     }
+    if net.unit_statistics(&mut weights) {
+        info!("BatchNorm's statistics that no file gives are a mean of 0 and a variance of 1 here");
+    }
     Ok(weights)
 }
 

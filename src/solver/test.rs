@@ -189,6 +189,13 @@ impl TestNet {
             own = self.from.iter().map(|&id| trained[id].clone()).collect();
             &own
         };
+        if let Some(layer) = self.net.without_statistics(weights) {
+            info!(
+                "    No test: layer '{layer}' (BatchNorm) has no statistics before it is trained, and no file gave \
+                 it any (test_initialization: false asks for no such test)"
+            );
+            return Ok(Some(Vec::new()));
+        }
         let mut scores = Scores::default();
         let mut loss = 0.0;
         let bar = progress::bar("testing", 0, self.iterations);

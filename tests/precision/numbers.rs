@@ -213,8 +213,8 @@ fn what_passes_between_layers_is_rounded_and_nothing_else() {
         let name = |v: &usize| net.graph().values[*v].name.as_str();
         for (v, tensor) in &outputs.values {
             let whole = match name(v) {
-                // Read by several, of which one does not multiply.
-                "data" | "label" | "loss" | "accuracy" | "best" | "back" => true,
+                // Read by several, of which one does not multiply; "both" by a loss and an accuracy alone.
+                "data" | "label" | "loss" | "accuracy" | "best" | "back" | "both" => true,
                 "scaled" => every_blob,
                 _ => false,
             };
