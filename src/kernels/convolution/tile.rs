@@ -257,7 +257,8 @@ pub(super) fn columns<L: Lanes>(count: usize) -> usize {
 /// `rows` rows of the panels, as many as [`columns`] says for them, in one tile's width. `ahead`: the panels behind `b`
 /// are the next to be used.
 ///
-/// The sums of a tile, a line of each panel and the number that is broadcast fill the registers.
+/// The sums of a tile, a line of each panel and the number that is broadcast fill the registers. (A sixth row of four
+/// panels would fit too, but where the compiler broadcasts some numbers ahead it then puts sums on the stack.)
 #[inline(always)]
 pub(super) unsafe fn product<L: Lanes, const M: usize>(
     a: Rows,
@@ -270,7 +271,7 @@ pub(super) unsafe fn product<L: Lanes, const M: usize>(
     // SAFETY: as the caller says.
     unsafe {
         match b.count {
-            4 if L::COLUMNS > 1 => tiles::<L, 4, 6>(a, (panels, step), out, rows, ahead),
+            4 if L::COLUMNS > 1 => tiles::<L, 4, 5>(a, (panels, step), out, rows, ahead),
             3 if L::COLUMNS > 1 => tiles::<L, 3, 9>(a, (panels, step), out, rows, ahead),
             2 if L::COLUMNS > 1 => tiles::<L, 2, 14>(a, (panels, step), out, rows, ahead),
             _ => tiles::<L, 1, M>(a, (panels, step), out, rows, ahead),
