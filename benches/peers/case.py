@@ -127,8 +127,8 @@ class Train(Case):
     def __init__(self, options, root):
         super().__init__(options, root)
         self.title = f"{self.net}, training step, batch {self.batch}{self.said()}"
-        self.tolerance = self._tolerance(path)
         path = root / "models" / self.net / "train_val.prototxt"
+        self.tolerance = self._tolerance(path)
         data = caffe_net.load(self.model, batch=self.batch).inputs["data"]
         check = (self.check_batch, *data[1:])
         self.train_model, self.peer_model = self.folder / "train.prototxt", self.folder / "peer.prototxt"
@@ -166,7 +166,8 @@ class Train(Case):
                 continue
             with np.load(output) as found:
                 # BatchNorm's statistics are arrays of the layer, which no gradient moves.
-                learned = {k: v for k, v in expected.items() if k in found or v.any()}
+                gradients = ((k, v) for k, v in expected.items() if k.startswith("grad:"))
+                learned = {k: v for k, v in gradients if k in found or v.any()}
                 self.differences[peer] = max(relative(found[k].reshape(v.shape), v) for k, v in learned.items())
         return failed
 
