@@ -31,6 +31,7 @@ pub mod mean;
 pub mod new_folder;
 mod noise;
 pub mod orientation;
+pub mod part;
 pub mod picture_file;
 pub mod pictures;
 mod pnm;

@@ -13,6 +13,8 @@ pub enum Purpose {
     Layer,
     /// The order of a shuffled list.
     Shuffle,
+    /// Labels that are wrong on purpose; the index is the record's number in its database.
+    Labels,
 }
 
 /// A source of random numbers for one purpose and stream.

@@ -4,13 +4,14 @@ use dsd::proto::descriptors;
 use prost_reflect::{Cardinality, Kind, MessageDescriptor, Value};
 
 /// Messages of the SSD family.
-const OF_FORKS: [&str; 6] = [
+const OF_FORKS: [&str; 7] = [
     "ResizeParameter",
     "SaltPepperParameter",
     "NoiseParameter",
     "DistortionParameter",
     "ExpansionParameter",
     "EmitConstraint",
+    "LabelNoise",
 ];
 
 fn facts(name: &str) -> Option<Vec<Vec<String>>> {

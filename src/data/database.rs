@@ -70,7 +70,7 @@ impl DataLayer {
             }
             None => (options.resolve)(data.source()),
         };
-        let records = records::open(&source, data.backend())?;
+        let records = records::open_part(&source, &data)?;
         let transform_param = param.transform_param.clone().unwrap_or_default();
         let random = options.random(param.name());
         let transform = Transform::new(

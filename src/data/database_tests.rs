@@ -6,7 +6,7 @@ use prost::Message;
 use super::super::lmdb::tests::{database, write};
 use super::*;
 use crate::layers::Mode;
-use crate::proto::caffe::{DataParameter, TransformationParameter, data_parameter::Db};
+use crate::proto::caffe::{DataParameter, LabelNoise, TransformationParameter, data_parameter::Db};
 use crate::tensor::Tensor;
 
 fn layer(source: &Path, batch: u32, tops: &[&str]) -> LayerParameter {
@@ -224,4 +224,71 @@ fn a_record_unlike_the_first_names_its_key_unless_cropped_alike() {
         batch(&mut *open(&param).unwrap(), 0).unwrap()[0].data,
         [9.0; 8]
     );
+}
+
+#[test]
+fn a_part_of_the_records_is_read_round_and_round() {
+    let dir = database(5);
+    let mut param = layer(dir.path(), 4, &["data", "label"]);
+    let data = param.data_param.as_mut().unwrap();
+    (data.first_record, data.records) = (Some(1), Some(3));
+    let mut source = open(&param).unwrap();
+    assert_eq!(source.samples(), Some(3));
+    let labels = |source: &mut dyn Source, i| batch(source, i).unwrap()[1].data.clone();
+    assert_eq!(labels(&mut *source, 0), [1.0, 2.0, 3.0, 1.0]);
+    assert_eq!(labels(&mut *source, 1), [2.0, 3.0, 1.0, 2.0]);
+    let data = param.data_param.as_mut().unwrap();
+    data.records = None;
+    assert_eq!(open(&param).unwrap().samples(), Some(4));
+    let data = param.data_param.as_mut().unwrap();
+    data.records = Some(5);
+    let text = error(&param);
+    assert!(
+        text.contains("5 records from number 1 on") && text.contains("at most 4"),
+        "{text}"
+    );
+    let data = param.data_param.as_mut().unwrap();
+    data.first_record = Some(5);
+    let text = error(&param);
+    assert!(
+        text.contains("first_record is 5") && text.contains("has 5 records"),
+        "{text}"
+    );
+}
+
+#[test]
+fn wrong_labels_are_other_classes_and_the_same_in_every_run() {
+    let dir = database(5);
+    let mut param = layer(dir.path(), 5, &["data", "label"]);
+    let data = param.data_param.as_mut().unwrap();
+    let mut labels = |fraction: f32, classes: u32| {
+        data.label_noise = Some(LabelNoise {
+            fraction: Some(fraction),
+            classes: Some(classes),
+            seed: None,
+        });
+        let param = LayerParameter {
+            data_param: Some(data.clone()),
+            ..layer(dir.path(), 5, &["data", "label"])
+        };
+        open(&param).and_then(|mut source| Ok(batch(&mut *source, 0)?[1].data.clone()))
+    };
+    assert_eq!(labels(0.0, 5).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0]);
+    let wrong = labels(1.0, 5).unwrap();
+    assert!(
+        wrong
+            .iter()
+            .enumerate()
+            .all(|(i, l)| *l != i as f32 && *l < 5.0),
+        "{wrong:?}"
+    );
+    assert_eq!(labels(1.0, 5).unwrap(), wrong);
+    for (fraction, classes, words) in [
+        (1.5, 5, "[0, 1]"),
+        (0.2, 1, "at least 2"),
+        (0.2, 3, "classes is 3"),
+    ] {
+        let text = format!("{:#}", labels(fraction, classes).unwrap_err());
+        assert!(text.contains(words), "{text}");
+    }
 }

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 use super::digits::Digits;
 use super::leveldb::Leveldb;
 use super::lmdb::Lmdb;
+use super::part::Part;
 use crate::files::reason;
-use crate::proto::caffe::{Datum, data_parameter::Db};
+use crate::proto::caffe::{DataParameter, Datum, data_parameter::Db};
 
 /// Records in a fixed order.
 pub trait Records: Send {
@@ -24,6 +25,18 @@ pub trait Records: Send {
 
     /// The key of the record that was read last, for messages.
     fn key(&self) -> String;
+}
+
+/// Opens what of the records of `source` a Data layer reads: all, or the part that `data_param` names.
+///
+/// # Errors
+/// As of [`open`], or the part is not there.
+pub fn open_part(source: &Path, data: &DataParameter) -> Result<Box<dyn Records>> {
+    let records = open(source, data.backend())?;
+    Ok(match Part::is_whole(data) {
+        true => records,
+        false => Box::new(Part::of(records, data)?),
+    })
 }
 
 /// Opens the records that a Data layer's `source` names: a `builtin:` name, or a database, recognised by

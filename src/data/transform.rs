@@ -20,6 +20,8 @@ use crate::random::Random;
 pub struct Transform {
     /// Height and width; 0 leaves the size alone.
     crop: [usize; 2],
+    /// The width of the border around a picture, before the crop.
+    pad: usize,
     augment: Augment,
     random_crop: bool,
     mirror: bool,
@@ -82,6 +84,7 @@ impl Transform {
         };
         Ok(Self {
             crop: crop(param)?,
+            pad: param.pad() as usize,
             augment: Augment::new(param)?,
             random_crop: mode == Mode::Train,
             mirror: param.mirror(),
@@ -107,8 +110,9 @@ impl Transform {
         let dims = self.augment.output(dims);
         let [c, h, w] = dims;
         let [rows, columns] = self.crop;
+        let border = 2 * self.pad;
         ensure!(
-            rows <= h && columns <= w,
+            rows <= h + border && columns <= w + border,
             "crop_size {} does not fit into the picture, {c} x {h} x {w} (channels, height, width)",
             match rows == columns {
                 true => rows.to_string(),
@@ -132,7 +136,11 @@ impl Transform {
             ),
             Mean::None => {}
         }
-        Ok(if rows == 0 { dims } else { [c, rows, columns] })
+        Ok(if rows == 0 {
+            [c, h + border, w + border]
+        } else {
+            [c, rows, columns]
+        })
     }
 
     /// Writes the transformed picture, [`Transform::output`] in size (CHW). `number` is the picture's in
@@ -186,25 +194,39 @@ impl Transform {
     }
 
     /// Crops, mirrors, subtracts the mean and scales a picture that has been prepared. `wanted` is what
-    /// [`Transform::prepare`] gave: channels, height and width of `out`.
+    /// [`Transform::prepare`] gave: channels, height and width of `out`. The border of `pad` has the mean's colour, so
+    /// it comes out as 0.
     pub fn write(&self, picture: &Picture, wanted: [usize; 3], number: u64, out: &mut [f32]) {
         let [c, h, w] = picture.dims;
         let [_, rows, columns] = wanted;
-        let (top, left) = self.corner(h - rows, w - columns, number);
+        let border = 2 * self.pad;
+        let (top, left) = self.corner(h + border - rows, w + border - columns, number);
         let mirror = self.mirror && self.draw(Draw::Mirror, number, 2) == 1;
+        // The columns of `out`, before it is mirrored, that are columns of the picture.
+        let begin = self.pad.saturating_sub(left).min(columns);
+        let end = (w + self.pad).saturating_sub(left).clamp(begin, columns);
+        let inside = match mirror {
+            true => columns - end..columns - begin,
+            false => begin..end,
+        };
         for channel in 0..c {
             for row in 0..rows {
-                let from = (channel * h + top + row) * w + left;
                 let to = (channel * rows + row) * columns;
                 let out = &mut out[to..to + columns];
-                let mean = self.mean_of(channel, from..from + columns);
+                let line = (top + row).checked_sub(self.pad).filter(|line| *line < h);
+                let Some(line) = line.filter(|_| !inside.is_empty()) else {
+                    out.fill(0.0);
+                    continue;
+                };
+                out[..inside.start].fill(0.0);
+                out[inside.end..].fill(0.0);
+                let out = &mut out[inside.clone()];
+                let from = (channel * h + line) * w + left + begin - self.pad;
+                let place = from..from + out.len();
+                let mean = self.mean_of(channel, place.clone());
                 match picture.pixels {
-                    Pixels::Bytes(p) => {
-                        scale_row(&p[from..from + columns], mean, self.scale, mirror, out)
-                    }
-                    Pixels::Floats(p) => {
-                        scale_row(&p[from..from + columns], mean, self.scale, mirror, out)
-                    }
+                    Pixels::Bytes(p) => scale_row(&p[place], mean, self.scale, mirror, out),
+                    Pixels::Floats(p) => scale_row(&p[place], mean, self.scale, mirror, out),
                 }
             }
         }

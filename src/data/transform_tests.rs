@@ -199,3 +199,51 @@ fn a_mean_may_be_numpys() {
         );
     }
 }
+
+#[test]
+fn a_border_of_the_mean_is_cropped_into() {
+    let padded = TransformationParameter {
+        pad: Some(2),
+        mean_value: vec![7.0],
+        ..crop_mirror(4, true)
+    };
+    // The picture within its border, as it comes out.
+    let at = |row: isize, column: isize| match (0..4).contains(&row) && (0..5).contains(&column) {
+        true => (10 * row + column) as f32 - 7.0,
+        false => 0.0,
+    };
+    let t = transform(&padded, Mode::Train).unwrap();
+    let cut = |top: isize, left: isize, mirror: bool| -> Vec<f32> {
+        let column = |c: isize| if mirror { 3 - c } else { c };
+        let rows = (0..4).flat_map(|r| (0..4).map(move |c| (r, c)));
+        rows.map(|(r, c)| at(top + r - 2, left + column(c) - 2))
+            .collect()
+    };
+    let all: Vec<Vec<f32>> = (0..=4)
+        .flat_map(|top| (0..=5).map(move |left| (top, left)))
+        .flat_map(|(top, left)| [cut(top, left, false), cut(top, left, true)])
+        .collect();
+    let seen: Vec<Vec<f32>> = (0..2000).map(|n| apply(&t, n)).collect();
+    assert!(seen.iter().all(|out| all.contains(out)));
+    assert!(
+        all.iter().all(|out| seen.contains(out)),
+        "some place is never cut"
+    );
+    // From the middle, the border goes again.
+    let plain = TransformationParameter {
+        pad: None,
+        ..padded.clone()
+    };
+    let [with, without] = [&padded, &plain].map(|p| transform(p, Mode::Test).unwrap());
+    assert!((0..20).all(|n| apply(&with, n) == apply(&without, n)));
+    // Without a crop it stays.
+    let whole = TransformationParameter {
+        crop_size: None,
+        mirror: None,
+        ..padded
+    };
+    let whole = transform(&whole, Mode::Test).unwrap();
+    assert_eq!(whole.output([1, 4, 5]).unwrap(), [1, 8, 9]);
+    let out = apply(&whole, 0);
+    assert!((0..72).all(|i| out[i] == at((i / 9) as isize - 2, (i % 9) as isize - 2)));
+}
