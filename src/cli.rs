@@ -9,6 +9,7 @@ mod convert;
 mod detect;
 mod draw;
 mod examples;
+mod experiment;
 mod flagfile;
 mod gflags;
 mod glog;
@@ -36,6 +37,7 @@ pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, F
 pub use detect::{CropMode, Detect};
 pub use draw::{Direction, Draw, DrawPhase};
 pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
+pub use experiment::{Compare, Experiment};
 pub use glog::Glog;
 pub use new::{Bypass, Family, New, Squeezenet};
 pub use numbers::Numbers;
@@ -86,6 +88,12 @@ pub enum Command {
     /// Train a net: one phase, or dense, sparse and redense in turn
     #[command(after_help = train::EXAMPLES)]
     Train(Train),
+    /// Train arms x seeds, shared phases once, and say what they show
+    #[command(after_help = experiment::EXAMPLES)]
+    Experiment(Experiment),
+    /// Put finished runs side by side
+    #[command(after_help = experiment::COMPARE_EXAMPLES)]
+    Compare(Compare),
     /// Train the dense phase: `train --phase dense`
     Dense(TrainArgs),
     /// Prune and retrain under the mask: `train --phase sparse`

@@ -1,6 +1,7 @@
 //! The subcommands: one file each, which resolves the arguments, calls the library and prints.
 
 mod classify;
+mod compare;
 mod compress;
 mod compute_image_mean;
 mod convert_cifar_data;
@@ -10,6 +11,7 @@ mod decompress;
 mod detect;
 mod device_query;
 mod draw;
+mod experiment;
 mod export;
 mod extract_features;
 mod inspect;
@@ -19,6 +21,7 @@ mod parse_log;
 mod plot_training_log;
 mod records;
 mod resize_and_crop_images;
+mod results;
 mod run;
 mod run_folder;
 mod sensitivity;
@@ -66,6 +69,9 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
     let phase = |args, phase| Train {
         phase: Some(Phases::One(phase)),
         flow: None,
+        control: false,
+        seeds: None,
+        jobs: None,
         args,
     };
     match cli.command {
@@ -74,6 +80,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::Prune(args) => return train::run(&phase(args, Phase::Sparse), settings),
         Command::Redense(args) => return train::run(&phase(args, Phase::Redense), settings),
         Command::Quantize(args) => return train::run(&phase(args, Phase::Quantize), settings),
+        Command::Experiment(args) => return experiment::run(&args, settings),
         Command::Sensitivity(args) => return sensitivity::run(&args, settings),
         Command::ConvertImageset(args) => return convert_imageset::run(&args, seed),
         Command::ConvertMnistData(args) => return convert_mnist_data::plain(&args),
@@ -95,6 +102,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
+        Command::Compare(args) => compare::run(&args)?,
         Command::Compress(args) => compress::run(&args)?,
         Command::Decompress(args) => decompress::run(&args)?,
         Command::Export(args) => export::run(&args)?,

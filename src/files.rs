@@ -72,6 +72,14 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// Makes a folder and those above it, where they are missing.
+///
+/// # Errors
+/// The system's reason, with the folder's name.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| anyhow!("cannot make {}: {}", path.display(), reason(&e)))
+}
+
 /// Writes a file whole or not at all: `fill` writes to a temporary file in the same folder, which is synced
 /// and renamed. A symbolic link stays and its target is replaced; a pipe or device is written directly.
 pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {

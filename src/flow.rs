@@ -90,6 +90,8 @@ pub struct Flow {
     pub steps: Vec<Step>,
     /// Weights to start from, if the flow names them.
     pub weights: Option<PathBuf>,
+    /// The seed of every random number, if the flow names one.
+    pub seed: Option<u64>,
 }
 
 /// A flow's TOML file.
@@ -98,6 +100,7 @@ pub struct Flow {
 struct FlowFile {
     solver: Option<PathBuf>,
     weights: Option<PathBuf>,
+    seed: Option<u64>,
     sparsity: Option<Setting>,
     bits: Option<Setting>,
     scale_dropout: Option<bool>,
@@ -202,6 +205,7 @@ impl Flow {
         Self {
             steps: phases.iter().map(step).collect(),
             weights: None,
+            seed: None,
         }
         .named()
     }
@@ -210,6 +214,8 @@ impl Flow {
     ///
     /// ```toml
     /// solver = "solver.prototxt"     # of every phase that names none
+    /// weights = "net.caffemodel"     # to start from; nothing without it
+    /// seed = 7                       # instead of the solvers' random_seed
     /// precision = "bf16"             # likewise; f32 without it
     /// [[phase]]
     /// kind = "dense"
@@ -240,15 +246,16 @@ impl Flow {
     pub fn read_from(path: &Path, folder: &Path) -> Result<Self> {
         let text = crate::files::read_text(path)?;
         Self::parse(&text, folder).map_err(|e| match e.downcast_ref::<toml::de::Error>() {
-            Some(e) => {
-                let (line, column) = place(&text, e.span().map_or(0, |s| s.start));
-                anyhow!(
-                    "{}:{line}:{column}: {}",
-                    path.display(),
-                    one_line(e.message())
-                )
-            }
+            Some(e) => anyhow!("{}", placed(e, &text, path)),
             None => e.context(path.display().to_string()),
+        })
+    }
+
+    /// The same of a flow that is no file; paths count from the working folder, else from `folder`.
+    pub fn of_text(text: &str, folder: &Path) -> Result<Self> {
+        Self::parse(text, folder).map_err(|e| match e.downcast_ref::<toml::de::Error>() {
+            Some(e) => anyhow!("{}", one_line(e.message())),
+            None => e,
         })
     }
 
@@ -288,6 +295,7 @@ impl Flow {
         Self {
             steps,
             weights: file.weights.as_ref().map(find),
+            seed: file.seed,
         }
         .named()
         .checked()
@@ -363,6 +371,26 @@ impl Flow {
         }
         Ok(self)
     }
+}
+
+/// Where a phase of this kind starts that shares its solver with a dense one: this fraction of the solver's learning rate.
+pub fn rate_of(phase: Phase) -> f64 {
+    match phase {
+        Phase::Dense => 1.0,
+        Phase::Sparse => SPARSE_RATE,
+        Phase::Redense => REDENSE_RATE,
+        Phase::Quantize => QUANTIZE_RATE,
+    }
+}
+
+/// A mistake in a TOML file, with its place.
+pub fn placed(error: &toml::de::Error, text: &str, path: &Path) -> String {
+    let (line, column) = place(text, error.span().map_or(0, |s| s.start));
+    format!(
+        "{}:{line}:{column}: {}",
+        path.display(),
+        one_line(error.message())
+    )
 }
 
 /// Line and column, from 1, of byte `at` of a text.

@@ -97,6 +97,11 @@ impl Builtin {
         Ok(parse(&family.rename(self.train_val), &file)?)
     }
 
+    /// The text of the net with data layers.
+    pub fn train_val_text(&self) -> &'static str {
+        self.train_val
+    }
+
     /// The net with Input layers.
     pub fn deploy(&self, family: Family) -> Result<Parsed<NetParameter>> {
         let file = format!("models/{}/deploy.prototxt", self.name);

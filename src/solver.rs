@@ -310,6 +310,14 @@ impl Solver {
         self.last_test.as_ref()
     }
 
+    /// How many samples a test of the first test net takes; none twice, so at most those that there are.
+    pub fn tested(&self) -> Option<u64> {
+        let test = self.tests.first()?;
+        let about = test.about().first()?;
+        let asked = test.iterations().saturating_mul(about.batch as u64);
+        Some(asked.min(about.samples))
+    }
+
     /// The density of the weights that can be pruned.
     pub fn density(&self) -> f64 {
         let prunable = self

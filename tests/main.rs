@@ -14,6 +14,7 @@ mod convert_imageset;
 mod data_checks;
 mod documents;
 mod draw;
+mod experiment;
 mod features;
 mod foreign;
 mod forks;

@@ -21,6 +21,16 @@ pub struct Train {
     /// A file (TOML) that lists phases, each with its solver, sparsity and length
     #[arg(long, value_name = "F.toml")]
     pub flow: Option<PathBuf>,
+    /// Also run the same schedule without a mask, and say whether the mask made a difference: each phase in a process
+    /// of its own, several at once; the same command goes on where it was stopped
+    #[arg(long)]
+    pub control: bool,
+    /// Repeat all of it with N seeds, from --seed or 1 on, for means and deviations
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=1000))]
+    pub seeds: Option<u64>,
+    /// With --control and --seeds: how many runs at once, each with a part of the threads [default: one a thread]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub jobs: Option<u64>,
     /// The rest, which all phases share.
     #[command(flatten)]
     pub args: TrainArgs,
@@ -142,6 +152,7 @@ Examples:
   dsd train --phase quantize --weights sparse.caffemodel --bits 6
   dsd train --phase dsd --solver solver.prototxt --sparsity @dsd:0.5 --out run --dry_run
   dsd train --flow flow.toml --out run
+  dsd train --phase dsd --solver solver.prototxt --control --seeds 5 --out dsd_and_control
   dsd train --out run --resume";
 
 /// What `--phase` asks for.

@@ -106,6 +106,9 @@ pub struct Record {
     /// The last test's outputs.
     #[serde(deserialize_with = "numbers")]
     pub outputs: Vec<(String, f32)>,
+    /// How many samples a test takes, if it takes none twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tested: Option<u64>,
     /// Time spent, over all sittings.
     pub seconds: f64,
     /// The file of the weights, in the phase's folder.
@@ -126,6 +129,7 @@ impl Record {
         self.density = solver.density();
         self.iterations = solver.iter();
         self.loss = solver.loss();
+        self.tested = solver.tested();
         self.outputs = solver.last_test().map(|t| t.1.clone()).unwrap_or_default();
     }
 }

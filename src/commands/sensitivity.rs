@@ -39,6 +39,7 @@ pub fn run(args: &cli::Sensitivity, settings: &Settings) -> Result<ExitCode> {
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
     nets::precision(&net);
+    arguments::warn_of_test_set(net.graph(), args.source.as_deref());
     let measure = Measure::of(&net)?;
     net.check_memory(rayon::current_num_threads(), batches.queue_bytes(), true)?;
     let weights = session.weights(&net)?;

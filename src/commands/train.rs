@@ -1,5 +1,7 @@
 //! `dsd train` and its phases' own commands: resolves what to train, from what, to where.
 
+mod closing;
+mod control;
 mod copies;
 mod dry_run;
 mod flow;
@@ -49,6 +51,9 @@ struct Runner<'a> {
 
 /// Runs the command.
 pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
+    if control::asked(args) {
+        return control::run(args, settings);
+    }
     let effect = |e: Effect| match e {
         Effect::Snapshot => Request::Snapshot,
         Effect::Stop => Request::Stop,

@@ -75,6 +75,14 @@ impl Sandbox {
                 "train --solver solver.prototxt --out run --max_iter 2",
             );
         }
+        if command.text.starts_with("dsd compare ") {
+            // Runs that have ended, under the names that it compares.
+            let words = command.text.split_whitespace().skip(2);
+            for name in words.filter(|w| !w.starts_with('-')) {
+                let line = format!("train --solver solver.prototxt --out {name} --max_iter 2");
+                run(self.folder.path(), &line);
+            }
+        }
         // README's figures are of whole runs; scripts of the models are run by their own tests.
         if [
             "python3 ", "models/", "SMOKE=1", "NET_DIR=", "TRAIN_", "VAL_",
@@ -274,6 +282,13 @@ fn nets(folder: &Path, model: &str) {
         folder,
         "flow.toml",
         "solver = \"solver.prototxt\"\n[[phase]]\nkind = \"dense\"\n[[phase]]\nkind = \"sparse\"\nsparsity = 0.5\n",
+    );
+    write(
+        folder,
+        "experiment.toml",
+        "solver = \"solver.prototxt\"\ncontrol = \"dense\"\nseeds = 1\n[phase.dense]\nkind = \"dense\"\nmax_iter = 2\n\
+         [phase.sparse]\nkind = \"sparse\"\nmax_iter = 2\n[[arm]]\nname = \"dense\"\nphases = [\"dense\"]\n\
+         [[arm]]\nname = \"sparse\"\nphases = [\"dense\", \"sparse\"]\n",
     );
 }
 

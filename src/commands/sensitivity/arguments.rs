@@ -2,9 +2,12 @@
 
 use super::super::Usage;
 use crate::cli;
+use crate::net::graph::Graph;
 use crate::sensitivity::layers::Prunable;
 use crate::sensitivity::record::Record;
 use crate::solver::sparsity::wildcard;
+use crate::warn;
+use std::path::Path;
 
 /// The densities to measure, from dense to sparse.
 pub fn densities(args: &cli::Sensitivity) -> Result<Vec<f64>, Usage> {
@@ -32,6 +35,23 @@ pub fn densities(args: &cli::Sensitivity) -> Result<Vec<f64>, Usage> {
     densities.sort_by(|a, b| b.total_cmp(a));
     densities.dedup();
     Ok(densities)
+}
+
+/// Says so where sparsities would be chosen by the pictures that are kept for the report: what a choice has seen it no
+/// longer judges fairly. `source` is what is read instead of the net's own data.
+pub fn warn_of_test_set(graph: &Graph, source: Option<&Path>) {
+    let own = graph.nodes.iter().find_map(|node| {
+        let data = node.param.data_param.as_ref().map(|p| p.source());
+        data.or_else(|| node.param.image_data_param.as_ref().map(|p| p.source()))
+    });
+    let Some(own) = own.filter(|own| !own.is_empty()) else {
+        return;
+    };
+    if source.is_none_or(|s| s == Path::new(own)) {
+        warn!(
+            "the pictures are those of the net's own test, {own}: sparsities chosen by them look better there than they              are; choose by others, kept from training (--source), and report on these once"
+        );
+    }
 }
 
 /// The layers to measure, by index.

@@ -3,7 +3,7 @@
 use super::rates::Rate;
 use super::resume::{self, Said};
 use super::settings::{self, Rules, Settings};
-use super::{Runner, copies, warn_of_gpu};
+use super::{Runner, closing, copies, warn_of_gpu};
 use crate::cli::Phases;
 use crate::commands::Usage;
 use crate::commands::run_folder::run_record::command_line;
@@ -17,7 +17,7 @@ use crate::solver::config::Config;
 use crate::solver::patterns::never_decides;
 use crate::solver::sparsity::Sparsity;
 use crate::solver::{Ending, Solver, snapshot};
-use crate::{info, warn};
+use crate::{info, outln, warn};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,6 +41,10 @@ impl Runner<'_> {
     pub(super) fn flow(&mut self) -> Result<Ending> {
         let folder = self.recall()?;
         let mut flow = self.flow_of(&folder)?;
+        self.seed = self.seed.or(flow.seed);
+        if self.given.flow.is_some() {
+            self.given_seed = self.given_seed.or(flow.seed);
+        }
         self.check_arguments(&flow)?;
         let rules = Rules::parse(&self.args.args)?;
         let said = flow.clone();
@@ -276,6 +280,9 @@ impl Runner<'_> {
             }
         }
         folder.print(&records)?;
+        if let Some(text) = closing::said(&records, folder.root()) {
+            outln!("\n{text}")?;
+        }
         Ok(Ending::Done)
     }
 

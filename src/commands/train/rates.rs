@@ -1,6 +1,6 @@
 //! The learning rate that a phase starts with, where phases share a solver: the DSD paper's 1 : 0.1 : 0.01.
 
-use crate::flow::{QUANTIZE_RATE, REDENSE_RATE, SPARSE_RATE};
+use crate::flow::{QUANTIZE_RATE, rate_of};
 use crate::phase::Phase;
 
 /// A learning rate and how it came about.
@@ -27,7 +27,7 @@ impl Rate {
         };
         let part = match phase {
             Phase::Quantize => QUANTIZE_RATE,
-            _ => part(phase) / part(first),
+            _ => rate_of(phase) / rate_of(first),
         };
         let words = match part {
             p if p > 0.5 => return Self::said(said),
@@ -40,16 +40,6 @@ impl Rate {
             value: (decimal * part) as f32,
             note: format!(" ({words} of the solver's {said})"),
         }
-    }
-}
-
-/// A phase's rate as a part of the dense one's.
-fn part(phase: Phase) -> f64 {
-    match phase {
-        Phase::Dense => 1.0,
-        Phase::Sparse => SPARSE_RATE,
-        Phase::Redense => REDENSE_RATE,
-        Phase::Quantize => QUANTIZE_RATE,
     }
 }
 
