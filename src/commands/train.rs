@@ -1,6 +1,6 @@
 //! `dsd train` and its phases' own commands: resolves what to train, from what, to where.
 
-mod copies;
+pub(super) mod copies;
 mod dry_run;
 mod flow;
 mod rates;
