@@ -18,6 +18,7 @@ mod numbers;
 mod parse_log;
 mod plot_training_log;
 mod pycaffe;
+mod report;
 mod sensitivity;
 mod tool;
 mod train;
@@ -44,6 +45,7 @@ pub use numbers::Numbers;
 pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
 pub use pycaffe::Pycaffe;
+pub use report::Report;
 pub use sensitivity::Sensitivity;
 pub use train::{Effect, Phases, Train, TrainArgs};
 pub use upgrade::Upgrade;
@@ -129,6 +131,9 @@ pub enum Command {
     /// Draw the curves of training logs as a picture (SVG)
     #[command(name = "plot_training_log", after_help = plot_training_log::EXAMPLES)]
     PlotTrainingLog(PlotTrainingLog),
+    /// Make a page to look at of finished or running runs (HTML, one file)
+    #[command(after_help = report::EXAMPLES)]
+    Report(Report),
     /// Say what the processor is and what of it is used
     DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model

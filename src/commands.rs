@@ -20,6 +20,7 @@ mod new;
 mod parse_log;
 mod plot_training_log;
 mod records;
+mod report;
 mod resize_and_crop_images;
 mod results;
 mod run;
@@ -100,6 +101,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
+        Command::Report(args) => report::run(&args, settings)?,
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,

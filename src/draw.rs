@@ -7,6 +7,7 @@
 pub mod chart;
 mod describe;
 pub mod dot;
+pub mod forest;
 mod layout;
 pub mod net;
 mod order;

@@ -61,6 +61,7 @@ pub mod memory;
 pub mod models;
 pub mod net;
 pub mod npz;
+pub mod page;
 pub mod phase;
 pub mod proto;
 pub mod random;

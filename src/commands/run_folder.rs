@@ -111,6 +111,9 @@ pub struct Record {
     pub tested: Option<u64>,
     /// Time spent, over all sittings.
     pub seconds: f64,
+    /// The most bytes that the process had taken by the end of the phase; older records do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// The file of the weights, in the phase's folder.
     pub weights: PathBuf,
     /// Whether it ran to its end.

@@ -2,7 +2,7 @@
 
 mod closing;
 mod control;
-mod copies;
+pub(super) mod copies;
 mod dry_run;
 mod flow;
 mod rates;

@@ -6,7 +6,7 @@
 mod scale;
 
 use super::svg::escaped;
-pub use scale::Axis;
+pub use scale::{Axis, round_numbers, written};
 use std::fmt::{self, Write};
 
 /// The plot's own rectangle: left, top, width, height.
@@ -38,10 +38,11 @@ const MARKS: usize = 12;
 const DENSE: usize = 4000;
 
 /// Light by default, dark where the reader's system is.
-const STYLE: &str = "\
-.paper{fill:#ffffff}.ink{fill:#222222}.faint{fill:#666666}.grid{stroke:#dddddd}.axis{stroke:#666666}.base{stroke:#888888}
+pub(super) const STYLE: &str = "\
+.paper{fill:#ffffff}.ink{fill:#222222}.faint{fill:#666666}.grid{stroke:#dddddd}.axis{stroke:#666666}.base{stroke:#888888}\
+.error{stroke:#1f5fa8;fill:none;stroke-width:1.6}.dot{fill:#1f5fa8}
 @media (prefers-color-scheme:dark){.paper{fill:#16181c}.ink{fill:#e6e6e6}.faint{fill:#a0a0a0}.grid{stroke:#33363c}\
-.axis{stroke:#999999}.base{stroke:#888888}}";
+.axis{stroke:#999999}.base{stroke:#888888}.error{stroke:#6cb0f5}.dot{fill:#6cb0f5}}";
 
 /// A curve.
 #[derive(Clone, Debug, Default)]
@@ -171,7 +172,7 @@ impl Chart {
     fn curve(&self, out: &mut String, k: usize, curve: &Curve) -> fmt::Result {
         let look = Look::of(k);
         write!(out, "<path {look} d=\"")?;
-        let points = thinned(&curve.points);
+        let points = thinned(&curve.points, DENSE);
         let mut drawn: Vec<(f64, f64)> = Vec::new();
         let mut begins = true;
         for &point in &points {
@@ -251,17 +252,20 @@ impl fmt::Display for Look {
     }
 }
 
-/// The points of a curve, of very many only the extremes of each stretch, whose outline is the same.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= DENSE {
+/// The points of a curve, of more than `most` only the extremes of each stretch, whose outline is the same. A stretch
+/// without a finite point stays a gap.
+pub fn thinned(points: &[(f64, f64)], most: usize) -> Vec<(f64, f64)> {
+    if points.len() <= most {
         return points.to_vec();
     }
-    let stretch = points.len().div_ceil(DENSE / 2);
+    let stretch = points.len().div_ceil((most / 2).max(1));
     let extremes = |chunk: &[(f64, f64)]| {
         let by = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let low = chunk.iter().min_by(by).copied();
-        let high = chunk.iter().max_by(by).copied();
-        let mut both: Vec<_> = low.into_iter().chain(high).collect();
+        let known = || chunk.iter().filter(|p| p.1.is_finite());
+        let (Some(low), Some(high)) = (known().min_by(by), known().max_by(by)) else {
+            return chunk[..1].to_vec();
+        };
+        let mut both = vec![*low, *high];
         both.sort_by(|a, b| a.0.total_cmp(&b.0));
         both
     };
@@ -323,7 +327,7 @@ mod tests {
         let points: Vec<_> = (0..1_000_000)
             .map(|x| (f64::from(x), f64::from(x % 7)))
             .collect();
-        let thin = thinned(&points);
+        let thin = thinned(&points, DENSE);
         assert!(thin.len() <= DENSE);
         assert!(thin.iter().any(|p| p.1 == 6.0) && thin.iter().any(|p| p.1 == 0.0));
     }

@@ -1,8 +1,8 @@
 //! The course of a run as JSON, one object a line, flushed line by line: `metrics.jsonl` in a run's folder, and `--metrics`.
 //!
 //! Every line has `"iteration"` (from 0 in each phase), `"global_iteration"` (over all phases), `"phase"` (`redense-2` for
-//! the second), `"time"` (UTC) and `"densities"` (a layer each). Training points add `"lr"`, `"loss"`, `"images_per_s"` and
-//! `"density"`, test points `"outputs"`. A resumed run takes out what the stopped run wrote past the point of resumption,
+//! the second), `"time"` (UTC) and `"densities"` (a layer each). Training points add `"lr"`, `"loss"`, `"images_per_s"`, `"waited"`
+//! (the fraction of the time that went by waiting for data) and `"density"`, test points `"outputs"`. A resumed run takes out what the stopped run wrote past the point of resumption,
 //! so that the file is as if the run had never stopped.
 
 use std::fs::{self, File};
@@ -29,6 +29,8 @@ pub struct TrainPoint<'a> {
     pub loss: f32,
     /// Speed since the last point.
     pub images_per_s: f64,
+    /// The fraction of the time since then in which the run waited for data.
+    pub waited: f64,
     /// The fraction of weights that are not pruned.
     pub density: f64,
     /// The same for each layer.
@@ -55,6 +57,7 @@ enum Point {
         lr: f32,
         loss: f32,
         images_per_s: f64,
+        waited: f64,
         density: f64,
     },
     Test {
@@ -144,6 +147,7 @@ impl Metrics {
             lr: point.lr,
             loss: point.loss,
             images_per_s: point.images_per_s,
+            waited: point.waited,
             density: point.density,
         };
         self.write(point.iteration, point.densities, train)

@@ -44,6 +44,17 @@ impl Table {
         row.resize(self.heads.len(), String::new());
         self.rows.push(row);
     }
+
+    /// The columns' heads.
+    pub fn heads(&self) -> impl ExactSizeIterator<Item = (&str, Align)> {
+        let heads = self.heads.iter().map(String::as_str);
+        heads.zip(self.aligns.iter().copied())
+    }
+
+    /// The rows, a cell a column.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
 }
 
 impl fmt::Display for Table {

@@ -163,6 +163,7 @@ impl Solver {
     fn display(&mut self, outputs: &Outputs, rate: f32, reports: &mut Reports) -> Result<()> {
         let lapse = self.clock.elapsed();
         let done = self.iter - self.clock_iter;
+        let waited = self.batches.take_waited().as_secs_f64() / lapse.as_secs_f64().max(1e-9);
         let seconds = lapse.as_secs_f32();
         let per_second = done as f32 / if seconds > 0.0 { seconds } else { 1.0 };
         info!(
@@ -198,21 +199,17 @@ impl Solver {
                 lr: rate,
                 loss: self.smoothed,
                 images_per_s: f64::from(per_second) * images,
+                waited: waited.min(1.0),
                 density: self.density(),
                 densities: &self.densities(),
             })?;
         }
-        self.say_if_starved(lapse);
+        if waited > 0.05 && lapse > Duration::from_secs(2) {
+            info!("Waiting for data {:.0}% of the time", 100.0 * waited);
+        }
         self.clock = Instant::now();
         self.clock_iter = self.iter;
         Ok(())
-    }
-
-    fn say_if_starved(&mut self, lapse: Duration) {
-        let share = self.batches.take_waited().as_secs_f64() / lapse.as_secs_f64().max(1e-9);
-        if share > 0.05 && lapse > Duration::from_secs(2) {
-            info!("Waiting for data {:.0}% of the time", 100.0 * share);
-        }
     }
 
     pub(super) fn next_batch(&mut self) -> Result<Batch> {

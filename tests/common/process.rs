@@ -58,7 +58,7 @@ pub fn run(folder: &Path, args: &[&str]) -> Output {
 /// A file's content without what tells of time, and of how often the run was resumed.
 fn content(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).unwrap();
-    let without = |line: &str, keys: [&str; 2]| {
+    let without = |line: &str, keys: [&str; 3]| {
         let mut value: Value = serde_json::from_str(line).unwrap();
         for key in keys {
             value.as_object_mut().unwrap().remove(key);
@@ -67,12 +67,12 @@ fn content(path: &Path) -> Vec<u8> {
     };
     let text = || String::from_utf8(bytes.clone()).unwrap();
     match path.extension().unwrap().to_str().unwrap() {
-        "json" => without(&text(), ["seconds", "command"]).into_bytes(),
+        "json" => without(&text(), ["seconds", "command", "memory"]).into_bytes(),
         "jsonl" => {
             let lines = text();
             let lines = lines
                 .lines()
-                .map(|l| without(l, ["images_per_s", "time"]) + "\n");
+                .map(|l| without(l, ["images_per_s", "waited", "time"]) + "\n");
             lines.collect::<String>().into_bytes()
         }
         _ => bytes,

@@ -54,7 +54,7 @@ pub(super) fn write(
 
 /// The configuration that the copies in a phase's folder hold, under the names of the files that they are copies of; `None`
 /// if there are none.
-pub(super) fn read(
+pub(in crate::commands) fn read(
     home: &Path,
     record: &Record,
     level: i32,

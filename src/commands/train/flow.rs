@@ -17,7 +17,7 @@ use crate::solver::config::Config;
 use crate::solver::patterns::never_decides;
 use crate::solver::sparsity::Sparsity;
 use crate::solver::{Ending, Solver, snapshot};
-use crate::{info, outln, warn};
+use crate::{info, memory, outln, warn};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -347,6 +347,7 @@ impl Runner<'_> {
         }
         drop(reports);
         record.seconds = before + started.elapsed().as_secs_f64();
+        record.memory = memory::peak();
         record.take(&solver);
         let format = snapshot::Format::of(&plan.config.param);
         let file = snapshot::file_name(&prefix, solver.iter(), format.weights());

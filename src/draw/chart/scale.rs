@@ -57,6 +57,25 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     (0..=count).map(|k| (first + k as f64) * step).collect()
 }
 
+/// The round numbers from `low` to `high`, both included, and how they are written.
+pub fn round_numbers(low: f64, high: f64) -> Vec<(f64, String)> {
+    let all = ticks(low, high);
+    let step = all[1] - all[0];
+    let slack = 1e-9 * step;
+    let inside = all
+        .into_iter()
+        .filter(|t| (low - slack..=high + slack).contains(t));
+    inside.map(|t| (t, label(t, step))).collect()
+}
+
+/// A number by itself, in few digits.
+pub fn written(value: f64) -> String {
+    match value.abs() {
+        small if small > 0.0 && small < 1e-3 => format!("{value:e}"),
+        _ => label(value, value.abs()),
+    }
+}
+
 /// A tick in as few digits as tell it from its neighbour.
 fn label(value: f64, step: f64) -> String {
     let large = value.abs() >= 1e7;

@@ -12,6 +12,7 @@ fn train(m: &mut Metrics, iteration: u64) {
         lr: 0.1,
         loss: 2.5,
         images_per_s: 100.0,
+        waited: 0.25,
         density: 0.75,
         densities: &densities(),
     };
@@ -63,6 +64,7 @@ fn lines_hold_what_the_contract_says() {
     assert_eq!(both("lr"), ["0.1", "null"]);
     assert_eq!(both("loss"), ["2.5", "null"]);
     assert_eq!(both("images_per_s"), ["100.0", "null"]);
+    assert_eq!(both("waited"), ["0.25", "null"]);
     assert_eq!(both("density"), ["0.75", "null"]);
     let outputs = "{\"acc\":0.5,\"p\":[1.0,2.0]}";
     assert_eq!(both("outputs"), ["null", outputs]);
