@@ -2,8 +2,10 @@
 //! is `dsd train` in a process of its own, in a folder of its own; what is there goes on, so a killed experiment does.
 
 mod jobs;
+mod page;
 mod runs;
 
+use super::run_folder::run_record::command_line;
 use super::{Settings, Usage};
 use crate::cli;
 use crate::experiment::{self, Experiment};
@@ -59,6 +61,7 @@ pub(super) fn train(
     }
     let results = runs.results()?;
     results.write(out)?;
+    page::write(&runs, &results, &command_line().join(" "), out)?;
     if json {
         outln!("{}", serde_json::to_string_pretty(&results.json())?)?;
     } else {

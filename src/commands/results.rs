@@ -2,6 +2,7 @@
 //! `train --control` and `compare` end with it.
 
 use crate::commands::run_folder::Record;
+use crate::draw::forest::{self, Forest};
 use crate::files;
 use crate::report::human::HumanTime;
 use crate::report::table::{Align, Table};
@@ -109,7 +110,7 @@ impl Section {
     }
 
     /// What the group is headed with.
-    fn heading(&self) -> Option<String> {
+    pub fn heading(&self) -> Option<String> {
         match (&*self.name, &*self.title) {
             ("", "") => None,
             (text, "") | ("", text) => Some(text.to_string()),
@@ -139,11 +140,60 @@ impl Results {
     /// Writes them into the experiment's folder, for documents and for programs.
     pub fn write(&self, out: &Path) -> Result<()> {
         let markdown = self.markdown();
+        for section in &self.sections {
+            let name = match &*section.name {
+                "" => "results.svg".to_string(),
+                name => format!("results_{name}.svg"),
+            };
+            let svg = self.forest(section).svg();
+            files::write_atomic(&out.join(name), |w| Ok(w.write_all(svg.as_bytes())?))?;
+        }
         files::write_atomic(&out.join(MARKDOWN), |w| {
             Ok(w.write_all(markdown.as_bytes())?)
         })?;
         let json = serde_json::to_string_pretty(&self.json())?;
         files::write_atomic(&out.join(JSON), |w| Ok(writeln!(w, "{json}")?))
+    }
+
+    /// A group's means with their standard errors, and each seed, as a picture.
+    pub fn forest(&self, section: &Section) -> Forest {
+        let scale = self.scale();
+        let arm = |row: &Row| {
+            let points: Vec<f64> = row.scores.iter().map(|s| scale * s.value).collect();
+            let summary = Summary::of(&points);
+            let name = &row.name;
+            forest::Arm {
+                label: match &*row.title {
+                    "" => name.clone(),
+                    title => format!("{name}: {title}"),
+                },
+                mean: summary.mean,
+                low: summary.mean - summary.error(),
+                high: summary.mean + summary.error(),
+                note: format!("{:.2} ± {:.2}", summary.mean, summary.error()),
+                points,
+            }
+        };
+        let rows = section.rows.iter().filter(|r| !r.scores.is_empty());
+        let arms: Vec<forest::Arm> = rows.map(arm).collect();
+        let control = section.rows.iter().position(|r| r.name == self.control);
+        let control = control
+            .map(|k| &section.rows[k])
+            .filter(|r| !r.scores.is_empty());
+        let base = control.map(|row| {
+            let values: Vec<f64> = row.scores.iter().map(|s| scale * s.value).collect();
+            (Summary::of(&values).mean, self.control.clone())
+        });
+        let unit = if percent(&self.metric) { ", %" } else { "" };
+        Forest {
+            title: section.heading().unwrap_or_default(),
+            x: format!(
+                "test {}{unit}; mean and standard error, a dot a seed",
+                self.metric
+            ),
+            arms,
+            base,
+        }
     }
 
     /// The same as JSON.
@@ -222,7 +272,8 @@ impl Results {
         (columns, rows.collect())
     }
 
-    fn table(&self, section: &Section) -> Table {
+    /// A group's table.
+    pub fn table(&self, section: &Section) -> Table {
         let (columns, rows) = self.cells(section);
         let mut table = Table::new(columns);
         rows.into_iter().for_each(|row| table.row(row));
@@ -268,7 +319,8 @@ impl Results {
         text
     }
 
-    fn sentences(&self, section: &Section) -> Vec<String> {
+    /// What the runs say of each arm against the control.
+    pub fn sentences(&self, section: &Section) -> Vec<String> {
         let unit = if percent(&self.metric) { "points" } else { "" };
         let sentence = |row: &Row| {
             let sentence = Sentence {
@@ -294,7 +346,8 @@ impl Results {
         }
     }
 
-    fn time(&self) -> String {
+    /// How long all of it took.
+    pub fn time(&self) -> String {
         let time = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
         format!("All runs together took {}.", HumanTime(time))
     }

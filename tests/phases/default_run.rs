@@ -14,6 +14,7 @@ fn the_default_run_ends_each_phase_above_97_percent_and_prints_a_table() {
     let table = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
+        .take_while(|l| !l.is_empty())
         .map(|l| l.split_whitespace().collect())
         .collect();
     for word in [

@@ -41,6 +41,7 @@ fn a_flow_runs_every_phase_in_its_folder_and_prints_them() {
     let table = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
+        .take_while(|l| !l.is_empty())
         .map(|l| l.split_whitespace().collect())
         .collect();
     let phases: Vec<&str> = rows[2..].iter().map(|r| r[0]).collect();
