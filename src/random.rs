@@ -13,6 +13,8 @@ pub enum Purpose {
     Layer,
     /// The order of a shuffled list.
     Shuffle,
+    /// Masks drawn by chance; the stream is the parameter.
+    Mask,
 }
 
 /// A source of random numbers for one purpose and stream.
