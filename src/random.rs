@@ -15,6 +15,8 @@ pub enum Purpose {
     Shuffle,
     /// Labels that are wrong on purpose; the index is the record's number in its database.
     Labels,
+    /// Masks drawn by chance; the stream is the parameter.
+    Mask,
 }
 
 /// A source of random numbers for one purpose and stream.

@@ -1,6 +1,7 @@
 //! What a run tells its user: log lines and progress bars on stderr, results on stdout, metrics in a file.
 
 pub mod course;
+pub mod curve;
 pub mod human;
 pub mod log;
 pub mod metrics;

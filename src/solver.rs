@@ -10,14 +10,17 @@ mod data_checks;
 mod debug;
 mod diverged;
 mod dropout;
-mod gradual;
+pub mod forecast;
 pub mod lr_policy;
 pub mod mask;
 mod memory;
 pub mod patterns;
+mod prune;
+pub mod pruning;
 mod quantize;
 pub mod rules;
 pub mod schedule;
+mod scheduled;
 pub mod scores;
 pub mod shared;
 pub mod signals;
@@ -34,6 +37,7 @@ mod watch;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
+use crate::info;
 use crate::kernels::convolution::choice::UseSparse;
 pub use crate::layers::Precision;
 use crate::net::carried::Carried;
@@ -47,13 +51,11 @@ use crate::report::metrics::{Densities, Metrics};
 use crate::report::nets;
 use crate::tensor::Shape;
 use crate::weights_file::{self, Stored};
-use crate::{info, warn};
 use anyhow::{Context, Result, bail};
 use config::Config;
 use indicatif::ProgressBar;
 use lr_policy::LrPolicy;
 use mask::Mask;
-use patterns::never_decides;
 use schedule::Schedule;
 use shared::Shared;
 use signals::Signals;
@@ -121,7 +123,7 @@ pub struct Solver {
     masks: Vec<Option<Mask>>,
     /// The parameters whose weights share values. Their histories are by centroid.
     shared: Vec<Option<Shared>>,
-    /// How the masks grow, in a sparse phase that prunes gradually.
+    /// How the masks change, in a sparse phase where they do.
     schedule: Option<Schedule>,
     /// Whether dropout gets weaker with the density.
     scale_dropout: bool,
@@ -355,97 +357,5 @@ impl Solver {
             );
         }
         Ok(plan)
-    }
-
-    /// Takes a mask for every layer that `sparsity` names from the weights as they are, and prunes.
-    pub fn prune(&mut self, sparsity: &sparsity::Sparsity) -> Result<()> {
-        for (id, mask) in self.masks_for(sparsity)? {
-            let (alive, n) = (mask.alive(), mask.count());
-            info!(
-                "Pruning {}: {alive} of {n} weights stay, density {:.4}",
-                self.net.params()[id].layer,
-                alive as f64 / n as f64
-            );
-            self.masks[id] = Some(mask);
-        }
-        self.apply_masks();
-        self.rescale_dropout();
-        Ok(())
-    }
-
-    /// The masks of all prunable parameters that `sparsity` makes of the weights as they are.
-    fn masks_for(&self, sparsity: &sparsity::Sparsity) -> Result<Vec<(usize, Mask)>> {
-        let layers: Vec<&str> = self
-            .net
-            .params()
-            .iter()
-            .filter(|p| p.prunable)
-            .map(|p| p.layer.as_str())
-            .collect();
-        let sparsity = sparsity.clone().on(self.first_convolution());
-        let text = sparsity.text();
-        let idle = sparsity.unmatched(&layers);
-        if sparsity.is_profile() {
-            note_of_profile(&sparsity, &idle, &layers);
-        } else if !idle.is_empty() {
-            bail!(
-                "--sparsity {text}: '{}' matches no layer with weights; the net has {}",
-                idle.join("', '"),
-                layers.join(", ")
-            );
-        }
-        if let Some((pattern, earlier)) = sparsity.shadowed(&layers) {
-            bail!("--sparsity {text}: {}", never_decides(pattern, earlier));
-        }
-        let prunable = self.net.params().iter().enumerate();
-        let mask = |(id, p): (usize, &net::Param)| {
-            let weights = &self.weights[id].data;
-            let k = sparsity.of(&p.layer).map_or(0, |rule| rule.pruned(weights));
-            if k == weights.len() && k > 0 {
-                warn!("--sparsity {text}: no weight of {} stays", p.layer);
-            }
-            (id, Mask::prune_smallest(weights, k))
-        };
-        Ok(prunable.filter(|(_, p)| p.prunable).map(mask).collect())
-    }
-
-    /// The name of the net's first convolution.
-    fn first_convolution(&self) -> Option<&str> {
-        let mut nodes = self.net.graph().nodes.iter();
-        let first = nodes.find(|n| n.param.r#type() == "Convolution");
-        first.map(|n| n.param.name())
-    }
-
-    fn apply_masks(&mut self) {
-        for (id, mask) in self.masks.iter().enumerate() {
-            if let Some(mask) = mask {
-                mask.apply(&mut self.weights[id].data);
-                for h in self.history.iter_mut().skip(id).step_by(self.weights.len()) {
-                    mask.apply(h);
-                }
-            }
-        }
-    }
-}
-
-/// Says which of a profile's layers the net lacks, and which of the net's the profile.
-fn note_of_profile(sparsity: &sparsity::Sparsity, idle: &[&str], layers: &[&str]) {
-    let text = sparsity.text();
-    if !idle.is_empty() {
-        warn!(
-            "--sparsity {text}: skipped, for the net has no such layers: {}",
-            idle.join(", ")
-        );
-    }
-    let whole: Vec<&str> = layers
-        .iter()
-        .copied()
-        .filter(|l| sparsity.of(l).is_none())
-        .collect();
-    if !whole.is_empty() {
-        warn!(
-            "--sparsity {text}: no rule for {}; all their weights stay",
-            whole.join(", ")
-        );
     }
 }

@@ -8,6 +8,8 @@ mod flows;
 #[cfg(unix)]
 mod gradual;
 #[cfg(unix)]
+mod masks;
+#[cfg(unix)]
 mod quantize;
 mod redense;
 mod sparse;

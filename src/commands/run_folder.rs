@@ -13,6 +13,7 @@ use crate::report::metrics::{self, Densities};
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
 use crate::report::{log, output};
+use crate::solver::schedule::Schedule;
 use crate::solver::snapshot;
 use crate::solver::{Ending, Solver};
 use crate::{files, info};
@@ -75,7 +76,7 @@ pub struct Record {
     pub max_iter: Option<u64>,
     /// What a sparse phase pruned.
     pub sparsity: Option<String>,
-    /// How it came there, if gradually: `cubic, every 100 until 2000`.
+    /// How it came there, if not at once: `cubic, every 100 until 2000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// Of a gradual schedule: the iterations between two prunings.
@@ -84,6 +85,9 @@ pub struct Record {
     /// Of a gradual schedule: the iteration of the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_until: Option<u64>,
+    /// What else the flow says of the phase, such as `rounds`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extras: BTreeMap<String, String>,
     /// Whether dropout follows the density.
     #[serde(default)]
     pub scale_dropout: bool,
@@ -121,12 +125,22 @@ pub struct Record {
 }
 
 impl Record {
+    /// The name of the schedule by which a sparse phase prunes.
+    pub fn schedule_name(&self) -> &str {
+        let text = self.schedule.as_deref().unwrap_or("once");
+        text.split(',').next().unwrap_or(text)
+    }
+
     /// Takes over where a solver stands.
     pub fn take(&mut self, solver: &Solver) {
         let schedule = solver.schedule();
         self.schedule = schedule.map(|s| s.to_string());
-        self.prune_every = schedule.map(|s| s.every);
-        self.prune_until = schedule.map(|s| s.until);
+        let cubic = match schedule {
+            Some(Schedule::Cubic(cubic)) => Some(cubic),
+            _ => None,
+        };
+        self.prune_every = cubic.map(|c| c.every);
+        self.prune_until = cubic.map(|c| c.until);
         let densities: Densities = solver.densities();
         self.densities = densities.into_iter().collect();
         self.density = solver.density();

@@ -58,7 +58,7 @@ impl Solver {
     }
 
     /// How many weights of parameter `id` are not held at 0, and how many there are.
-    fn alive(&self, id: usize) -> (usize, usize) {
+    pub(super) fn alive(&self, id: usize) -> (usize, usize) {
         let n = self.weights[id].data.len();
         let alive = match (&self.masks[id], &self.shared[id]) {
             (Some(mask), _) => mask.alive(),

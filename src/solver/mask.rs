@@ -25,7 +25,7 @@ impl Mask {
     }
 
     /// A mask that prunes the `k` of `n` values that come first by `key`, then by index.
-    fn prune_first<K: Ord>(n: usize, k: usize, key: impl Fn(usize) -> K) -> Self {
+    pub(super) fn prune_first<K: Ord>(n: usize, k: usize, key: impl Fn(usize) -> K) -> Self {
         let k = k.min(n);
         let mut order: Vec<u32> = (0..n as u32).collect();
         let key = |i: &u32| (key(*i as usize), *i);
@@ -48,17 +48,18 @@ impl Mask {
         Self { count, bits }
     }
 
+    /// A mask of `count` values, of which those are alive that `alive` names.
+    pub fn of(count: usize, alive: impl Fn(usize) -> bool) -> Self {
+        let mut bits = vec![0; count.div_ceil(8)];
+        for i in (0..count).filter(|i| alive(*i)) {
+            bits[i / 8] |= 1 << (i % 8);
+        }
+        Self { count, bits }
+    }
+
     /// The mask of the values that are not 0.
     pub fn of_nonzero(values: &[f32]) -> Self {
-        let mut mask = Self {
-            count: values.len(),
-            bits: vec![0; values.len().div_ceil(8)],
-        };
-        for (i, v) in values.iter().enumerate().filter(|(_, v)| **v != 0.0) {
-            let _ = v;
-            mask.bits[i / 8] |= 1 << (i % 8);
-        }
-        mask
+        Self::of(values.len(), |i| values[i] != 0.0)
     }
 
     /// A mask of `count` values from its bits, lowest first; `None` if their number is wrong.

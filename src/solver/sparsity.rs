@@ -1,8 +1,8 @@
 //! `--sparsity`: which of each layer's weights are pruned.
 
-use super::mask::pruned_count;
 use super::patterns::Rules;
 pub(crate) use super::patterns::wildcard;
+pub use super::pruning::Rule;
 use crate::files;
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -21,62 +21,6 @@ const PAPER: &str = "dsd";
 
 /// The fraction that the paper prunes of all its ImageNet nets.
 const PAPER_FRACTION: f64 = 0.3;
-
-/// How many of one layer's weights go; always those of smallest magnitude.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rule {
-    /// This fraction of them, in [0, 1).
-    Fraction(f64),
-    /// Those with |w| < quality · the standard deviation of the layer's weights (Han et al. 2015,
-    /// "Learning both Weights and Connections for Efficient Neural Networks", section 3.1). The deviation
-    /// is NumPy's `std`: from the mean, over all values, the zeros of earlier pruning included.
-    Quality(f64),
-}
-
-impl Rule {
-    /// The number of `weights` to prune, for [`super::mask::Mask::prune_smallest`].
-    pub fn pruned(self, weights: &[f32]) -> usize {
-        match self {
-            Self::Fraction(fraction) => pruned_count(fraction, weights.len()),
-            Self::Quality(quality) => {
-                let threshold = quality * deviation(weights);
-                let below = |w: &&f32| f64::from(w.abs()) < threshold;
-                weights.iter().filter(below).count()
-            }
-        }
-    }
-
-    /// Reads `0.3` or `std:0.5`.
-    fn parse(text: &str) -> Result<Self> {
-        let number = |text: &str| -> Result<f64> {
-            let text = text.trim();
-            text.parse()
-                .with_context(|| format!("'{text}' is not a number"))
-        };
-        if let Some(quality) = text.trim().strip_prefix("std:") {
-            let quality = number(quality)?;
-            if !(0.0..f64::INFINITY).contains(&quality) {
-                bail!(
-                    "{quality} must be 0 or more: weights below it times their layer's standard deviation go"
-                );
-            }
-            return Ok(Self::Quality(quality));
-        }
-        let fraction = number(text)?;
-        if !(0.0..1.0).contains(&fraction) {
-            bail!("{fraction} must lie in [0, 1): it is the fraction of weights removed");
-        }
-        Ok(Self::Fraction(fraction))
-    }
-}
-
-/// The standard deviation of some weights about their mean, dividing by their number.
-fn deviation(weights: &[f32]) -> f64 {
-    let n = weights.len().max(1) as f64;
-    let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / n;
-    let square = |w: &f32| (f64::from(*w) - mean).powi(2);
-    (weights.iter().map(square).sum::<f64>() / n).sqrt()
-}
 
 /// Where the rules come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,8 +56,8 @@ impl Default for Sparsity {
 }
 
 impl Sparsity {
-    /// Reads `0.3`, `std:0.5`, `conv1=0,fc*=std:1.2,*=0.3`, `@dsd`, `@dsd:0.5`, `@squeezenet_3x`, or `@FILE`: the rules of a
-    /// file, one or more a line, with comments after `#`; or the suggestion in a `.json` file that
+    /// Reads `0.3`, `std:0.5`, any other form of a [`Rule`], `conv1=0,fc*=std:1.2,*=0.3`, `@dsd`, `@dsd:0.5`,
+    /// `@squeezenet_3x`, or `@FILE`: the rules of a file, one or more a line, with comments after `#`; or the suggestion in a `.json` file that
     /// `dsd sensitivity --suggest` has written.
     ///
     /// # Errors
@@ -212,10 +156,7 @@ impl Sparsity {
         if self.origin != Origin::User || !self.text.starts_with('@') {
             return self.text.clone();
         }
-        let rule = |(pattern, rule): &(String, Rule)| match rule {
-            Rule::Fraction(f) => format!("{pattern}={f}"),
-            Rule::Quality(q) => format!("{pattern}=std:{q}"),
-        };
+        let rule = |(pattern, rule): &(String, Rule)| format!("{pattern}={rule}");
         self.rules.iter().map(rule).collect::<Vec<_>>().join(",")
     }
 }
@@ -240,7 +181,7 @@ fn paper(name: &str) -> Option<Result<f64>> {
     let fraction = rest.strip_prefix(':')?;
     Some(match Rule::parse(fraction) {
         Ok(Rule::Fraction(fraction)) => Ok(fraction),
-        Ok(Rule::Quality(_)) => Err(anyhow!(
+        Ok(_) => Err(anyhow!(
             "expected a fraction such as @{PAPER}:0.5, found '{fraction}'"
         )),
         Err(e) => Err(e),

@@ -89,25 +89,6 @@ fn nonsense_is_refused() {
 }
 
 #[test]
-fn a_quality_counts_what_is_below_its_share_of_the_deviation() {
-    // Mean 0, deviation 2.
-    let weights = [-3.0, -1.0, 1.0, 3.0, 2.0, -2.0, 0.0, 0.0, 2.0, -2.0];
-    let deviation = (36.0f64 / 10.0).sqrt();
-    assert!((super::deviation(&weights) - deviation).abs() < 1e-12);
-    let pruned = |q: f64| Quality(q).pruned(&weights);
-    assert_eq!(pruned(0.0), 0);
-    assert_eq!(pruned(1e-9), 2);
-    assert_eq!(pruned(1.0001 / deviation), 4);
-    assert_eq!(pruned(2.1 / deviation), 8);
-    assert_eq!(pruned(100.0), 10);
-    // It is taken from the mean.
-    assert_eq!(Quality(1.0).pruned(&[5.0, 5.0, 5.0]), 0);
-    assert_eq!(Quality(1.0).pruned(&[]), 0);
-    assert_eq!(Quality(1.0).pruned(&[f32::NAN, 1.0]), 0);
-    assert_eq!(Fraction(0.25).pruned(&weights), 3);
-}
-
-#[test]
 fn a_file_holds_rules_line_by_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rules");

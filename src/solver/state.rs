@@ -2,6 +2,7 @@
 
 use super::Solver;
 use super::mask::Mask;
+use super::schedule::Schedule;
 use super::shared::Shared;
 use super::snapshot::{self, Format, OfNet, Own};
 use super::test::TestNet;
@@ -134,8 +135,8 @@ impl Solver {
                 ),
             }
         }
-        if let Some(schedule) = &own.schedule
-            && let Some(ramp) = schedule
+        if let Some(Schedule::Cubic(cubic)) = &own.schedule
+            && let Some(ramp) = cubic
                 .ramps
                 .iter()
                 .find(|r| self.param_id(&r.layer, r.blob).is_none())

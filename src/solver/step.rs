@@ -75,7 +75,7 @@ impl Solver {
         {
             return Ok(Ending::Stopped);
         }
-        self.prune_as_scheduled();
+        self.prune_as_scheduled()?;
         let iter_size = self.config.param.iter_size().max(1) as u64;
         let mut loss = 0.0;
         let mut outputs = Outputs::default();

@@ -1,5 +1,6 @@
 //! The folder of a run, a phase's `phase.json`, and the flow that a run follows.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -97,6 +98,7 @@ pub fn flow(path: &Path) -> Result<Description> {
             sparsity(step),
             step.bits.as_ref().map_or("", Bits::text).to_string(),
         ]);
+        let extras: BTreeMap<_, _> = step.extras().into_iter().collect();
         phases.push(json!({
             "name": step.name,
             "phase": step.phase,
@@ -107,6 +109,7 @@ pub fn flow(path: &Path) -> Result<Description> {
             "schedule": step.schedule.map(|s| s.to_string()),
             "prune_every": step.prune_every,
             "prune_until": step.prune_until,
+            "extras": extras,
             "bits": step.bits.as_ref().map(Bits::text),
             "scale_dropout": step.scale_dropout,
             "precision": step.precision,
@@ -135,19 +138,22 @@ pub fn flow(path: &Path) -> Result<Description> {
     })
 }
 
-/// What a phase prunes, and how if gradually.
+/// What a phase prunes and how, and what else a flow says of it.
 fn sparsity(step: &Step) -> String {
     let mut text = step
         .sparsity
         .as_ref()
         .map_or("", Sparsity::text)
         .to_string();
-    if step.schedule == Some(Schedule::Cubic) {
-        text += " cubic";
+    if let Some(schedule) = step.schedule.filter(|s| *s != Schedule::Once) {
+        text += &format!(" {schedule}");
         let ends = [("every", step.prune_every), ("until", step.prune_until)];
         for (word, n) in ends {
             text += &n.map_or(String::new(), |n| format!(" {word} {n}"));
         }
+    }
+    for (name, value) in step.extras() {
+        text += &format!(" {name}={value}");
     }
     text.trim().to_string()
 }

@@ -10,6 +10,7 @@ use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
 use crate::solver::mask::Mask;
+use crate::solver::schedule::Schedule;
 use crate::solver::shared::Shared;
 use crate::solver::snapshot::{self, State};
 
@@ -208,7 +209,16 @@ fn to_json(state: &State, names: Option<&[String]>) -> Value {
         "histories": histories,
         "masks": masks.iter().map(mask).collect::<Vec<_>>(),
         "codebooks": codebooks(state).iter().map(codebook).collect::<Vec<_>>(),
-        "schedule": schedule.map(|s| json!({ "every": s.every, "until": s.until })),
+        "schedule": schedule.map(schedule_json),
         "density": (!masks.is_empty()).then(|| whole(masks)),
     })
+}
+
+fn schedule_json(schedule: &Schedule) -> Value {
+    match schedule {
+        Schedule::Cubic(s) => json!({ "kind": "cubic", "every": s.every, "until": s.until }),
+        Schedule::AcDc(s) => json!({
+            "kind": "acdc", "sparsity": s.sparsity, "starts": s.starts.name(), "switches": s.switches,
+        }),
+    }
 }

@@ -8,6 +8,9 @@ use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use std::time::Duration;
 
+/// A number of a point of training.
+type OfRow = fn(&TrainRow) -> f64;
+
 /// What the page is about, and the figures to see first.
 pub fn head(page: &mut Page, runs: &[Gathered]) {
     for run in runs {
@@ -159,7 +162,7 @@ pub fn curves(page: &mut Page, runs: &[Gathered]) {
                 .fold(chart, Curves::series),
         );
     }
-    let kinds: [(&str, &str, fn(&TrainRow) -> f64); 2] = [
+    let kinds: [(&str, &str, OfRow); 2] = [
         ("Learning rate", "rate", |r| r.lr),
         ("Density of the prunable weights", "density", |r| r.density),
     ];

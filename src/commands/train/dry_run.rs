@@ -5,10 +5,12 @@ use super::{Runner, settings::Settings};
 use crate::commands::run_folder::RunFolder;
 use crate::flow::Flow;
 use crate::phase::Phase;
+use crate::report::curve::{self, Chart, Panel, Part};
 use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use crate::report::output;
 use crate::report::table::{Align, Table};
+use crate::solver::forecast::Forecast;
 use crate::{info, warn};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -42,10 +44,12 @@ impl Runner<'_> {
             false => (*name, Align::Right),
         };
         let mut table = Table::new(names.iter().map(column));
+        let mut courses: Vec<Course> = Vec::new();
         let (mut time, mut disk, mut memory) = (Duration::ZERO, 0u64, 0u64);
-        for (k, plan) in plans.into_iter().enumerate() {
+        for (k, mut plan) in plans.into_iter().enumerate() {
             let step = &flow.steps[k];
             let rate = self.rate(flow, k, &plan, folder);
+            plan.config.param.base_lr = Some(rate.value);
             info!("Trying the {} phase", step.name);
             let prefix = folder.path(&step.name).join("dry_run");
             let state = self.args.args.snapshot.clone().or(plan.newest.map(|n| n.1));
@@ -61,15 +65,29 @@ impl Runner<'_> {
             if let Some(rules) = step.rules() {
                 sparsity = rules.text().to_string();
                 if !resumed {
-                    // At once also where it is gradual: the density told is the one in the end.
-                    solver.prune(&rules)?;
+                    settings.prune(&mut solver, &rules)?;
                 }
             }
+            let (start, end) = (solver.iter(), solver.max_iter());
+            let course = solver.forecast()?;
+            let last = course.density(end.saturating_sub(1));
             let density = match step.phase {
                 Phase::Quantize => "as before".to_string(),
-                _ => format!("{:.4}", solver.density()),
+                _ => format!("{last:.4}"),
             };
-            let iterations = solver.max_iter().saturating_sub(solver.iter());
+            let iterations = end.saturating_sub(start);
+            let kept = (step.phase == Phase::Quantize)
+                .then(|| courses.last().map_or(1.0, |c: &Course| c.last));
+            courses.push(Course {
+                part: Part {
+                    name: step.name.clone(),
+                    iterations,
+                },
+                start,
+                course,
+                last: kept.unwrap_or(last),
+                kept,
+            });
             let need = solver.trial(LIMIT)?;
             time = time.saturating_add(need.time);
             disk = disk.saturating_add(need.disk);
@@ -93,7 +111,7 @@ impl Runner<'_> {
             row[7] = HumanBytes(memory).to_string();
             table.row(row);
         }
-        output::text(format_args!("{table}"))?;
+        output::text(format_args!("{table}\n{}", chart(&courses)))?;
         if time > Duration::from_secs(24 * 3600) {
             warn!(
                 "This run takes about {} here; a run that is stopped goes on with --resume",
@@ -102,5 +120,44 @@ impl Runner<'_> {
         }
         info!("--dry_run: nothing was trained or written");
         Ok(())
+    }
+}
+
+/// How rate and density of a phase will go.
+struct Course {
+    part: Part,
+    /// The iteration at which it goes on.
+    start: u64,
+    course: Forecast,
+    /// The density in its end.
+    last: f64,
+    /// The density of a phase that keeps that of the one before it.
+    kept: Option<f64>,
+}
+
+/// Rate and density over the whole run.
+fn chart(courses: &[Course]) -> Chart {
+    let parts: Vec<Part> = courses.iter().map(|c| c.part.clone()).collect();
+    let columns = curve::columns(&parts);
+    let at = |&(k, iter): &(usize, u64)| {
+        let c = &courses[k];
+        (c, c.start + iter)
+    };
+    let rate = |(c, iter): (&Course, u64)| f64::from(c.course.rate(iter));
+    let density = |(c, iter): (&Course, u64)| c.kept.unwrap_or_else(|| c.course.density(iter));
+    let panel = |name, rows, log, values| Panel {
+        name,
+        rows,
+        log,
+        values,
+    };
+    let rates = columns.iter().map(at).map(rate).collect();
+    let densities = columns.iter().map(at).map(density).collect();
+    Chart {
+        panels: vec![
+            panel("rate", 6, true, rates),
+            panel("density", 4, false, densities),
+        ],
+        parts,
     }
 }

@@ -115,18 +115,19 @@ impl Runner<'_> {
         let mut before: (Option<Sparsity>, Option<Bits>) = (None, None);
         for (step, plan) in flow.steps.iter().zip(&plans) {
             let settings = Settings::of(&self.args.args, step);
-            settings
-                .check(&plan.config)
-                .with_context(|| format!("phase {}", step.name))?;
             let sparsity = step.rules().map(|rules| rules_for(rules, &plan.config));
             let sparsity = sparsity.transpose()?;
+            settings
+                .check(&plan.config, sparsity.as_ref())
+                .with_context(|| format!("phase {}", step.name))?;
             if let (Some(before), Some(now)) = (&before.0, &sparsity) {
                 settings::check_nested(before, now, &plan.config, &step.name)?;
             }
             if let (Some(before), Some(now)) = (&before.1, &settings.bits) {
                 settings::check_fewer(before, now, &plan.config, &step.name)?;
             }
-            before = (sparsity, settings.bits);
+            let held = sparsity.filter(|_| settings.ends_masked());
+            before = (held, settings.bits);
         }
         Ok(plans)
     }
@@ -422,6 +423,7 @@ impl Runner<'_> {
             }
         }
         let goes_on = old.filter(|_| plan.newest.is_some());
+        let extras = step.extras().into_iter();
         Record {
             phase: step.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
@@ -430,6 +432,7 @@ impl Runner<'_> {
             base_lr: rate.value,
             max_iter: Some(max_iter),
             scale_dropout: step.scale_dropout,
+            extras: extras.map(|(name, v)| (name.to_string(), v)).collect(),
             precision: step.precision.unwrap_or_default(),
             source: args.source.clone(),
             level: args.state.level,

@@ -30,8 +30,9 @@ pub(super) fn resolve(
         Phase::Sparse => {
             let recorded = own.sparsity.as_deref().map(Sparsity::parse).transpose()?;
             over(&mut step.sparsity, rules.sparsity.clone(), recorded);
-            let cubic = own.schedule.map(|_| Schedule::Cubic);
-            over(&mut step.schedule, schedule, cubic);
+            let recorded = Schedule::of(own.schedule_name());
+            let recorded = recorded.filter(|s| *s != Schedule::Once);
+            over(&mut step.schedule, schedule, recorded);
             if step.schedule == Some(Schedule::Cubic) {
                 over(&mut step.prune_every, args.prune_every, own.prune_every);
                 over(&mut step.prune_until, args.prune_until, own.prune_until);
@@ -101,6 +102,7 @@ impl Said<'_> {
             differs("bits", Some(was.clone()), now.text().to_string());
         }
         self.schedule(record, phase, &mut differs);
+        self.extras(record, &mut differs);
         let scales = self.args.scale_dropout || step.is_some_and(|s| s.scale_dropout);
         if scales && !record.scale_dropout && phase.keeps_zeros() {
             differs("scale_dropout", Some("false".into()), "true".into());
@@ -133,6 +135,21 @@ impl Said<'_> {
         changes
     }
 
+    /// What a flow alone can say, and what it no longer says.
+    fn extras(&self, record: &Record, differs: &mut impl FnMut(&str, Option<String>, String)) {
+        let Some(step) = self.step else { return };
+        let mut was = record.extras.clone();
+        for (name, now) in step.extras() {
+            let was = was.remove(name);
+            if was.as_ref() != Some(&now) {
+                differs(name, was, now);
+            }
+        }
+        for (name, was) in was {
+            differs(&name, Some(was), "none".to_string());
+        }
+    }
+
     fn schedule(
         &self,
         record: &Record,
@@ -145,9 +162,8 @@ impl Said<'_> {
         let step = self.step;
         let schedule = self.args.schedule;
         let schedule = schedule.or(step.and_then(|s| s.schedule));
-        if schedule.is_some_and(|s| (s == Schedule::Cubic) != record.schedule.is_some()) {
+        if let Some(now) = schedule.filter(|s| s.to_string() != record.schedule_name()) {
             let was = record.schedule.clone().unwrap_or("once".into());
-            let now = schedule.unwrap_or(Schedule::Once);
             differs("schedule", Some(was), now.to_string());
         }
         let every = self.args.prune_every.or(step.and_then(|s| s.prune_every));

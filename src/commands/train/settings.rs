@@ -1,14 +1,15 @@
-//! How a phase quantizes, prunes gradually and scales dropout: the command line's flags over the flow's.
+//! How a phase quantizes, prunes and scales dropout: the command line's flags over the flow's.
 
 use crate::cli::TrainArgs;
 use crate::commands::Usage;
 use crate::flow::{Flow, Schedule, Step};
 use crate::phase::Phase;
+use crate::solver::Solver;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::patterns::never_decides;
-use crate::solver::sparsity::{Rule, Sparsity};
-use crate::solver::{Solver, schedule};
+use crate::solver::schedule::Pruning;
+use crate::solver::sparsity::Sparsity;
 use crate::warn;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -17,34 +18,31 @@ use std::path::Path;
 pub(super) struct Settings {
     /// Of a quantize phase.
     pub bits: Option<Bits>,
-    gradual: Option<Gradual>,
+    /// Of a sparse one.
+    pub pruning: Option<Pruning>,
     scale_dropout: bool,
-}
-
-/// A cubic schedule as far as it is given.
-struct Gradual {
-    every: Option<u64>,
-    until: Option<u64>,
 }
 
 impl Settings {
     /// The settings of phase `step`.
     pub fn of(args: &TrainArgs, step: &Step) -> Self {
+        let sparse = step.phase == Phase::Sparse;
+        let step = Step {
+            prune_every: args.prune_every.or(step.prune_every),
+            prune_until: args.prune_until.or(step.prune_until),
+            ..step.clone()
+        };
         let schedule = args.schedule.or(step.schedule);
-        let gradual = step.phase == Phase::Sparse && schedule == Some(Schedule::Cubic);
         let follows = step.phase.keeps_zeros();
         Self {
             bits: step.code_bits(),
-            gradual: gradual.then(|| Gradual {
-                every: args.prune_every.or(step.prune_every),
-                until: args.prune_until.or(step.prune_until),
-            }),
+            pruning: sparse.then(|| step.pruning(schedule)),
             scale_dropout: follows && (args.scale_dropout || step.scale_dropout),
         }
     }
 
-    /// Checks them against the net and the length of the phase.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    /// Checks them against the net and the length of the phase; `sparsity` is what a sparse one prunes.
+    pub fn check(&self, config: &Config, sparsity: Option<&Sparsity>) -> Result<()> {
         if let Some(bits) = &self.bits {
             let net = &config.train;
             let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
@@ -59,10 +57,17 @@ impl Settings {
                 bail!("bits {}: {}", bits.text(), never_decides(pattern, earlier));
             }
         }
-        if let Some(gradual) = &self.gradual {
-            schedule::Schedule::new(gradual.every, gradual.until, config.max_iter())?;
+        if let (Some(pruning), Some(sparsity)) = (&self.pruning, sparsity) {
+            let layers = &config.train.message.layer;
+            let layers: Vec<&str> = layers.iter().map(|l| l.name()).collect();
+            pruning.check(config.max_iter(), sparsity, &layers)?;
         }
         Ok(())
+    }
+
+    /// Whether masks hold what is pruned when the phase ends.
+    pub fn ends_masked(&self) -> bool {
+        self.pruning.as_ref().is_some_and(Pruning::ends_masked)
     }
 
     /// Tells a new solver what its snapshots would say.
@@ -74,10 +79,7 @@ impl Settings {
 
     /// Prunes, at once or from now on.
     pub fn prune(&self, solver: &mut Solver, sparsity: &Sparsity) -> Result<()> {
-        match &self.gradual {
-            Some(gradual) => solver.prune_gradually(sparsity, gradual.every, gradual.until),
-            None => solver.prune(sparsity),
-        }
+        solver.start_pruning(sparsity, self.pruning.as_ref().unwrap_or(&Pruning::Once))
     }
 
     /// Makes the codebooks of a quantize phase, unless a state has brought them; says what a state lacks.
@@ -90,8 +92,14 @@ impl Settings {
             }
             solver.quantize(bits)?;
         }
-        if resumed && self.gradual.is_some() && solver.schedule().is_none() {
-            warn!("the state holds no pruning schedule; its masks stay as they are");
+        match &self.pruning {
+            None | Some(Pruning::Once) => {}
+            // Caffe's states do not tell which zeros are held.
+            Some(Pruning::Released) => solver.release(),
+            Some(_) if resumed && solver.schedule().is_none() => {
+                warn!("the state holds no pruning schedule; its masks stay as they are");
+            }
+            Some(_) => {}
         }
         Ok(())
     }
@@ -171,8 +179,7 @@ pub(super) fn check_nested(
         // What a threshold prunes shows only when the weights are there.
         let fraction = |s: &Sparsity| match s.of(name) {
             None => Some(0.0),
-            Some(Rule::Fraction(fraction)) => Some(fraction),
-            Some(Rule::Quality(_)) => None,
+            Some(rule) => rule.fraction(),
         };
         if let (Some(a), Some(b)) = (fraction(before), fraction(now))
             && b < a

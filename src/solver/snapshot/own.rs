@@ -1,7 +1,9 @@
 //! What only `dsd` stores in a solver state, as the message that both formats hold.
 
-use super::super::schedule::{Ramp, Schedule};
+use super::super::schedule::acdc::{AcDc, Side};
+use super::super::schedule::{Cubic, Ramp, Schedule};
 use super::super::shared::Shared;
+use super::super::sparsity::Sparsity;
 use super::{Mask, OfNet, Own, State};
 use crate::compress::codebook::Codebook;
 use crate::layers::Precision;
@@ -82,10 +84,20 @@ fn schedule_message(schedule: &Schedule) -> DsdSchedule {
         from: Some(r.from as u64),
         to: Some(r.to as u64),
     };
-    DsdSchedule {
-        every: Some(schedule.every),
-        until: Some(schedule.until),
-        ramps: schedule.ramps.iter().map(ramp).collect(),
+    match schedule {
+        Schedule::Cubic(cubic) => DsdSchedule {
+            every: Some(cubic.every),
+            until: Some(cubic.until),
+            ramps: cubic.ramps.iter().map(ramp).collect(),
+            ..Default::default()
+        },
+        Schedule::AcDc(acdc) => DsdSchedule {
+            kind: Some("acdc".to_string()),
+            sparsity: Some(acdc.sparsity.clone()),
+            switches: acdc.switches.clone(),
+            starts: Some(acdc.starts.name().to_string()),
+            ..Default::default()
+        },
     }
 }
 
@@ -130,7 +142,7 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
         seed: d.seed(),
         masks,
         codebooks,
-        schedule: d.schedule.as_ref().map(schedule),
+        schedule: d.schedule.as_ref().map(schedule).transpose()?,
         losses: d.recent_losses.clone(),
         smoothed: d.smoothed_loss(),
         start: d.phase_start(),
@@ -144,16 +156,30 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
     })
 }
 
-fn schedule(d: &DsdSchedule) -> Schedule {
+fn schedule(d: &DsdSchedule) -> Result<Schedule> {
     let ramp = |r: &DsdRamp| Ramp {
         layer: r.layer().to_string(),
         blob: r.blob() as usize,
         from: r.from() as usize,
         to: r.to() as usize,
     };
-    Schedule {
-        every: d.every(),
-        until: d.until(),
-        ramps: d.ramps.iter().map(ramp).collect(),
-    }
+    Ok(match d.kind() {
+        "" | "cubic" => Schedule::Cubic(Cubic {
+            every: d.every(),
+            until: d.until(),
+            ramps: d.ramps.iter().map(ramp).collect(),
+        }),
+        "acdc" => {
+            Sparsity::parse(d.sparsity()).context("the schedule is damaged")?;
+            Schedule::AcDc(AcDc {
+                sparsity: d.sparsity().to_string(),
+                starts: match d.starts() {
+                    "dense" => Side::Dense,
+                    _ => Side::Sparse,
+                },
+                switches: d.switches.clone(),
+            })
+        }
+        other => bail!("its schedule '{other}' is none that this version has"),
+    })
 }
