@@ -82,7 +82,7 @@ const LENGTHS: [&str; 7] = [
     "prune_until",
     "update_every",
     "update_until",
-    "every",
+    "ac_dc_every",
     "rewind_to",
 ];
 

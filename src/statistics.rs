@@ -108,6 +108,11 @@ pub fn binomial_error(fraction: f64, n: u64) -> f64 {
     (p * (1.0 - p) / n.max(1) as f64).sqrt()
 }
 
+/// A number to two digits behind the point, never -0.00.
+pub fn two_digits(value: f64) -> f64 {
+    (100.0 * value).round() / 100.0 + 0.0
+}
+
 /// One honest sentence about `what` against `control`: by how much, and whether so few pairs can show it. `unit` scales
 /// the numbers and names them: 100 and "points" for accuracies.
 pub struct Sentence<'a> {
@@ -124,7 +129,8 @@ pub struct Sentence<'a> {
 impl fmt::Display for Sentence<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scale, unit) = self.unit;
-        let (mean, error) = (scale * self.paired.mean(), scale * self.paired.error());
+        let mean = two_digits(scale * self.paired.mean());
+        let error = scale * self.paired.error();
         let (what, control, n) = (self.what, self.control, self.paired.n());
         let side = if mean < 0.0 { "under" } else { "over" };
         let unit = if unit.is_empty() {
@@ -170,6 +176,7 @@ mod tests {
         assert_eq!(Summary::of(&[3.0]).deviation, 0.0);
         assert!(Summary::of(&[]).mean.is_nan());
         assert!((binomial_error(0.5, 100) - 0.05).abs() < 1e-12);
+        assert_eq!(format!("{:+.2}", two_digits(-0.001)), "+0.00");
     }
 
     #[test]

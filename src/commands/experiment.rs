@@ -29,8 +29,9 @@ pub fn run(args: &cli::Experiment, settings: &Settings) -> Result<ExitCode> {
         print_plan(&experiment)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Looked at before its copy is replaced: its runs may be of other settings.
+    Runs::open(&experiment, &args.out)?;
     let text = files::read(&args.file)?;
-    files::make_folder(&args.out)?;
     files::write_atomic(&args.out.join(COPY), |w| Ok(w.write_all(&text)?))?;
     train(&experiment, &args.out, args.jobs, args.json, settings)
 }

@@ -6,7 +6,7 @@ use crate::draw::forest::{self, Forest};
 use crate::files;
 use crate::report::human::HumanTime;
 use crate::report::table::{Align, Table};
-use crate::statistics::{Paired, Sentence, Summary};
+use crate::statistics::{Paired, Sentence, Summary, two_digits};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -253,8 +253,12 @@ impl Results {
                 .map_or(String::new(), |p| {
                     let scale = self.scale();
                     match p.n() {
-                        1 => format!("{:+.2}", scale * p.mean()),
-                        _ => format!("{:+.2} ± {:.2}", scale * p.mean(), scale * p.error()),
+                        1 => format!("{:+.2}", two_digits(scale * p.mean())),
+                        _ => format!(
+                            "{:+.2} ± {:.2}",
+                            two_digits(scale * p.mean()),
+                            scale * p.error()
+                        ),
                     }
                 });
             let time = Duration::try_from_secs_f64(over(|s| s.seconds).mean).unwrap_or_default();

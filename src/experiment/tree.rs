@@ -37,17 +37,23 @@ impl Node {
     }
 }
 
-/// All runs, each after the one that it starts from: seed by seed, the arms of a seed in their order, so that the first
-/// pairs are whole early.
+/// All runs, each after the one that it starts from. The arms with the most seeds come first, in all groups, for they are
+/// what the experiment is about; of them seed by seed, so that the first pairs are whole early.
 pub fn nodes(experiment: &Experiment) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
-    let most = experiment.arms.iter().map(|a| a.seeds).max().unwrap_or(0);
-    for (g, group) in experiment.groups.iter().enumerate() {
-        for nth in 0..most {
-            let seed = experiment.first_seed.saturating_add(nth);
-            for (a, arm) in experiment.arms.iter().enumerate() {
-                if group.has(arm) && nth < group.seeds(arm) {
-                    add(&mut nodes, (g, seed, a), &arm.phases);
+    let mut counts: Vec<u64> = experiment.arms.iter().map(|a| a.seeds).collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    counts.dedup();
+    for count in counts {
+        let arms = experiment.arms.iter().enumerate();
+        let arms: Vec<_> = arms.filter(|(_, a)| a.seeds == count).collect();
+        for (g, group) in experiment.groups.iter().enumerate() {
+            for nth in 0..count {
+                let seed = experiment.first_seed.saturating_add(nth);
+                for (a, arm) in &arms {
+                    if group.has(arm) && nth < group.seeds(arm) {
+                        add(&mut nodes, (g, seed, *a), &arm.phases);
+                    }
                 }
             }
         }
