@@ -45,7 +45,7 @@ pub use numbers::Numbers;
 pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
 pub use pycaffe::Pycaffe;
-pub use report::Report;
+pub use report::{Report, Watch};
 pub use sensitivity::Sensitivity;
 pub use train::{Effect, Phases, Train, TrainArgs};
 pub use upgrade::Upgrade;
@@ -80,6 +80,7 @@ Examples:
   dsd train --solver solver.prototxt          as `caffe train`
   dsd test --model net.prototxt --weights w.caffemodel --iterations 100
   dsd inspect w.caffemodel
+  dsd report run --out r.html                 a page to look at: curves, weights, mistakes
 
 Flags may be written as in Caffe's scripts: -flag v, -flag=v, --flag v, --flag=v.";
 
@@ -134,6 +135,9 @@ pub enum Command {
     /// Make a page to look at of finished or running runs (HTML, one file)
     #[command(after_help = report::EXAMPLES)]
     Report(Report),
+    /// Show a run in the terminal while it goes on
+    #[command(after_help = report::WATCH_EXAMPLES)]
+    Watch(Watch),
     /// Say what the processor is and what of it is used
     DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model

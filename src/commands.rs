@@ -31,6 +31,7 @@ mod test;
 mod time;
 mod train;
 mod upgrade;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -102,6 +103,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::ParseLog(args) => parse_log::run(&args)?,
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
         Command::Report(args) => report::run(&args, settings)?,
+        Command::Watch(args) => watch::run(&args)?,
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,

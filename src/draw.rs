@@ -16,6 +16,7 @@ pub mod picture;
 pub mod png;
 pub mod scene;
 pub mod svg;
+pub mod terminal;
 mod text;
 
 pub use net::Drawing;

@@ -35,6 +35,7 @@ mod precision;
 mod proto_schema;
 mod pycaffe;
 mod records;
+mod report;
 mod resume;
 mod rooms;
 mod sensitivity;

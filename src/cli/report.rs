@@ -32,3 +32,20 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd report run --out r.html
   dsd report run other_run --out both.html";
+
+/// Arguments of `watch`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Watch {
+    /// The folder of the run
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Show it once and end [default where stdout is no terminal]
+    #[arg(long)]
+    pub once: bool,
+}
+
+pub(super) const WATCH_EXAMPLES: &str = "\
+Examples:
+  dsd watch run
+  dsd watch run --once";

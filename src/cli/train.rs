@@ -101,9 +101,12 @@ pub struct TrainArgs {
     /// [default: dsd_run without --solver, the solver's snapshot_prefix with it]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Write the course of the run as JSON lines to this file, beside metrics.jsonl in --out
+    /// Write the course of the run as JSON lines to this file, beside metrics.jsonl in --out; as CSV if its name ends in .csv
     #[arg(long, value_name = "F.jsonl")]
     pub metrics: Option<PathBuf>,
+    /// Write the course of the run for TensorBoard too, to a folder a phase in this folder
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
     /// Save every N minutes and keep the newest of these snapshots; 0: never [default: 15 where the solver has no
     /// snapshot interval]
     #[arg(long, value_name = "N", value_parser = minutes)]
@@ -153,7 +156,8 @@ Examples:
   dsd train --phase dsd --solver solver.prototxt --sparsity @dsd:0.5 --out run --dry_run
   dsd train --flow flow.toml --out run
   dsd train --phase dsd --solver solver.prototxt --control --seeds 5 --out dsd_and_control
-  dsd train --out run --resume";
+  dsd train --out run --resume
+  dsd train --out run --metrics course.csv --tensorboard events";
 
 /// What `--phase` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

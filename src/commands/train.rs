@@ -221,10 +221,14 @@ impl Runner<'_> {
                 metrics.resume(path, solver.iter())?;
             }
         }
+        let events = self.args.args.tensorboard.as_ref();
+        if let Some(home) = events {
+            metrics.tensorboard(home, solver.iter())?;
+        }
         let label = folder.map_or("train", |_| name);
         let bar = progress::bar(label.to_string(), solver.iter(), solver.max_iter());
         Ok(Reports {
-            metrics: (own.is_some() || asked.is_some()).then_some(metrics),
+            metrics: (own.is_some() || asked.is_some() || events.is_some()).then_some(metrics),
             bar: Some(bar),
             signals: self.signals.clone(),
             ..Reports::default()

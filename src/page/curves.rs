@@ -246,7 +246,7 @@ impl Curves {
 }
 
 /// A number in as few digits as a chart shows; what is no number is none.
-pub(super) fn short(v: f64) -> Value {
+fn short(v: f64) -> Value {
     if !v.is_finite() {
         return Value::Null;
     }

@@ -6,6 +6,8 @@ use std::fmt::Write;
 /// The size of a histogram, and the room below it for its axis.
 const SIZE: [f64; 2] = [180.0, 84.0];
 const BELOW: f64 = 14.0;
+/// Bins that may be cut at the upper edge.
+const TOWERS: usize = 4;
 
 /// How numbers lay at one time.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +37,7 @@ pub struct Histogram {
 
 impl Histogram {
     pub(super) fn html(&self) -> String {
-        let bins = self.panels.iter().flat_map(|p| &p.bins);
-        let top = bins.copied().fold(0.0, f64::max);
+        let top = self.top();
         let panels: Vec<String> = self.panels.iter().map(|p| self.panel(p, top)).collect();
         format!(
             "<figure class=\"histograms\"><figcaption>{} <small>{}</small></figcaption><div class=\"panels\">{}</div></figure>",
@@ -46,13 +47,30 @@ impl Histogram {
         )
     }
 
+    /// The share at the upper edge. A few bins that tower above the others (weights that come back stay near 0) are cut
+    /// there, so that the others can be seen.
+    fn top(&self) -> f64 {
+        let of = |panel: &Panel| {
+            let mut bins = panel.bins.clone();
+            bins.sort_by(|a, b| b.total_cmp(a));
+            let highest = bins.first().copied().unwrap_or(0.0);
+            highest.min(2.0 * bins.get(TOWERS).copied().unwrap_or(highest))
+        };
+        self.panels.iter().map(of).fold(0.0, f64::max)
+    }
+
     fn panel(&self, panel: &Panel, top: f64) -> String {
         let [width, height] = SIZE;
         let low = height - BELOW;
         let each = width / panel.bins.len().max(1) as f64;
         let mut d = format!("M0 {low}");
         for (k, share) in panel.bins.iter().enumerate() {
-            let y = low - (low - 4.0) * if top > 0.0 { share / top } else { 0.0 };
+            let part = if top > 0.0 {
+                (share / top).min(1.0)
+            } else {
+                0.0
+            };
+            let y = low - (low - 4.0) * part;
             let _ = write!(d, "V{y:.1}H{:.1}", each * (k + 1) as f64);
         }
         let _ = write!(d, "V{low}Z");
@@ -61,7 +79,8 @@ impl Histogram {
             true => format!("<path class=\"spike\" d=\"M{middle} {low}V2\"/>"),
             false => String::new(),
         };
-        let reach = super::curves::short(self.reach);
+        let reach = format!("{:.1e}", self.reach);
+        let reach: f64 = reach.parse().unwrap_or(self.reach);
         let words = format!("{} of {}: {}", panel.name, self.title, panel.note);
         format!(
             "<div><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\"><path class=\"hill\" d=\"{d}\"/>{spike}\

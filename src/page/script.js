@@ -51,7 +51,7 @@
       this.tip.className = "tip";
       this.tip.hidden = true;
       this.frame.append(this.tip);
-      if (this.positive()) this.addButton(figure.querySelector("figcaption"));
+      if (this.log) this.addButton(figure.querySelector("figcaption"));
       this.svg.setAttribute("tabindex", "0");
       this.listen();
       this.width = 0;
@@ -258,13 +258,18 @@
     }
   }
 
-  for (const figure of document.querySelectorAll("figure.plot")) new Plot(figure);
+  const plots = [...document.querySelectorAll("figure.plot")].map(figure => new Plot(figure));
 
-  // What is folded away is printed too.
+  // On paper two charts stand side by side, and what is folded away is printed too.
+  const PAPER = 340;
   let opened = [];
   addEventListener("beforeprint", () => {
+    plots.forEach(plot => { plot.leave(); plot.width = PAPER; plot.draw(); });
     opened = [...document.querySelectorAll("details:not([open])")];
     opened.forEach(d => { d.open = true; });
   });
-  addEventListener("afterprint", () => opened.forEach(d => { d.open = false; }));
+  addEventListener("afterprint", () => {
+    plots.forEach(plot => { plot.width = 0; plot.fit(); });
+    opened.forEach(d => { d.open = false; });
+  });
 })();

@@ -1,19 +1,25 @@
-//! The course of a run as JSON, one object a line, flushed line by line: `metrics.jsonl` in a run's folder, and `--metrics`.
+//! The course of a run as JSON, one object a line, flushed line by line: `metrics.jsonl` in a run's folder, and `--metrics`,
+//! which may be CSV too ([`rows`]); and as TensorBoard's event files ([`tensorboard`]).
 //!
 //! Every line has `"iteration"` (from 0 in each phase), `"global_iteration"` (over all phases), `"phase"` (`redense-2` for
 //! the second), `"time"` (UTC) and `"densities"` (a layer each). Training points add `"lr"`, `"loss"`, `"images_per_s"`, `"waited"`
 //! (the fraction of the time that went by waiting for data) and `"density"`, test points `"outputs"`. A resumed run takes out what the stopped run wrote past the point of resumption,
 //! so that the file is as if the run had never stopped.
 
+mod rows;
+mod tensorboard;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, anyhow};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{files, info};
+use rows::{Form, Stamp};
+use tensorboard::Events;
 
 /// The fraction of weights that are not 0, by layer.
 pub type Densities = Vec<(String, f64)>;
@@ -65,6 +71,47 @@ enum Point {
     },
 }
 
+impl Point {
+    /// The numbers by their names in tables and in TensorBoard.
+    fn values(&self) -> Vec<(String, f64)> {
+        let named = |name: &str, value: f64| (format!("train/{name}"), value);
+        match self {
+            Self::Train {
+                lr,
+                loss,
+                images_per_s,
+                waited,
+                density,
+            } => vec![
+                named("loss", f64::from(*loss)),
+                named("lr", f64::from(*lr)),
+                named("density", *density),
+                named("images_per_s", *images_per_s),
+                named("waited", *waited),
+            ],
+            Self::Test { outputs } => {
+                let mut values = Vec::new();
+                for (name, value) in outputs {
+                    let list = match value {
+                        Value::Array(list) => list,
+                        one => std::slice::from_ref(one),
+                    };
+                    let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
+                    for (k, v) in list.iter().enumerate() {
+                        let place = if list.len() > 1 {
+                            format!("/{k}")
+                        } else {
+                            String::new()
+                        };
+                        values.push((format!("test/{name}{place}"), number(v)));
+                    }
+                }
+                values
+            }
+        }
+    }
+}
+
 /// The outputs of a test as JSON: a number each, a list where an output has several values.
 pub fn outputs<'a>(values: impl IntoIterator<Item = (&'a str, f32)>) -> Map<String, Value> {
     let mut map = Map::new();
@@ -85,17 +132,17 @@ pub struct Metrics {
     phase: String,
     before: u64,
     files: Vec<(PathBuf, File)>,
+    events: Vec<Events>,
 }
 
 impl Metrics {
     /// Of a phase of this name (its folder's), with `before` iterations of the phases that it follows.
     pub fn of(phase: &str, before: u64) -> Self {
-        let phase = phase.to_owned();
-        let files = Vec::new();
         Self {
-            phase,
+            phase: phase.to_owned(),
             before,
-            files,
+            files: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -106,7 +153,7 @@ impl Metrics {
     pub fn create(&mut self, path: &Path) -> Result<()> {
         if is_used(path) {
             let text = files::read_text(path)?;
-            lines_of(&text, path)?;
+            Form::of(path).lines(&text, path)?;
             let aside = files::aside(path);
             fs::rename(path, &aside).map_err(|e| {
                 let reason = files::reason(&e);
@@ -119,8 +166,7 @@ impl Metrics {
             );
         }
         let file = File::create(path).map_err(|e| cannot_write(path, &e))?;
-        self.files.push((path.to_owned(), file));
-        Ok(())
+        self.add(path, file)
     }
 
     /// Goes on with a file, without the lines of this phase from `iteration` on, which come again; starts one if there
@@ -134,6 +180,32 @@ impl Metrics {
         }
         let file = File::options().append(true).create(true).open(path);
         let file = file.map_err(|e| cannot_write(path, &e))?;
+        self.add(path, file)
+    }
+
+    /// Writes TensorBoard's event files too, to a folder of this phase in `folder`; what earlier ones there say from
+    /// `iteration` on comes again, or is another run's.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn tensorboard(&mut self, folder: &Path, iteration: u64) -> Result<()> {
+        // A phase that begins replaces all of an earlier run's.
+        let step = if iteration == 0 {
+            0
+        } else {
+            self.before + iteration
+        };
+        self.events
+            .push(Events::create(&folder.join(&self.phase), step)?);
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, mut file: File) -> Result<()> {
+        let head = Form::of(path).head();
+        if !is_used(path) {
+            file.write_all(head.as_bytes())
+                .map_err(|e| cannot_write(path, &e))?;
+        }
         self.files.push((path.to_owned(), file));
         Ok(())
     }
@@ -168,23 +240,33 @@ impl Metrics {
     }
 
     fn write(&mut self, iteration: u64, densities: &Densities, point: Point) -> Result<()> {
-        let density = |(layer, d): &(String, f64)| (layer.clone(), Value::from(*d));
         let now = jiff::Timestamp::now();
-        let line = Line {
+        let now = now.round(jiff::Unit::Millisecond).unwrap_or(now);
+        let global = self.before + iteration;
+        let values = point.values();
+        for events in &mut self.events {
+            events.point(global, now, &values)?;
+        }
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        let csv = rows::csv((&self.phase, iteration, global), &now.to_string(), &values);
+        let density = |(layer, d): &(String, f64)| (layer.clone(), Value::from(*d));
+        let mut json = serde_json::to_vec(&Line {
             iteration,
-            global_iteration: self.before + iteration,
+            global_iteration: global,
             phase: &self.phase,
-            time: now
-                .round(jiff::Unit::Millisecond)
-                .unwrap_or(now)
-                .to_string(),
+            time: now.to_string(),
             point,
             densities: densities.iter().map(density).collect(),
-        };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
+        })?;
+        json.push(b'\n');
         for (path, file) in &mut self.files {
-            file.write_all(&line).map_err(|e| cannot_write(path, &e))?;
+            let text = match Form::of(path) {
+                Form::Json => &json[..],
+                Form::Csv => csv.as_bytes(),
+            };
+            file.write_all(text).map_err(|e| cannot_write(path, &e))?;
         }
         Ok(())
     }
@@ -199,7 +281,7 @@ pub fn move_phase(from: &Path, phase: &str, to: &Path) -> Result<()> {
         return Ok(());
     }
     let text = files::read_text(from)?;
-    let own = lines_of(&text, from)?.into_iter();
+    let own = Form::of(from).lines(&text, from)?.into_iter();
     let own: String = own
         .filter(|(stamp, _)| stamp.phase == phase)
         .map(|(_, line)| line)
@@ -213,13 +295,6 @@ pub fn move_phase(from: &Path, phase: &str, to: &Path) -> Result<()> {
     take_out(from, |stamp| stamp.phase == phase)
 }
 
-/// What a resumption must know of a line.
-#[derive(Debug, Deserialize)]
-struct Stamp {
-    iteration: u64,
-    phase: String,
-}
-
 fn is_used(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0)
 }
@@ -227,31 +302,16 @@ fn is_used(path: &Path) -> bool {
 /// Takes lines out of a file, and a last one that a stopped run did not finish.
 fn take_out(path: &Path, goes: impl Fn(&Stamp) -> bool) -> Result<()> {
     let text = files::read_text(path)?;
-    let lines = lines_of(&text, path)?.into_iter();
-    let kept: String = lines.filter(|(s, _)| !goes(s)).map(|(_, l)| l).collect();
+    let form = Form::of(path);
+    let lines = form.lines(&text, path)?.into_iter();
+    let kept = lines.filter(|(s, _)| !goes(s)).map(|(_, l)| l);
+    let kept: String = std::iter::once(form.head().to_owned())
+        .chain(kept)
+        .collect();
     if kept != text {
         files::write_atomic(path, |w| Ok(w.write_all(kept.as_bytes())?))?;
     }
     Ok(())
-}
-
-/// The finished lines of a file, with their line breaks.
-fn lines_of<'a>(text: &'a str, path: &Path) -> Result<Vec<(Stamp, &'a str)>> {
-    let mut lines = Vec::new();
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        let unfinished = !line.ends_with('\n');
-        match serde_json::from_str::<Stamp>(line) {
-            _ if unfinished && (i > 0 || line.starts_with('{')) => {}
-            Ok(stamp) => lines.push((stamp, line)),
-            Err(_) => bail!(
-                "{}:{}: expected a JSON object with \"iteration\" and \"phase\": not a metrics file; give \
-                 another name to --metrics",
-                path.display(),
-                i + 1
-            ),
-        }
-    }
-    Ok(lines)
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> anyhow::Error {

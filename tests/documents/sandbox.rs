@@ -68,12 +68,20 @@ impl Sandbox {
 
     /// Runs a command by the shell.
     pub fn run(&self, command: &Command) -> Result<(), String> {
-        if command.text.ends_with(" --resume") && !self.folder.path().join("run").exists() {
-            // By itself it goes on with a run that has been started before.
-            run(
-                self.folder.path(),
-                "train --solver solver.prototxt --out run --max_iter 2",
-            );
+        // By themselves these go on with a run that has been started before, or look at it.
+        let looks = ["dsd report ", "dsd watch "]
+            .iter()
+            .any(|c| command.text.starts_with(c));
+        for name in ["run", "other_run"] {
+            let named = command.text.split(' ').any(|word| word == name);
+            let resumes = name == "run" && command.text.ends_with(" --resume");
+            let wants = resumes || looks && named;
+            if wants && !self.folder.path().join(name).exists() {
+                run(
+                    self.folder.path(),
+                    &format!("train --solver solver.prototxt --out {name} --max_iter 2"),
+                );
+            }
         }
         if command.text.starts_with("dsd compare ") {
             // Runs that have ended, under the names that it compares.

@@ -180,7 +180,7 @@ fn shown(answers: &Answers, mistake: &Mistake) -> Option<Picture> {
     Some(Picture {
         uri,
         alt: format!("test picture {}, which is {label}", mistake.number),
-        title: format!("{label}, not {answer}"),
+        title: format!("{label}, answered {answer}"),
         note: format!(
             "{answer}: {sure:.0} %, {label}: {own:.0} %; picture {}",
             mistake.number

@@ -188,8 +188,8 @@ pub fn weights_section(page: &mut Page, runs: &[Gathered]) {
     page.section("Weights");
     page.note(
         "How the weights of each layer lay at the end of each phase, and at the start of the next: cut by the sparse phase's \
-         mask, revived at 0 for the re-dense one (the spike). The histograms of a layer share their axes; those of weights \
-         that are removed leave these out.",
+         mask, revived at 0 for the re-dense one (the spike). The histograms of a layer share their axes; removed weights are \
+         in none, and a few bins that tower above all others are cut at the upper edge.",
     );
     for run in runs {
         if runs.len() > 1 {
@@ -236,32 +236,38 @@ fn histograms(page: &mut Page, run: &Gathered, most: usize) -> Result<()> {
 /// The density of each layer at the end of each phase.
 pub fn densities(page: &mut Page, runs: &[Gathered]) {
     page.section("Density by layer");
-    for run in runs {
-        let order = run.weights_order();
-        let caption = match runs.len() {
-            1 => "The fraction of each layer's weights that are not 0".to_owned(),
-            _ => format!(
-                "The fraction of each layer's weights that are not 0, in {}",
-                run.name
-            ),
-        };
-        let heads = std::iter::once("layer").chain(run.phases.iter().map(|r| &r.phase[..]));
-        let mut table = Table::new(&caption, heads);
-        let cell = |density: Option<f64>| match density {
-            Some(d) => Cell::new(format!("{d:.4}")).bar(d),
-            None => Cell::default(),
-        };
-        for layer in &order {
-            let own = run
-                .phases
-                .iter()
-                .map(|r| cell(r.densities.get(layer).copied()));
-            table.row(std::iter::once(Cell::new(layer.clone())).chain(own));
-        }
-        let all = run.phases.iter().map(|r| cell(Some(r.density)));
-        table.row(std::iter::once(Cell::new("all")).chain(all));
-        page.table(&table);
+    page.beside(|page| {
+        runs.iter()
+            .for_each(|run| density_table(page, run, runs.len() == 1))
+    });
+}
+
+/// The densities in a run; `alone` on the page, it need not be named.
+fn density_table(page: &mut Page, run: &Gathered, alone: bool) {
+    let order = run.weights_order();
+    let caption = match alone {
+        true => "The fraction of each layer's weights that are not 0".to_owned(),
+        false => format!(
+            "The fraction of each layer's weights that are not 0, in {}",
+            run.name
+        ),
+    };
+    let heads = std::iter::once("layer").chain(run.phases.iter().map(|r| &r.phase[..]));
+    let mut table = Table::new(&caption, heads);
+    let cell = |density: Option<f64>| match density {
+        Some(d) => Cell::new(format!("{d:.4}")).bar(d),
+        None => Cell::default(),
+    };
+    for layer in &order {
+        let own = run
+            .phases
+            .iter()
+            .map(|r| cell(r.densities.get(layer).copied()));
+        table.row(std::iter::once(Cell::new(layer.clone())).chain(own));
     }
+    let all = run.phases.iter().map(|r| cell(Some(r.density)));
+    table.row(std::iter::once(Cell::new("all")).chain(all));
+    page.table(&table);
 }
 
 impl Gathered {

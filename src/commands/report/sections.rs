@@ -265,39 +265,44 @@ fn tested(run: &Gathered, name: &str) -> Vec<(f64, f64)> {
 /// How fast each phase was, and what it took.
 pub fn speed(page: &mut Page, runs: &[Gathered]) {
     page.section("Speed and memory");
-    for run in runs {
-        let caption = match runs.len() {
-            1 => "What the phases took".to_owned(),
-            _ => format!("What the phases of {} took", run.name),
-        };
-        let heads = [
-            "phase",
-            "pictures a second",
-            "waiting for data",
-            "memory",
-            "time",
-        ];
-        let mut table = Table::new(&caption, heads);
-        for record in &run.phases {
-            let rows = run.part(&record.phase).map_or(&[][..], |p| &p.train);
-            let pace = median(rows.iter().map(|r| r.images_per_s).filter(|v| *v > 0.0));
-            let waited = mean(rows.iter().map(|r| r.waited));
-            table.row([
-                record.phase.clone(),
-                pace.map_or(String::new(), |v| format!("{v:.0}")),
-                waited.map_or(String::new(), |v| format!("{:.1} %", 100.0 * v)),
-                record
-                    .memory
-                    .map_or(String::new(), |n| HumanBytes(n).to_string()),
-                time(record.seconds),
-            ]);
-        }
-        page.table(&table);
-    }
+    page.beside(|page| {
+        runs.iter()
+            .for_each(|run| speed_table(page, run, runs.len() == 1))
+    });
     page.note(
         "Pictures a second: the median over the points of the log, tests included. Memory: the most that the process had \
          taken by the end of the phase. Records of older versions do not tell all of it.",
     );
+}
+
+/// The same of a run; `alone` on the page, it need not be named.
+fn speed_table(page: &mut Page, run: &Gathered, alone: bool) {
+    let caption = match alone {
+        true => "What the phases took".to_owned(),
+        false => format!("What the phases of {} took", run.name),
+    };
+    let heads = [
+        "phase",
+        "pictures a second",
+        "waiting for data",
+        "memory",
+        "time",
+    ];
+    let mut table = Table::new(&caption, heads);
+    for record in &run.phases {
+        let rows = run.part(&record.phase).map_or(&[][..], |p| &p.train);
+        let pace = median(rows.iter().map(|r| r.images_per_s).filter(|v| *v > 0.0));
+        let waited = mean(rows.iter().map(|r| r.waited));
+        let memory = record.memory.map(|n| HumanBytes(n).to_string());
+        table.row([
+            record.phase.clone(),
+            pace.map_or(String::new(), |v| format!("{v:.0}")),
+            waited.map_or(String::new(), |v| format!("{:.1} %", 100.0 * v)),
+            memory.unwrap_or_default(),
+            time(record.seconds),
+        ]);
+    }
+    page.table(&table);
 }
 
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {

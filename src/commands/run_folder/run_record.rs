@@ -46,6 +46,7 @@ pub struct Settings {
     pub source: Option<PathBuf>,
     pub max_iter: Option<i32>,
     pub metrics: Option<PathBuf>,
+    pub tensorboard: Option<PathBuf>,
     pub snapshot_minutes: Option<f64>,
     pub level: i32,
     pub stage: Vec<String>,
@@ -130,6 +131,7 @@ impl RunRecord {
                 source: a.source.clone(),
                 max_iter: a.max_iter,
                 metrics: a.metrics.clone(),
+                tensorboard: a.tensorboard.clone(),
                 snapshot_minutes: a.snapshot_minutes,
                 level: a.state.level,
                 stage: a.state.stage.clone(),
@@ -175,6 +177,7 @@ impl RunRecord {
         fill(&mut a.precision, &own.precision);
         fill(&mut a.source, &own.source);
         fill(&mut a.metrics, &own.metrics);
+        fill(&mut a.tensorboard, &own.tensorboard);
         fill(&mut a.snapshot_minutes, &own.snapshot_minutes);
         if a.state.level == 0 {
             a.state.level = own.level;

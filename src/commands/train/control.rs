@@ -59,6 +59,7 @@ fn refuse_others(args: &Train) -> Result<()> {
     let given = [
         ("--snapshot", a.snapshot.is_some()),
         ("--metrics", a.metrics.is_some()),
+        ("--tensorboard", a.tensorboard.is_some()),
         ("--level", a.state.level != 0),
     ];
     match given.iter().find(|g| g.1) {

@@ -533,6 +533,7 @@ pub(super) fn names_no_path(args: &crate::cli::Train) -> bool {
         && a.snapshot.is_none()
         && a.source.is_none()
         && a.metrics.is_none()
+        && a.tensorboard.is_none()
         && !at
 }
 
