@@ -5,6 +5,7 @@ mod file;
 use crate::phase::Phase;
 use crate::solver::Precision;
 use crate::solver::bits::Bits;
+use crate::solver::converge::Patience;
 use crate::solver::schedule::Pruning;
 use crate::solver::schedule::acdc::{Rounds, Side};
 use crate::solver::sparsity::Sparsity;
@@ -37,6 +38,12 @@ pub enum Schedule {
     /// Sparse and dense in turn (AC/DC, Peste et al. 2021)
     #[value(name = "acdc")]
     AcDc,
+    /// Small weights die, others grow by their gradients (RigL, Evci et al. 2020)
+    #[value(name = "rigl")]
+    RigL,
+    /// N:M masks of weights that stay dense behind them (SR-STE, Zhou et al. 2021)
+    #[value(name = "srste")]
+    SrSte,
 }
 
 impl Schedule {
@@ -53,6 +60,8 @@ impl fmt::Display for Schedule {
             Self::Once => "once",
             Self::Cubic => "cubic",
             Self::AcDc => "acdc",
+            Self::RigL => "rigl",
+            Self::SrSte => "srste",
         })
     }
 }
@@ -88,6 +97,22 @@ pub struct Step {
     pub starts: Option<Side>,
     /// Of these: what the last one is, likewise.
     pub ends: Option<Side>,
+    /// Of an exchange of weights: the iterations from one to the next.
+    pub update_every: Option<u64>,
+    /// Of it: the iteration from which on the masks stay.
+    pub update_until: Option<u64>,
+    /// Of it: the part of the living weights that is exchanged at first.
+    pub drop_fraction: Option<f64>,
+    /// Of weights that stay dense behind N:M masks: the decay of those that are left out.
+    pub srste_decay: Option<f32>,
+    /// The iteration of the dense phase's rates with which this phase begins.
+    pub rewind_to: Option<u64>,
+    /// Whether the phase ends when its loss falls no more, before `max_iter`.
+    pub until_converged: bool,
+    /// Of that: the displays without a fall.
+    pub patience: Option<u64>,
+    /// Of that: the fall that counts, as a part of the loss.
+    pub min_delta: Option<f64>,
     /// With how many bits a quantize phase stores each layer's weights.
     pub bits: Option<Bits>,
     /// Whether dropout gets weaker with the density, in a sparse or quantize phase.
@@ -119,12 +144,30 @@ impl Step {
                 starts: self.starts.unwrap_or_default(),
                 ends: self.ends.unwrap_or_default(),
             }),
+            Schedule::RigL => Pruning::RigL {
+                every: self.update_every,
+                until: self.update_until,
+                drop_fraction: self.drop_fraction,
+            },
+            Schedule::SrSte => Pruning::SrSte {
+                decay: self.srste_decay,
+            },
         }
+    }
+
+    /// When it has converged, if that ends it.
+    ///
+    /// # Errors
+    /// Numbers that are out of their range.
+    pub fn convergence(&self) -> Result<Option<Patience>> {
+        let patience = || Patience::new(self.patience, self.min_delta);
+        self.until_converged.then(patience).transpose()
     }
 
     /// What is said of it that only a flow can say, for the record: names and values.
     pub fn extras(&self) -> Vec<(&'static str, String)> {
         let count = |n: Option<u64>| n.map(|n| n.to_string());
+        let converges = self.until_converged;
         let side = |s: Option<Side>| s.map(|s| s.name().to_string());
         let all = [
             ("hold", self.hold.map(|h| h.to_string())),
@@ -132,6 +175,14 @@ impl Step {
             ("rounds", count(self.rounds)),
             ("starts", side(self.starts)),
             ("ends", side(self.ends)),
+            ("update_every", count(self.update_every)),
+            ("update_until", count(self.update_until)),
+            ("drop_fraction", self.drop_fraction.map(|f| f.to_string())),
+            ("srste_decay", self.srste_decay.map(|d| d.to_string())),
+            ("rewind_to", count(self.rewind_to)),
+            ("until_converged", converges.then(|| "true".to_string())),
+            ("patience", count(self.patience)),
+            ("min_delta", self.min_delta.map(|d| d.to_string())),
         ];
         let given = all.into_iter();
         given.filter_map(|(name, v)| Some((name, v?))).collect()

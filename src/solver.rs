@@ -6,6 +6,7 @@
 mod announce;
 pub mod bits;
 pub mod config;
+pub mod converge;
 mod data_checks;
 mod debug;
 mod diverged;
@@ -29,6 +30,7 @@ pub mod sparsity;
 mod state;
 mod step;
 mod test;
+mod through;
 mod timekeeper;
 mod trial;
 mod update;
@@ -47,6 +49,7 @@ use crate::net::sizes::Sizes;
 use crate::net::weights::LoadPlan;
 use crate::net::{self, Net, Weights};
 use crate::phase::Phase;
+use crate::proto::SolverParameter;
 use crate::report::metrics::{Densities, Metrics};
 use crate::report::nets;
 use crate::tensor::Shape;
@@ -64,6 +67,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use test::TestNet;
+use through::Through;
 use timekeeper::Timekeeper;
 
 /// The seed of a run that names none: runs repeat unless they ask not to.
@@ -125,6 +129,11 @@ pub struct Solver {
     shared: Vec<Option<Shared>>,
     /// How the masks change, in a sparse phase where they do.
     schedule: Option<Schedule>,
+    /// The parameters that stay dense behind their masks.
+    through: Vec<Option<Through>>,
+    /// When the phase has converged, if that ends it, and what has been seen of it.
+    patience: Option<converge::Patience>,
+    seen: converge::Seen,
     /// Whether dropout gets weaker with the density.
     scale_dropout: bool,
     batches: Batches,
@@ -233,6 +242,7 @@ impl Solver {
         let gradients = net.zero_gradients();
         let masks = vec![None; weights.len()];
         let shared = vec![None; weights.len()];
+        let through = vec![None; weights.len()];
         let watch = watch::ChanceWatch::new(&net, config.max_iter());
         info!("Solver scaffolding done.");
         Ok(Self {
@@ -247,6 +257,9 @@ impl Solver {
             masks,
             shared,
             schedule: None,
+            through,
+            patience: None,
+            seen: converge::Seen::default(),
             scale_dropout: false,
             batches: opened.batches,
             carried: Carried::default(),
@@ -281,6 +294,16 @@ impl Solver {
     /// Iterations to do.
     pub fn max_iter(&self) -> u64 {
         self.config.max_iter()
+    }
+
+    /// Takes the rates from iteration `from` of the schedule of `solver` on (rate rewinding: Renda et al. 2020, "Comparing
+    /// Rewinding and Fine-tuning in Neural Network Pruning").
+    ///
+    /// # Errors
+    /// A policy that is none.
+    pub fn rewind_rates(&mut self, solver: &SolverParameter, from: u64) -> Result<()> {
+        self.policy = LrPolicy::new(solver)?.rewound(from);
+        Ok(())
     }
 
     /// The weights files that the solver's prototxt names.

@@ -6,7 +6,7 @@ mod sandbox;
 
 use crate::common::repository;
 use clap::CommandFactory;
-use commands::{Command, of_help, of_markdown};
+use commands::{Command, flows_of, of_help, of_markdown};
 use sandbox::Sandbox;
 use std::fs;
 use std::path::PathBuf;
@@ -58,6 +58,20 @@ fn every_command_of_the_documents_runs() {
     }
     let count = run_all(groups);
     assert!(count >= 30, "only {count} commands found");
+}
+
+#[test]
+fn every_flow_of_the_documents_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    for flow in documents().iter().flat_map(|file| flows_of(file)) {
+        let path = crate::common::write(folder.path(), "flow.toml", &flow.text);
+        if let Err(why) = dsd::flow::Flow::read(&path) {
+            panic!("{}: {why:#}", flow.place);
+        }
+        count += 1;
+    }
+    assert!(count >= 10, "only {count} flows found");
 }
 
 #[test]

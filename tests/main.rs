@@ -27,6 +27,7 @@ mod gradients;
 mod inspect;
 mod layer_goldens;
 mod layouts;
+mod mask_goldens;
 mod mutations;
 mod net_rules;
 mod parse_log;

@@ -12,6 +12,8 @@ mod masks;
 #[cfg(unix)]
 mod quantize;
 mod redense;
+#[cfg(unix)]
+mod schedules;
 mod sparse;
 
 use crate::common::{dsd, error_of, log_texts};

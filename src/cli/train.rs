@@ -58,12 +58,13 @@ pub struct TrainArgs {
     /// and what is shown or saved may change
     #[arg(long, conflicts_with = "snapshot")]
     pub resume: bool,
-    /// What to prune: 0.3 of every layer; std:0.5, all weights below 0.5 standard deviations of their layer's;
+    /// What to prune: 0.3 of every layer; std:0.5, all weights below 0.5 standard deviations of their layer's; global:0.8 of
+    /// all layers by one threshold; erk:0.8 with densities by kernel; random:0.5 by chance; 2:4, all but 2 of every 4;
     /// conv1=0,fc*=std:1.2,*=0.3 (first match wins); @dsd, 0.3 of every layer but the first convolution, and
     /// @dsd:0.5 likewise; @squeezenet_3x; or @FILE, such rules from a file [default: @dsd]
     #[arg(long, value_name = "S")]
     pub sparsity: Option<String>,
-    /// How to come to that sparsity: at once, or along a cubic curve over iterations [default: once]
+    /// How to come to that sparsity, and keep it; a flow says more of each [default: once]
     #[arg(long, value_enum, ignore_case = true, value_name = "HOW")]
     pub schedule: Option<Schedule>,
     /// With --schedule cubic: the iterations between two prunings [default: a hundredth of --prune_until]
@@ -111,7 +112,7 @@ pub struct TrainArgs {
     /// snapshot interval]
     #[arg(long, value_name = "N", value_parser = minutes)]
     pub snapshot_minutes: Option<f64>,
-    /// Print each phase's rate, length, density, time, disk and memory, and stop
+    /// Print each phase's rate, length, density, time, disk and memory, and the curves of rate and density, and stop
     #[arg(long)]
     pub dry_run: bool,
     /// What SIGINT (Ctrl-C) does; SIGTERM and SIGUSR1 always save and stop

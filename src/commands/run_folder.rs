@@ -122,6 +122,9 @@ pub struct Record {
     pub weights: PathBuf,
     /// Whether it ran to its end.
     pub done: bool,
+    /// Whether that came before its length, for the loss fell no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub converged: bool,
 }
 
 impl Record {
@@ -145,6 +148,7 @@ impl Record {
         self.densities = densities.into_iter().collect();
         self.density = solver.density();
         self.iterations = solver.iter();
+        self.converged = solver.is_converged();
         self.loss = solver.loss();
         self.tested = solver.tested();
         self.outputs = solver.last_test().map(|t| t.1.clone()).unwrap_or_default();

@@ -175,7 +175,9 @@ impl PhasePlan {
         let solver = own.as_deref().or(shared);
         let solver = solver.context("it has no solver, and there is none for all phases")?;
         let param = Config::read(solver, 0, &[])?.param;
-        if own.is_none() && !table.contains_key("base_lr") {
+        // A phase that takes up earlier rates has them from the solver, and what is left of its length.
+        let rewound = table.get("rewind_to").and_then(Value::as_integer);
+        if own.is_none() && rewound.is_none() && !table.contains_key("base_lr") {
             let kind = table.get("kind").and_then(Value::as_str).unwrap_or("dense");
             let factor = kind.parse::<Phase>().map_or(1.0, flow::rate_of);
             // In decimals, so that a hundredth of 0.03 is 0.0003 and not its neighbour.
@@ -184,7 +186,7 @@ impl PhasePlan {
             table.insert("base_lr".to_string(), Value::Float(rate));
         }
         if !table.contains_key("max_iter") {
-            let length = i64::from(param.max_iter());
+            let length = i64::from(param.max_iter()) - rewound.unwrap_or(0);
             table.insert("max_iter".to_string(), Value::Integer(length));
         }
         let solver = solver.display().to_string();

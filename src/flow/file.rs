@@ -4,6 +4,7 @@ use super::{Flow, Schedule, Step};
 use crate::phase::Phase;
 use crate::solver::Precision;
 use crate::solver::bits::Bits;
+use crate::solver::converge::Patience;
 use crate::solver::schedule::acdc::Side;
 use crate::solver::sparsity::{self, Sparsity};
 use anyhow::{Context, Result, bail};
@@ -40,6 +41,15 @@ struct StepFile {
     rounds: Option<u64>,
     starts: Option<Side>,
     ends: Option<Side>,
+    update_every: Option<u64>,
+    update_until: Option<u64>,
+    drop_fraction: Option<f64>,
+    srste_decay: Option<f32>,
+    rewind_to: Option<u64>,
+    #[serde(default)]
+    until_converged: bool,
+    patience: Option<u64>,
+    min_delta: Option<f64>,
     bits: Option<Setting>,
     scale_dropout: Option<bool>,
     precision: Option<Precision>,
@@ -65,8 +75,9 @@ impl Setting {
 
 impl StepFile {
     /// What only a sparse phase has: name, whether it is there, and the schedule that it belongs to.
-    fn pruning_keys(&self) -> [(&'static str, bool, Option<Schedule>); 9] {
+    fn pruning_keys(&self) -> [(&'static str, bool, Option<Schedule>); 13] {
         let (cubic, acdc) = (Some(Schedule::Cubic), Some(Schedule::AcDc));
+        let (rigl, srste) = (Some(Schedule::RigL), Some(Schedule::SrSte));
         [
             ("sparsity", self.sparsity.is_some(), None),
             ("schedule", self.schedule.is_some(), None),
@@ -77,6 +88,10 @@ impl StepFile {
             ("rounds", self.rounds.is_some(), acdc),
             ("starts", self.starts.is_some(), acdc),
             ("ends", self.ends.is_some(), acdc),
+            ("update_every", self.update_every.is_some(), rigl),
+            ("update_until", self.update_until.is_some(), rigl),
+            ("drop_fraction", self.drop_fraction.is_some(), rigl),
+            ("srste_decay", self.srste_decay.is_some(), srste),
         ]
     }
 
@@ -97,12 +112,31 @@ impl StepFile {
             ("prune_until", self.prune_until),
             ("ac_dc_every", self.ac_dc_every),
             ("rounds", self.rounds),
+            ("update_every", self.update_every),
+            ("update_until", self.update_until),
+            ("patience", self.patience),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, n)| *n == Some(0)) {
             bail!("{name} counts from 1; found 0");
         }
         if self.rounds.is_some() && self.ac_dc_every.is_some() {
             bail!("ac_dc_every and rounds both say how long a stretch is; keep one");
+        }
+        for (name, given) in [
+            ("patience", self.patience.is_some()),
+            ("min_delta", self.min_delta.is_some()),
+        ] {
+            if given && !self.until_converged {
+                bail!("{name} is of a phase that ends by its loss; add until_converged = true");
+            }
+        }
+        if self.rewind_to.is_some() {
+            if kind == Phase::Quantize {
+                bail!("a quantize phase has no rewind_to; its rates are made for centroids");
+            }
+            if self.base_lr.is_some() {
+                bail!("rewind_to takes the dense phase's rates, and base_lr another; keep one");
+            }
         }
         if self.bits.is_some() && kind != Phase::Quantize {
             bail!("a {kind} phase has no bits; only a quantize one shares weights");
@@ -134,6 +168,7 @@ impl Flow {
             let bits = s.bits.as_ref().or(file.bits.as_ref());
             let bits = bits.filter(|_| quantize);
             let bits = bits.map(|b| Bits::parse(&b.text()).with_context(place));
+            Patience::new(s.patience, s.min_delta).with_context(place)?;
             let scale_dropout = s.scale_dropout.or(file.scale_dropout);
             steps.push(Step {
                 phase: s.kind,
@@ -150,6 +185,14 @@ impl Flow {
                 rounds: s.rounds,
                 starts: s.starts,
                 ends: s.ends,
+                update_every: s.update_every,
+                update_until: s.update_until,
+                drop_fraction: s.drop_fraction,
+                srste_decay: s.srste_decay,
+                rewind_to: s.rewind_to,
+                until_converged: s.until_converged,
+                patience: s.patience,
+                min_delta: s.min_delta,
                 bits: bits.transpose()?,
                 scale_dropout: scale_dropout == Some(true) && (sparse || quantize),
                 precision: s.precision.or(file.precision),

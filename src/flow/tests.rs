@@ -85,6 +85,26 @@ fn a_flow_that_makes_no_sense_is_refused_with_the_reason() {
     );
     says(&sparse("schedule='cubic'\nprune_every=0"), "from 1");
     says(&sparse("schedule='linear'"), "linear");
+    says(
+        &sparse("schedule='cubic'\nhold=false"),
+        "hold is of schedule \"once\"",
+    );
+    says(&sparse("schedule='acdc'\nrounds=0"), "rounds counts from 1");
+    says(
+        &sparse("schedule='acdc'\nrounds=2\nac_dc_every=5"),
+        "keep one",
+    );
+    says(&sparse("schedule='acdc'\nends='redense'"), "redense");
+    says(&sparse("drop_fraction=0.3"), "schedule \"rigl\"");
+    says(
+        &sparse("schedule='rigl'\nsrste_decay=0.1"),
+        "schedule \"srste\"",
+    );
+    says(&sparse("patience=5"), "add until_converged");
+    says(&sparse("until_converged=true\nmin_delta=1"), "phase 1");
+    says(&sparse("rewind_to=5\nbase_lr=0.1"), "keep one");
+    says(&quantize("rewind_to=5"), "no rewind_to");
+    says("[[phase]]\nkind='dense'\nhold=false", "only a sparse one");
 }
 
 #[test]
@@ -117,4 +137,23 @@ fn settings_of_the_whole_flow_reach_the_phases_that_have_them() {
         (steps[0].sparsity.as_ref(), steps[2].sparsity.as_ref()),
         (None, None)
     );
+}
+
+#[test]
+fn after_zeros_that_nothing_holds_a_phase_may_be_dense_or_redense() {
+    for keys in ["hold=false", "schedule='acdc'\nends='dense'"] {
+        for kind in ["dense", "redense"] {
+            let text = format!("[[phase]]\nkind='sparse'\n{keys}\n[[phase]]\nkind='{kind}'");
+            assert!(parse(&text).is_ok(), "{text}");
+        }
+        let less = format!(
+            "[[phase]]\nkind='sparse'\nsparsity=0.5\n{keys}\n[[phase]]\nkind='sparse'\nsparsity=0.3"
+        );
+        assert!(parse(&less).is_ok(), "{less}");
+    }
+    let flow =
+        parse("[[phase]]\nkind='sparse'\nschedule='acdc'\nrounds=2\nuntil_converged=true").unwrap();
+    let extras = flow.steps[0].extras();
+    let texts: Vec<String> = extras.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(texts, ["rounds=2", "until_converged=true"]);
 }

@@ -41,7 +41,7 @@ impl Solver {
                 let count = |f: fn(&Mask) -> usize| masks.iter().map(|(_, m)| f(m)).sum::<usize>();
                 Course::AcDc(acdc.clone(), part(count(Mask::alive), count(Mask::count)))
             }
-            None => {
+            Some(Schedule::RigL(_) | Schedule::SrSte(_)) | None => {
                 let (alive, all) = self.held();
                 Course::Constant(part(alive, all))
             }

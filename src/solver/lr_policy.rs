@@ -11,6 +11,8 @@ pub struct LrPolicy {
     rise: Option<Rise>,
     /// The rate never falls below it.
     least: f32,
+    /// The iteration of the policy with which the phase begins.
+    from: u64,
 }
 
 /// How the rate begins, in two forks of Caffe.
@@ -158,11 +160,19 @@ impl LrPolicy {
             kind,
             rise: Rise::new(solver)?,
             least: solver.min_lr(),
+            from: 0,
         })
+    }
+
+    /// The same policy from its iteration `from` on.
+    pub fn rewound(mut self, from: u64) -> Self {
+        self.from = from;
+        self
     }
 
     /// The rate of iteration `iter`, computed in float32 as Caffe does.
     pub fn rate(&self, iter: u64) -> f32 {
+        let iter = iter.saturating_add(self.from);
         let rate = match &self.rise {
             Some(rise) if iter < rise.iterations => return rise.rate(iter, self.base),
             _ => self.of_policy(iter),
@@ -180,7 +190,7 @@ impl LrPolicy {
         match &self.kind {
             Kind::Fixed => self.base,
             Kind::Step { gamma, .. } | Kind::MultiStep { gamma, .. } => {
-                (base * power(*gamma, self.step(iter))) as f32
+                (base * power(*gamma, self.steps(iter))) as f32
             }
             Kind::Exp { gamma } => (base * power(*gamma, iter)) as f32,
             Kind::Inv { gamma, power } => self.base * (1.0 + gamma * iter as f32).powf(-power),
@@ -203,6 +213,11 @@ impl LrPolicy {
 
     /// Caffe's `current_step` at iteration `iter`: how many steps of the rate lie behind.
     pub fn step(&self, iter: u64) -> u64 {
+        self.steps(iter.saturating_add(self.from))
+    }
+
+    /// The same at an iteration of the policy itself.
+    fn steps(&self, iter: u64) -> u64 {
         match &self.kind {
             Kind::Step { size, .. } => iter / size,
             // Caffe looks at one value an iteration, in the order given.
@@ -218,7 +233,12 @@ impl LrPolicy {
         let Kind::MultiStep { .. } = &self.kind else {
             return None;
         };
-        let before = iter.checked_sub(1).map_or(0, |last| self.step(last));
+        let before = match iter.checked_sub(1) {
+            Some(last) => self.step(last),
+            // Of a policy that goes on, the steps before the phase are no news.
+            None if self.from > 0 => self.step(0),
+            None => 0,
+        };
         Some(self.step(iter)).filter(|now| *now > before)
     }
 }
@@ -318,6 +338,29 @@ mod tests {
         near(rate("multistep", 20), 0.025);
         near(rate("poly", 50), 0.025);
         near(rate("sigmoid", 10), 0.05);
+    }
+
+    #[test]
+    fn a_rewound_policy_has_the_rates_from_there_on() {
+        for name in ["step", "multistep", "poly", "inv"] {
+            let whole = LrPolicy::new(&solver(name)).unwrap();
+            let rest = whole.clone().rewound(15);
+            for i in 0..80 {
+                assert_eq!(rest.rate(i), whole.rate(15 + i), "{name} {i}");
+                assert_eq!(rest.step(i), whole.step(15 + i), "{name} {i}");
+            }
+            // A step that lies before the phase is not told in it.
+            let told = |p: &LrPolicy| (0..80).filter_map(|i| Some((i, p.stepped(i)?))).collect();
+            let told: Vec<_> = told(&rest);
+            assert_eq!(
+                told,
+                if name == "multistep" {
+                    vec![(5, 2)]
+                } else {
+                    vec![]
+                }
+            );
+        }
     }
 
     #[test]

@@ -83,16 +83,20 @@ impl Solver {
     }
 
     /// The name of the net's first convolution.
-    fn first_convolution(&self) -> Option<&str> {
+    pub(super) fn first_convolution(&self) -> Option<&str> {
         let mut nodes = self.net.graph().nodes.iter();
         let first = nodes.find(|n| n.param.r#type() == "Convolution");
         first.map(|n| n.param.name())
     }
 
+    /// Sets what the masks do not let live to 0, its histories too; those of dense weights behind a mask stay.
     pub(super) fn apply_masks(&mut self) {
         for (id, mask) in self.masks.iter().enumerate() {
             if let Some(mask) = mask {
                 mask.apply(&mut self.weights[id].data);
+                if self.through[id].is_some() {
+                    continue;
+                }
                 for h in self.history.iter_mut().skip(id).step_by(self.weights.len()) {
                     mask.apply(h);
                 }

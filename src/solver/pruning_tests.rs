@@ -74,7 +74,7 @@ fn one_threshold_is_for_all_layers_of_the_rule() {
 
 #[test]
 fn erk_gives_small_layers_more_and_the_sum_is_exact() {
-    // Sums over products: 15/216, 38/2304, 138/40960.
+    // Sums over products: 16/216, 38/2304, 704/40960.
     let dims: [&[usize]; 3] = [&[6, 4, 3, 3], &[16, 16, 3, 3], &[64, 640]];
     for part in [0.0, 0.3, 0.7, 0.9, 0.97, 0.999] {
         let alive = erk(&dims, part);
@@ -83,16 +83,16 @@ fn erk_gives_small_layers_more_and_the_sum_is_exact() {
         assert_eq!(sum, all - pruned_count(part, all), "{part}");
         let density = |i: usize| alive[i] as f64 / dims[i].iter().product::<usize>() as f64;
         assert!(
-            density(0) >= density(1) && density(1) >= density(2),
+            density(0) >= density(2) && density(2) >= density(1),
             "{alive:?}"
         );
     }
-    let alive = erk(&dims, 0.9);
-    // 4348 wanted; one factor for all would make the first's density more than 1.
+    let alive = erk(&dims, 0.7);
+    // 13044 wanted; one factor for all would make the first's density more than 1.
     assert_eq!(alive[0], 216);
     let ratio = (alive[1] as f64 / 2304.0) / (alive[2] as f64 / 40960.0);
     let wanted = (38.0 / 2304.0) / (704.0 / 40960.0);
-    assert!((ratio / wanted - 1.0).abs() < 2e-3, "{ratio} {wanted}");
+    assert!((ratio / wanted - 1.0).abs() < 3e-3, "{ratio} {wanted}");
     assert_eq!(erk(&[], 0.5), Vec::<usize>::new());
 }
 

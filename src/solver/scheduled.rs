@@ -3,7 +3,8 @@
 use super::Solver;
 use super::mask::Mask;
 use super::schedule::acdc::{AcDc, Rounds};
-use super::schedule::{Cubic, Pruning, Ramp, Schedule};
+use super::schedule::rigl::{RigL, exchange};
+use super::schedule::{Cubic, Pruning, Ramp, Schedule, srste};
 use super::sparsity::Sparsity;
 use crate::info;
 use crate::report::number::G;
@@ -25,6 +26,20 @@ impl Solver {
             }
             Pruning::Cubic { every, until } => self.prune_gradually(sparsity, *every, *until),
             Pruning::AcDc(rounds) => self.prune_in_turn(sparsity, rounds),
+            Pruning::RigL {
+                every,
+                until,
+                drop_fraction,
+            } => {
+                let rigl = RigL::new(*every, *until, *drop_fraction, self.max_iter())?;
+                info!(
+                    "Every {} iterations until {} weights are exchanged, {} of the living at first",
+                    rigl.every, rigl.until, rigl.drop_fraction
+                );
+                self.schedule = Some(Schedule::RigL(rigl));
+                self.prune(sparsity)
+            }
+            Pruning::SrSte { decay } => self.prune_through(sparsity, decay.unwrap_or(srste::DECAY)),
         }
     }
 
@@ -115,7 +130,7 @@ impl Solver {
                 Ok(())
             }
             Some(Schedule::AcDc(acdc)) => self.turn(acdc),
-            None => Ok(()),
+            Some(Schedule::RigL(_) | Schedule::SrSte(_)) | None => Ok(()),
         };
         self.schedule = schedule;
         done
@@ -163,5 +178,33 @@ impl Solver {
             info!("Iteration {iter}, all weights are trained again");
         }
         Ok(())
+    }
+
+    /// Exchanges weights by their gradients, which no mask has touched yet, if this is an iteration at which that takes the
+    /// place of an update.
+    pub(super) fn exchange(&mut self) -> bool {
+        let iter = self.iter;
+        let rigl = match &self.schedule {
+            Some(Schedule::RigL(rigl)) if rigl.due(iter) => rigl.clone(),
+            _ => return false,
+        };
+        let (mut exchanged, mut all) = (0, 0);
+        for (id, mask) in self.masks.iter_mut().enumerate() {
+            let (weights, g) = (&self.weights[id].data, &self.gradients[id]);
+            // A parameter that does not learn has no gradient.
+            let Some(before) = mask.as_mut().filter(|_| g.len() == weights.len()) else {
+                continue;
+            };
+            let alive = before.alive();
+            if alive == before.count() {
+                continue;
+            }
+            let k = rigl.exchanged(iter, alive);
+            *before = exchange(before, weights, g, k);
+            (exchanged, all) = (exchanged + k, all + alive);
+        }
+        self.apply_masks();
+        info!("Iteration {iter}, {exchanged} of {all} weights die and as many grow");
+        true
     }
 }

@@ -4,6 +4,7 @@ mod binary_state;
 mod hdf5_state;
 mod own;
 
+use super::converge::Seen;
 use super::mask::Mask;
 use super::schedule::Schedule;
 use super::shared::Shared;
@@ -47,8 +48,12 @@ pub struct Own {
     pub masks: Vec<(String, usize, Mask)>,
     /// What the weights of each quantized parameter share: layer, blob, codebook and codes.
     pub codebooks: Vec<(String, usize, Shared)>,
-    /// How a sparse phase prunes, if it does so gradually.
+    /// How the masks of a sparse phase change, if they do.
     pub schedule: Option<Schedule>,
+    /// The dense weights behind masks: layer, blob, values.
+    pub dense: Vec<(String, usize, Vec<f32>)>,
+    /// What a phase that ends by convergence has seen.
+    pub seen: Seen,
     /// For each test net, the batches tested so far.
     pub test_batches: Vec<u64>,
     /// The losses that the smoothed loss is the mean of.

@@ -147,7 +147,11 @@ impl Solver {
                 ramp.layer
             );
         }
+        if let Some(Schedule::SrSte(srste)) = &own.schedule {
+            self.restore_through(path, srste, own.dense)?;
+        }
         self.schedule = own.schedule;
+        self.seen = own.seen;
         let timed = own.notes.iter().any(|(name, _)| name == TIMED);
         self.time.timed = timed.then_some(self.iter).filter(|_| self.saved.is_some());
         let scaled = own.notes.iter().any(|(name, _)| name == SCALE_DROPOUT);
@@ -295,6 +299,8 @@ impl Solver {
             masks: masks.map(|((layer, k), m)| (layer, k, m)).collect(),
             codebooks: shared.map(|((layer, k), s)| (layer, k, s)).collect(),
             schedule: self.schedule.clone(),
+            dense: self.dense_behind(),
+            seen: self.seen,
             test_batches: self.tests.iter().map(TestNet::batches_done).collect(),
             carried: self.all_carried(),
             losses: self.losses.iter().copied().collect(),

@@ -21,7 +21,7 @@ impl Solver {
         self.clock = Instant::now();
         self.time.start(self.iter);
         let mut ending = Ending::Done;
-        while self.iter < max_iter {
+        while self.iter < max_iter && !self.is_converged() {
             if self.iterate(reports)? == Ending::Stopped {
                 ending = Ending::Stopped;
                 break;
@@ -114,6 +114,7 @@ impl Solver {
         let rate = self.policy.rate(self.iter);
         if display {
             self.display(&outputs, rate, reports)?;
+            self.look();
         }
         if let Some(step) = self.policy.stepped(self.iter) {
             info!("MultiStep Status: Iteration {}, step = {step}", self.iter);
@@ -122,7 +123,9 @@ impl Solver {
             info!("Iteration {}, lr = {}", self.iter, G(rate));
         }
         let before = debug.then(|| self.magnitudes());
-        self.update(rate);
+        if !self.exchange() {
+            self.update(rate);
+        }
         if let Some(before) = before {
             self.show_update(&before);
         }

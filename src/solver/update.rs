@@ -3,6 +3,7 @@
 use super::Solver;
 use super::config::Regularization;
 use super::mask::Mask;
+use super::schedule::Schedule;
 use crate::info;
 use crate::kernels::{CHUNK, crew};
 use crate::report::number::G;
@@ -20,6 +21,8 @@ struct Part<'a> {
     rate: f32,
     /// The mask, and where in it the part starts.
     mask: Option<(&'a Mask, usize)>,
+    /// Where gradients go straight through the mask: the decay of the weights that it leaves out.
+    through: Option<f32>,
 }
 
 /// The first part of `from`, which keeps the rest.
@@ -61,7 +64,10 @@ impl Solver {
     ///
     /// Where weights share values, the centroids take their place in all of it, after the weights' gradients
     /// have been summed by centroid; then every weight gets its centroid's new value.
+    ///
+    /// Where gradients go straight through masks, it is the dense weights behind them that are updated.
     pub(super) fn update(&mut self, rate: f32) {
+        self.lift();
         self.sum_up();
         self.clip();
         let param = &self.config.param;
@@ -81,9 +87,13 @@ impl Solver {
             .iter_mut()
             .zip(&mut self.gradients)
             .zip(first.iter_mut().zip(second));
-        let kinds = self.masks.iter().zip(&mut self.shared);
+        let kinds = self.masks.iter().zip(&mut self.shared).zip(&self.through);
+        let straight = match &self.schedule {
+            Some(Schedule::SrSte(srste)) => srste.decay,
+            _ => 0.0,
+        };
         let mut parts: Vec<Part> = Vec::new();
-        for (((w, g), (h, h2)), (p, (mask, shared))) in
+        for (((w, g), (h, h2)), (p, ((mask, shared), through))) in
             arrays.zip(self.net.params().iter().zip(kinds))
         {
             if g.is_empty() {
@@ -104,6 +114,7 @@ impl Solver {
                 decay: decay * p.decay_mult,
                 rate: rate * p.lr_mult,
                 mask: mask.as_ref().filter(|_| counts.is_none()).map(|m| (m, 0)),
+                through: through.as_ref().map(|_| straight),
             };
             parts.extend(whole.cut());
         }
@@ -116,6 +127,7 @@ impl Solver {
                 decay,
                 rate,
                 mask,
+                through,
             } = part;
             if scale != 1.0 {
                 g.iter_mut().for_each(|g| *g *= scale);
@@ -131,23 +143,32 @@ impl Solver {
                     }
                 }
             }
+            if let (Some(decay), Some((mask, start))) = (through, mask) {
+                let each = g.iter_mut().zip(values.iter()).enumerate();
+                for (_, (g, w)) in each.filter(|(i, _)| !mask.get(start + i)) {
+                    *g += decay * w;
+                }
+            }
             rule.step(rate, iter, g, h, h2);
             for (w, g) in values.iter_mut().zip(g.iter()) {
                 *w -= g;
             }
-            if let Some((mask, start)) = mask {
+            if let Some((mask, start)) = mask.filter(|_| through.is_none()) {
                 mask.apply_from(start, values);
             }
         };
         crew::lead(|crew| crew.each(parts, step));
         self.write_shared();
+        self.settle();
     }
 
     /// Masks the gradients, and sums those of weights that share values.
     fn sum_up(&mut self) {
         let masked = self.gradients.iter_mut().zip(&self.masks);
         let masked: Vec<_> = masked
-            .filter_map(|(g, mask)| Some((g, mask.as_ref()?)))
+            .zip(&self.through)
+            .filter(|(_, through)| through.is_none())
+            .filter_map(|((g, mask), _)| Some((g, mask.as_ref()?)))
             .flat_map(|(g, mask)| {
                 let parts = g.chunks_mut(CHUNK).enumerate();
                 parts.map(move |(i, part)| (i * CHUNK, part, mask))

@@ -55,6 +55,30 @@ pub fn of_markdown(file: &Path) -> Vec<Vec<Command>> {
     groups
 }
 
+/// The flows of a Markdown file: its blocks of TOML with phases, and where they stand.
+pub fn flows_of(file: &Path) -> Vec<Command> {
+    let text = fs::read_to_string(file).unwrap();
+    let mut flows = Vec::new();
+    let mut open: Option<Command> = None;
+    for (n, line) in text.lines().enumerate() {
+        match line.trim_start().strip_prefix("```") {
+            Some("toml") => {
+                open = Some(Command {
+                    place: format!("{}:{}", file.display(), n + 1),
+                    text: String::new(),
+                });
+            }
+            Some(_) => flows.extend(open.take().filter(|c| c.text.contains("[[phase]]"))),
+            None => {
+                if let Some(flow) = &mut open {
+                    flow.text += &format!("{line}\n");
+                }
+            }
+        }
+    }
+    flows
+}
+
 /// The commands between backticks: those with arguments.
 fn inline(line: &str, place: &str) -> Vec<Command> {
     let spans = line.split('`').skip(1).step_by(2);

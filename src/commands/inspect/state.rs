@@ -220,5 +220,9 @@ fn schedule_json(schedule: &Schedule) -> Value {
         Schedule::AcDc(s) => json!({
             "kind": "acdc", "sparsity": s.sparsity, "starts": s.starts.name(), "switches": s.switches,
         }),
+        Schedule::RigL(s) => json!({
+            "kind": "rigl", "every": s.every, "until": s.until, "drop_fraction": s.drop_fraction,
+        }),
+        Schedule::SrSte(s) => json!({ "kind": "srste", "sparsity": s.sparsity, "decay": s.decay }),
     }
 }

@@ -57,7 +57,10 @@ impl Runner<'_> {
             let settings = Settings::of(&self.args.args, step);
             let prefix = prefix.display().to_string();
             let mut solver = self.solver(plan.config, step.phase, step.precision, prefix)?;
-            settings.prepare(&mut solver);
+            settings.prepare(&mut solver)?;
+            if let Some((param, from)) = &plan.rewound {
+                solver.rewind_rates(param, *from)?;
+            }
             if resumed || k == 0 && !weights.is_empty() {
                 self.start_weights(&mut solver, weights, state.as_deref())?;
             }

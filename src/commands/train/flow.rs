@@ -3,7 +3,7 @@
 use super::rates::Rate;
 use super::resume::{self, Said};
 use super::settings::{self, Rules, Settings};
-use super::{Runner, closing, copies, warn_of_gpu};
+use super::{Runner, closing, copies, rates, warn_of_gpu};
 use crate::cli::Phases;
 use crate::commands::Usage;
 use crate::commands::run_folder::run_record::command_line;
@@ -14,7 +14,6 @@ use crate::phase::Phase;
 use crate::proto::SolverParameter;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
-use crate::solver::patterns::never_decides;
 use crate::solver::sparsity::Sparsity;
 use crate::solver::{Ending, Solver, snapshot};
 use crate::{info, memory, outln, warn};
@@ -34,6 +33,8 @@ pub(super) struct Plan {
     pub newest: Option<(u64, PathBuf)>,
     /// Whether the solver is the record's, for none was given.
     pub recalled: bool,
+    /// The solver whose rates the phase takes up again, and from which iteration on.
+    pub rewound: Option<(SolverParameter, u64)>,
 }
 
 impl Runner<'_> {
@@ -111,11 +112,14 @@ impl Runner<'_> {
             let said = &said.steps[k];
             plans.push(self.plan(step, (said, rules), k == 0, folder)?);
         }
+        rates::rewind(flow, &mut plans)?;
         warn_of_gpu(plans.iter().map(|p| &p.config));
         let mut before: (Option<Sparsity>, Option<Bits>) = (None, None);
         for (step, plan) in flow.steps.iter().zip(&plans) {
             let settings = Settings::of(&self.args.args, step);
-            let sparsity = step.rules().map(|rules| rules_for(rules, &plan.config));
+            let sparsity = step
+                .rules()
+                .map(|rules| settings::rules_for(rules, &plan.config));
             let sparsity = sparsity.transpose()?;
             settings
                 .check(&plan.config, sparsity.as_ref())
@@ -182,6 +186,7 @@ impl Runner<'_> {
             record,
             newest,
             recalled,
+            rewound: None,
         })
     }
 
@@ -310,7 +315,7 @@ impl Runner<'_> {
         let max_iter = plan.config.max_iter();
         if let (Some((iter, _)), Some(record)) = (&plan.newest, &plan.record)
             && record.done
-            && *iter >= max_iter
+            && (*iter >= max_iter || record.converged)
             && flow.steps.len() > 1
         {
             info!("The {} phase is done ({iter} iterations)", step.name);
@@ -373,7 +378,10 @@ impl Runner<'_> {
         let resumed = state.is_some();
         let prefix = prefix.to_string();
         let mut solver = self.solver(plan.config.clone(), step.phase, step.precision, prefix)?;
-        settings.prepare(&mut solver);
+        settings.prepare(&mut solver)?;
+        if let Some((param, from)) = &plan.rewound {
+            solver.rewind_rates(param, *from)?;
+        }
         self.start_weights(&mut solver, weights, state.as_deref())?;
         if let Some(rules) = step.rules() {
             // The rules themselves: a file of them may be another when the run goes on.
@@ -448,6 +456,9 @@ impl Runner<'_> {
     pub(super) fn rate(&self, flow: &Flow, k: usize, plan: &Plan, folder: &RunFolder) -> Rate {
         let step = &flow.steps[k];
         let said = plan.config.param.base_lr();
+        if let Some((param, from)) = &plan.rewound {
+            return Rate::rewound(param.base_lr(), *from);
+        }
         if let Some(rate) = step.base_lr {
             return Rate::said(rate);
         }
@@ -470,28 +481,6 @@ impl Runner<'_> {
         let of_flow = of_flow.filter(|_| self.args.flow.is_some());
         Rate::of(step.phase, said, in_folder.or(in_flow).or(of_flow))
     }
-}
-
-/// The rules of a sparse phase for the net of its solver, checked against its layers.
-fn rules_for(rules: Sparsity, config: &Config) -> Result<Sparsity> {
-    let net = &config.train;
-    let mut convolutions = net.message.layer.iter();
-    let first = convolutions.find(|l| l.r#type() == "Convolution");
-    let sparsity = rules.on(first.map(|l| l.name()));
-    let text = sparsity.text();
-    let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
-    let idle = sparsity.unmatched(&layers);
-    if sparsity.is_profile() {
-        if layers.iter().all(|l| sparsity.of(l).is_none()) {
-            bail!("sparsity {text}: {} has none of its layers", net.file);
-        }
-    } else if let Some(idle) = idle.first() {
-        bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
-    }
-    if let Some((pattern, earlier)) = sparsity.shadowed(&layers) {
-        bail!("sparsity {text}: {}", never_decides(pattern, earlier));
-    }
-    Ok(sparsity)
 }
 
 /// Whether a phase that could go on started from other weights than those that the phase before it has now.

@@ -7,6 +7,7 @@ use crate::phase::Phase;
 use crate::solver::Solver;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
+use crate::solver::converge::{Patience, check_display};
 use crate::solver::patterns::never_decides;
 use crate::solver::schedule::Pruning;
 use crate::solver::sparsity::Sparsity;
@@ -20,6 +21,8 @@ pub(super) struct Settings {
     pub bits: Option<Bits>,
     /// Of a sparse one.
     pub pruning: Option<Pruning>,
+    /// When the phase has converged, if that ends it.
+    patience: Option<Patience>,
     scale_dropout: bool,
 }
 
@@ -37,6 +40,8 @@ impl Settings {
         Self {
             bits: step.code_bits(),
             pruning: sparse.then(|| step.pruning(schedule)),
+            // What is out of range, the flow has refused when it was read.
+            patience: step.convergence().ok().flatten(),
             scale_dropout: follows && (args.scale_dropout || step.scale_dropout),
         }
     }
@@ -57,6 +62,9 @@ impl Settings {
                 bail!("bits {}: {}", bits.text(), never_decides(pattern, earlier));
             }
         }
+        if self.patience.is_some() {
+            check_display(config)?;
+        }
         if let (Some(pruning), Some(sparsity)) = (&self.pruning, sparsity) {
             let layers = &config.train.message.layer;
             let layers: Vec<&str> = layers.iter().map(|l| l.name()).collect();
@@ -71,10 +79,14 @@ impl Settings {
     }
 
     /// Tells a new solver what its snapshots would say.
-    pub fn prepare(&self, solver: &mut Solver) {
+    pub fn prepare(&self, solver: &mut Solver) -> Result<()> {
         if self.scale_dropout {
             solver.scale_dropout();
         }
+        if let Some(patience) = self.patience {
+            solver.end_when_converged(patience)?;
+        }
+        Ok(())
     }
 
     /// Prunes, at once or from now on.
@@ -127,6 +139,28 @@ impl Rules {
             bits: args.bits.as_ref().map(bits).transpose()?,
         })
     }
+}
+
+/// The rules of a sparse phase for the net of its solver, checked against its layers.
+pub(super) fn rules_for(rules: Sparsity, config: &Config) -> Result<Sparsity> {
+    let net = &config.train;
+    let mut convolutions = net.message.layer.iter();
+    let first = convolutions.find(|l| l.r#type() == "Convolution");
+    let sparsity = rules.on(first.map(|l| l.name()));
+    let text = sparsity.text();
+    let layers: Vec<&str> = net.message.layer.iter().map(|l| l.name()).collect();
+    let idle = sparsity.unmatched(&layers);
+    if sparsity.is_profile() {
+        if layers.iter().all(|l| sparsity.of(l).is_none()) {
+            bail!("sparsity {text}: {} has none of its layers", net.file);
+        }
+    } else if let Some(idle) = idle.first() {
+        bail!("sparsity {text}: '{idle}' matches no layer of {}", net.file);
+    }
+    if let Some((pattern, earlier)) = sparsity.shadowed(&layers) {
+        bail!("sparsity {text}: {}", never_decides(pattern, earlier));
+    }
+    Ok(sparsity)
 }
 
 /// Refuses flags that no phase of the flow takes, and values that are none.

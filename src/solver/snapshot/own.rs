@@ -1,7 +1,8 @@
 //! What only `dsd` stores in a solver state, as the message that both formats hold.
 
+use super::super::converge::Seen;
 use super::super::schedule::acdc::{AcDc, Side};
-use super::super::schedule::{Cubic, Ramp, Schedule};
+use super::super::schedule::{Cubic, Ramp, RigL, Schedule, SrSte};
 use super::super::shared::Shared;
 use super::super::sparsity::Sparsity;
 use super::{Mask, OfNet, Own, State};
@@ -9,7 +10,8 @@ use crate::compress::codebook::Codebook;
 use crate::layers::Precision;
 use crate::net::carried::Named;
 use crate::proto::caffe::{
-    DsdCarried, DsdEntry, DsdFloats, DsdMask, DsdRamp, DsdSchedule, DsdShared, DsdState,
+    DsdCarried, DsdConvergence, DsdDense, DsdEntry, DsdFloats, DsdMask, DsdRamp, DsdSchedule,
+    DsdShared, DsdState,
 };
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -48,6 +50,11 @@ pub(super) fn own_message(state: &State) -> DsdState {
         phase_start: Some(own.start),
         extra: own.notes.into_iter().map(note).collect(),
         carried: own.carried.iter().flat_map(carried_messages).collect(),
+        dense: own.dense.into_iter().map(dense).collect(),
+        convergence: own.seen.best.map(|best| DsdConvergence {
+            best: Some(best),
+            waited: Some(own.seen.waited),
+        }),
         ..Default::default()
     }
 }
@@ -77,6 +84,14 @@ fn carried(messages: Vec<DsdCarried>) -> Vec<OfNet> {
     nets.into_iter().collect()
 }
 
+fn dense((layer, k, values): (String, usize, Vec<f32>)) -> DsdDense {
+    DsdDense {
+        layer: Some(layer),
+        blob: Some(k as u32),
+        values,
+    }
+}
+
 fn schedule_message(schedule: &Schedule) -> DsdSchedule {
     let ramp = |r: &Ramp| DsdRamp {
         layer: Some(r.layer.clone()),
@@ -96,6 +111,19 @@ fn schedule_message(schedule: &Schedule) -> DsdSchedule {
             sparsity: Some(acdc.sparsity.clone()),
             switches: acdc.switches.clone(),
             starts: Some(acdc.starts.name().to_string()),
+            ..Default::default()
+        },
+        Schedule::RigL(rigl) => DsdSchedule {
+            kind: Some("rigl".to_string()),
+            every: Some(rigl.every),
+            until: Some(rigl.until),
+            drop_fraction: Some(rigl.drop_fraction),
+            ..Default::default()
+        },
+        Schedule::SrSte(srste) => DsdSchedule {
+            kind: Some("srste".to_string()),
+            sparsity: Some(srste.sparsity.clone()),
+            decay: Some(srste.decay),
             ..Default::default()
         },
     }
@@ -143,6 +171,10 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
         masks,
         codebooks,
         schedule: d.schedule.as_ref().map(schedule).transpose()?,
+        seen: d.convergence.as_ref().map_or(Seen::default(), |c| Seen {
+            best: c.best,
+            waited: c.waited(),
+        }),
         losses: d.recent_losses.clone(),
         smoothed: d.smoothed_loss(),
         start: d.phase_start(),
@@ -152,6 +184,11 @@ pub(super) fn own(d: DsdState) -> Result<Own> {
             .map(|e| (e.key().to_string(), e.value().to_string()))
             .collect(),
         carried: carried(d.carried),
+        dense: d
+            .dense
+            .into_iter()
+            .map(|m| (m.layer().to_string(), m.blob() as usize, m.values))
+            .collect(),
         test_batches: d.test_batches,
     })
 }
@@ -178,6 +215,18 @@ fn schedule(d: &DsdSchedule) -> Result<Schedule> {
                     _ => Side::Sparse,
                 },
                 switches: d.switches.clone(),
+            })
+        }
+        "rigl" => Schedule::RigL(RigL {
+            every: d.every(),
+            until: d.until(),
+            drop_fraction: d.drop_fraction(),
+        }),
+        "srste" => {
+            Sparsity::parse(d.sparsity()).context("the schedule is damaged")?;
+            Schedule::SrSte(SrSte {
+                sparsity: d.sparsity().to_string(),
+                decay: d.decay(),
             })
         }
         other => bail!("its schedule '{other}' is none that this version has"),
