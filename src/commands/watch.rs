@@ -111,7 +111,7 @@ fn picture(
     lines.extend(wrapped(&now(part, record), width));
     let height = (rows.saturating_sub(10) / 2).clamp(3, 8);
     lines.push(String::new());
-    lines.push("loss (smoothed, powers of ten)".to_owned());
+    lines.push(cut("loss (smoothed, powers of ten)".to_owned()));
     lines.extend(curve(
         &over(course, |p| &p.train, |r: &TrainRow| (r.global, r.loss)),
         [width, height],

@@ -4,8 +4,8 @@ use super::escape::escaped;
 use std::fmt::Write;
 
 /// The size of a histogram, and the room below it for its axis.
-const SIZE: [f64; 2] = [180.0, 84.0];
-const BELOW: f64 = 14.0;
+const SIZE: [f64; 2] = [180.0, 86.0];
+const BELOW: f64 = 16.0;
 /// Bins that may be cut at the upper edge.
 const TOWERS: usize = 4;
 
@@ -81,11 +81,12 @@ impl Histogram {
         };
         let reach = format!("{:.1e}", self.reach);
         let reach: f64 = reach.parse().unwrap_or(self.reach);
+        let foot = height - 2.0;
         let words = format!("{} of {}: {}", panel.name, self.title, panel.note);
         format!(
             "<div><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\"><path class=\"hill\" d=\"{d}\"/>{spike}\
-             <path class=\"axis\" d=\"M0 {low}H{width}M{middle} {low}v3\"/><text class=\"tick\" x=\"0\" y=\"{height}\">-{reach}</text>\
-             <text class=\"tick\" x=\"{width}\" y=\"{height}\" text-anchor=\"end\">{reach}</text></svg>\
+             <path class=\"axis\" d=\"M0 {low}H{width}M{middle} {low}v3\"/><text class=\"tick\" x=\"0\" y=\"{foot}\">-{reach}</text>\
+             <text class=\"tick\" x=\"{width}\" y=\"{foot}\" text-anchor=\"end\">{reach}</text></svg>\
              <p><b>{}</b> <small>{}</small></p></div>",
             escaped(&words),
             escaped(&panel.name),

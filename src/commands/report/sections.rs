@@ -173,7 +173,8 @@ pub fn curves(page: &mut Page, runs: &[Gathered]) {
             _ => chart.range(0.0, 1.0),
         };
         for (k, run) in runs.iter().enumerate() {
-            let series = Series::new(named(run, y), trained(run, value)).look(k, 0);
+            // Dashed where they lie on each other, as rates do.
+            let series = Series::new(named(run, y), trained(run, value)).look(k, k);
             chart = chart.series(series);
         }
         charts.push(chart);
