@@ -34,6 +34,7 @@ mod precision;
 mod proto_schema;
 mod pycaffe;
 mod records;
+mod reproduce;
 mod resume;
 mod rooms;
 mod sensitivity;
