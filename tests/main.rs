@@ -6,6 +6,7 @@ mod batch_norm;
 mod batches;
 mod caffe_examples;
 mod caffe_scripts;
+mod charlm;
 mod classify;
 mod command_line;
 mod common;
