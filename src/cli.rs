@@ -6,6 +6,7 @@
 mod classify;
 mod compress;
 mod convert;
+mod convert_text;
 mod detect;
 mod draw;
 mod examples;
@@ -35,6 +36,7 @@ use crate::layers::Mode;
 pub use classify::Classify;
 pub use compress::{Compress, CompressedFormat, Decompress};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
+pub use convert_text::ConvertText;
 pub use detect::{CropMode, Detect};
 pub use draw::{Direction, Draw, DrawPhase};
 pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
@@ -164,6 +166,9 @@ pub enum Command {
     /// Make the two databases of CIFAR-10's binary files
     #[command(name = "convert_cifar_data", after_help = examples::CIFAR_EXAMPLES)]
     ConvertCifarData(ConvertCifar),
+    /// Make HDF5 files of a text's characters, to train a language model
+    #[command(name = "convert_text", after_help = convert_text::EXAMPLES)]
+    ConvertText(ConvertText),
     /// Resize pictures to a shorter side and cut out the centre square
     #[command(name = "resize_and_crop_images", after_help = examples::CROP_EXAMPLES)]
     ResizeAndCropImages(ResizeAndCrop),

@@ -7,6 +7,7 @@ mod compute_image_mean;
 mod convert_cifar_data;
 mod convert_imageset;
 mod convert_mnist_data;
+mod convert_text;
 mod decompress;
 mod detect;
 mod device_query;
@@ -89,6 +90,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::ConvertMnistSiameseData(args) => return convert_mnist_data::siamese(&args, seed),
         Command::ConvertCifarData(args) => return convert_cifar_data::run(&args),
         Command::ResizeAndCropImages(args) => return resize_and_crop_images::run(&args),
+        Command::ConvertText(args) => convert_text::run(&args)?,
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, settings)?,
         Command::UpgradeNetProtoText(args) => return upgrade::net_text(&args),

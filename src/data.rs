@@ -39,6 +39,7 @@ pub mod prefetch;
 pub mod records;
 pub mod resize;
 mod shuffle;
+pub mod text;
 pub mod transform;
 pub mod writer;
 

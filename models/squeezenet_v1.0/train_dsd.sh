@@ -14,6 +14,11 @@
 #   THREADS     default: all cores
 #   SPARSITY    of the sparse phase (default: @squeezenet_3x, the published profile)
 #   NET_DIR     folder of train_val.prototxt and the solvers (default: this script's)
+#   PHASES      which of them, in turn (default: dense sparse redense)
+#   WEIGHTS     what the first of them starts from (default: from scratch)
+#   DRY_RUN     1: only print what they need
+# Instead of the solvers' and the net's own numbers: UPDATES of every phase, BATCH (pictures), ITER_SIZE (batches an update),
+# TEST_BATCH (pictures), TEST_ITER (batches of a test), TEST_INTERVAL, DISPLAY_EVERY, SNAPSHOT_EVERY (updates).
 set -euo pipefail
 
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -39,6 +44,18 @@ fi
 [[ -e $TRAIN_LMDB ]] || die "TRAIN_LMDB: $TRAIN_LMDB is not there"
 [[ -e $VAL_LMDB ]] || die "VAL_LMDB: $VAL_LMDB is not there"
 
+read -r -a phases <<<"${PHASES:-dense sparse redense}"
+for phase in "${phases[@]}"; do
+  [[ -f $net_dir/solver_$phase.prototxt ]] || die "PHASES: there is no $net_dir/solver_$phase.prototxt"
+done
+first_weights=()
+if [[ -n ${WEIGHTS:-} ]]; then
+  [[ -f $WEIGHTS ]] || die "WEIGHTS: $WEIGHTS is not there"
+  first_weights=(--weights "$WEIGHTS")
+elif [[ ${phases[0]} != dense ]]; then
+  die "set WEIGHTS to what the ${phases[0]} phase starts from"
+fi
+
 threads=()
 if [[ -n ${THREADS:-} ]]; then threads=(--threads "$THREADS"); fi
 
@@ -56,20 +73,42 @@ mkdir -p "$config"
 sed -e "s|\"imagenet_train_lmdb\"|\"$(quoted "$TRAIN_LMDB")\"|" \
     -e "s|\"imagenet_val_lmdb\"|\"$(quoted "$VAL_LMDB")\"|" \
     "$net_dir/train_val.prototxt" >"$config/train_val.prototxt"
-for phase in dense sparse redense; do
+for phase in "${phases[@]}"; do
   sed -e "s|^net: .*|net: \"$(quoted "$config/train_val.prototxt")\"|" \
       "$net_dir/solver_$phase.prototxt" >"$config/solver_$phase.prototxt"
 done
-iterations=1000
 if [[ $smoke == 1 ]]; then
-  iterations=2
-  # -i.bak is the one spelling that both GNU's and BSD's sed take.
-  sed -i.bak -e 's/batch_size: [0-9]*/batch_size: 4/' "$config/train_val.prototxt"
-  sed -i.bak -e 's/^iter_size: [0-9]*/iter_size: 1/' -e "s/^test_iter: .*/test_iter: $iterations/" \
-      -e 's/^test_interval: .*/test_interval: 3/' -e 's/^max_iter: [0-9]*/max_iter: 3/' \
-      -e 's/^display: .*/display: 1/' "$config"/solver_*.prototxt
-  rm -f "$config"/*.bak
+  : "${UPDATES:=3}" "${BATCH:=4}" "${TEST_BATCH:=4}" "${ITER_SIZE:=1}"
+  : "${TEST_ITER:=2}" "${TEST_INTERVAL:=3}" "${DISPLAY_EVERY:=1}"
 fi
+# change FILE… KEY VALUE: every `KEY: number` becomes VALUE, if there is one.
+change() {
+  local value=${*: -1} key=${*: -2:1} file
+  if [[ -z $value ]]; then return; fi
+  [[ $value =~ ^[1-9][0-9]*$ ]] || die "expected a whole number for $key, found '$value'"
+  for file in "${@:1:$#-2}"; do
+    sed -e "s/^\( *\)$key: [0-9]*/\1$key: $value/" "$file" >"$file.new"
+    mv "$file.new" "$file"
+  done
+}
+solvers=("${phases[@]/#/$config/solver_}")
+solvers=("${solvers[@]/%/.prototxt}")
+change "${solvers[@]}" max_iter "${UPDATES:-}"
+change "${solvers[@]}" iter_size "${ITER_SIZE:-}"
+change "${solvers[@]}" test_iter "${TEST_ITER:-}"
+change "${solvers[@]}" test_interval "${TEST_INTERVAL:-}"
+change "${solvers[@]}" display "${DISPLAY_EVERY:-}"
+change "${solvers[@]}" average_loss "${DISPLAY_EVERY:-}"
+change "${solvers[@]}" snapshot "${SNAPSHOT_EVERY:-}"
+# The net's two batch sizes, that of TEST last.
+sizes() {
+  awk -v train="${BATCH:-}" -v test="${TEST_BATCH:-}" '
+    /^ *batch_size:/ { size = ++n == 1 ? train : test; if (size != "") sub(/[0-9]+/, size) }
+    { print }' "$1" >"$1.new"
+  mv "$1.new" "$1"
+}
+sizes "$config/train_val.prototxt"
+iterations=${TEST_ITER:-1000}
 
 # The newest file of a phase with the given ending: the one with the highest iteration.
 newest() {
@@ -96,10 +135,10 @@ run_phase() {
   if [[ -n $(newest "$phase" solverstate) ]]; then start=(--resume); fi
   echo "$phase: ${start[*]:-from scratch}"
   if [[ $phase == sparse ]]; then start+=(--sparsity "${SPARSITY:-@squeezenet_3x}"); fi
-  mkdir -p "$out/$phase"
+  mkdir -p "$out"
   # tee -i: after Ctrl-C the program still saves and logs.
   "$dsd" train --phase "$phase" --solver "$config/solver_$phase.prototxt" --out "$out" \
-    ${start[@]+"${start[@]}"} ${threads[@]+"${threads[@]}"} 2>&1 | tee -i -a "$out/$phase/train.log"
+    ${start[@]+"${start[@]}"} ${threads[@]+"${threads[@]}"} 2>&1 | tee -i -a "$out/$phase.log"
 }
 weights_of() {
   local file
@@ -119,17 +158,39 @@ needs() {
     ${start[@]+"${start[@]}"} ${threads[@]+"${threads[@]}"} 2>>"$config/dry_run.log" ||
     die "the $phase phase cannot run: $(tail -n 1 "$config/dry_run.log")"
 }
+# Of the phase at that place in the list: what it starts from, in `given`, and SPARSITY.
+settings_of() {
+  given=()
+  if ((first)); then given=(${first_weights[@]+"${first_weights[@]}"}); fi
+  if [[ $1 == sparse ]]; then given+=(--sparsity "${SPARSITY:-@squeezenet_3x}"); fi
+}
 echo "what each phase will need here (its passes are tried for some seconds):"
-needs dense
-needs sparse --sparsity "${SPARSITY:-@squeezenet_3x}"
-needs redense
+first=1
+for phase in "${phases[@]}"; do
+  settings_of "$phase"
+  needs "$phase" ${given[@]+"${given[@]}"}
+  first=0
+done
+if [[ ${DRY_RUN:-0} == 1 ]]; then exit 0; fi
 
-run_phase dense
-weights=$(weights_of dense)
-run_phase sparse --weights "$weights"
-weights=$(weights_of sparse)
-run_phase redense --weights "$weights"
-weights=$(weights_of redense)
+weights=
+first=1
+for phase in "${phases[@]}"; do
+  if ((first)); then
+    run_phase "$phase" ${first_weights[@]+"${first_weights[@]}"}
+  else
+    run_phase "$phase" --weights "$weights"
+  fi
+  weights=$(weights_of "$phase")
+  first=0
+done
+
+# A test that has come to its end is not run again; its log is written aside till then.
+if [[ -f $out/test.log && $out/test.log -nt $weights ]]; then
+  echo "test: done already ($out/test.log)"
+  exit 0
+fi
 echo "test: $weights"
 "$dsd" test --model "$config/train_val.prototxt" --weights "$weights" --iterations "$iterations" \
-  ${threads[@]+"${threads[@]}"} 2>&1 | tee -i "$out/test.log"
+  ${threads[@]+"${threads[@]}"} 2>&1 | tee -i "$out/test.log.part"
+mv "$out/test.log.part" "$out/test.log"

@@ -235,6 +235,10 @@ fn pictures(folder: &Path) {
         mean.extend(value.to_le_bytes());
     }
     fs::write(folder.join("mean.npy"), mean).unwrap();
+    let book: String = (0..50_000u32)
+        .map(|n| char::from(b'a' + (n * n % 23) as u8))
+        .collect();
+    write(folder, "book.txt", &book);
     examples(folder);
 }
 

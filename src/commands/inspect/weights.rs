@@ -1,7 +1,7 @@
 //! Weights of any format, and plain arrays: shapes and how many values are not pruned.
 //!
-//! The density of a layer is that of its weights, blob 0; biases are never pruned and not counted. In the
-//! whole density, layers whose blob 0 is a vector (BatchNorm, Scale …) have no weights to prune either.
+//! The density of a layer is that of its weights, blob 0 and all matrices after it (an LSTM's recurrent weights); biases
+//! are never pruned and not counted. In the whole density, layers whose blob 0 is a vector (BatchNorm, Scale …) have no weights to prune either.
 
 use std::path::Path;
 
@@ -108,6 +108,11 @@ pub fn npz(path: &Path, size: HumanBytes, model: Option<&Path>) -> Result<Descri
     Ok(table.describe(path, &format!("a .npz of arrays, {size}"), "npz"))
 }
 
+/// Whether a blob has more than one axis of its own: old files store biases as 1 x 1 x 1 x N.
+fn is_matrix(blob: &Tensor) -> bool {
+    blob.shape.dims().iter().filter(|&&d| d > 1).count() > 1
+}
+
 /// What is told of a layer, or of an array.
 pub struct Row {
     name: String,
@@ -127,14 +132,17 @@ pub struct Row {
 impl Row {
     fn new<'a>(name: &str, blobs: impl Iterator<Item = &'a Tensor> + Clone) -> Self {
         let first = blobs.clone().next();
+        let is_weight = |(k, b): &(usize, &Tensor)| *k == 0 || is_matrix(b);
+        let weights = blobs.clone().enumerate().filter(is_weight);
+        let weights = || weights.clone().flat_map(|(_, b)| &b.data);
         let odd = |b: &Tensor| b.data.iter().filter(|v| !v.is_finite()).count();
         Self {
             name: name.to_string(),
             shapes: blobs.clone().map(|b| b.shape.dims().to_vec()).collect(),
             values: blobs.clone().map(|b| b.data.len()).sum(),
-            weights: first.map_or(0, |b| b.data.len()),
+            weights: weights().count(),
             bits: None,
-            nonzero: first.map_or(0, |b| b.data.iter().filter(|&&v| v != 0.0).count()),
+            nonzero: weights().filter(|&&v| v != 0.0).count(),
             prunable: first.is_some_and(|b| b.shape.axes() > 1),
             odd: blobs.map(odd).sum(),
         }
