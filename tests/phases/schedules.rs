@@ -234,6 +234,7 @@ fn the_dry_run_draws_the_rates_and_densities_to_come() {
         ["20", "0.005", "0.9", "0.0999"],
         "{text}"
     );
+    assert_eq!(row("all ")[1], "60", "{text}");
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|l| *l == "density").unwrap();
     let top: Vec<char> = lines[at + 1].chars().skip(8).collect();
