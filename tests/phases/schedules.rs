@@ -245,11 +245,6 @@ fn the_dry_run_draws_the_rates_and_densities_to_come() {
     assert!(lines.iter().all(|l| l.chars().count() < 110), "{text}");
     assert_says(
         &text,
-        &[
-            "rate (powers of 10)",
-            "|dense",
-            "|sparse-2",
-            "60 iterations",
-        ],
+        &["rate (powers of 10)", "|dense", "|sparse-2", "|20 ", "|40"],
     );
 }
