@@ -72,7 +72,7 @@ impl Panel {
         });
         // A rate that is a power of 10 but for its last bits is that power.
         let low = if low.is_finite() {
-            (low - 1e-6).floor()
+            (low + 1e-6).floor()
         } else {
             -1.0
         };
@@ -135,7 +135,6 @@ impl fmt::Display for Chart {
         }
         let starts = columns(&self.parts);
         let mut texts = [String::new(), String::new()];
-        let mut behind = 0;
         for (k, part) in self.parts.iter().enumerate() {
             let column = starts.iter().position(|(p, _)| *p == k);
             let Some(column) = column else { continue };
@@ -152,11 +151,10 @@ impl fmt::Display for Chart {
                 // A name ends before the next part's begins.
                 *text += &word.chars().take(room.max(1)).collect::<String>();
             }
-            behind = before + part.iterations;
         }
-        let gap = " ".repeat(LABEL);
-        writeln!(f, "{gap}{}", texts[0])?;
-        writeln!(f, "{gap}{} … {behind} iterations", texts[1])
+        let [names, starts] = texts;
+        writeln!(f, "{:>w$} {names}", "phase", w = LABEL - 1)?;
+        writeln!(f, "{:>w$} {starts}", "from", w = LABEL - 1)
     }
 }
 
@@ -219,12 +217,15 @@ mod tests {
             lines[6],
             format!("      1 {full}{}{}", " ".repeat(16), "█".repeat(16))
         );
-        let names = lines[8].trim_start();
+        let names = lines[8];
         assert!(
-            names.starts_with("|dense ") && names.ends_with("|redense"),
+            names.starts_with("  phase |dense ") && names.ends_with("|redense"),
             "{names}"
         );
-        assert!(lines[9].ends_with("|48 … 64 iterations"), "{text}");
+        assert!(
+            lines[9].starts_with("   from |0 ") && lines[9].ends_with("|48"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -24,7 +24,9 @@ pub enum Rule {
     Random(f64),
     /// `random:erk:0.8`: drawn by chance, with densities as in [`erk`].
     RandomErk(f64),
-    /// `2:4`: of every `of` weights in a row along the input channels, the `keep` largest stay.
+    /// `2:4`: of every `of` weights in a row along the input channels, the `keep` largest stay. These channels are the second
+    /// size of a convolution's and an inner product's weights; a Deconvolution and a transposed inner product have their
+    /// outputs there.
     Groups {
         /// The weights that stay …
         keep: usize,

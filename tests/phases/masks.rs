@@ -290,7 +290,7 @@ fn what_does_not_fit_the_phase_is_refused_before_anything_runs() {
     );
     says(
         "schedule = 'srste'\nsparsity = 0.5",
-        &["N:M sparsity such as 2:4", "is 0.5"],
+        &["N:M sparsity such as 2:4", "layer 'conv' is 0.5"],
     );
     says("schedule = 'rigl'", &["never", "update_every"]);
     says(

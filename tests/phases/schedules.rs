@@ -234,6 +234,7 @@ fn the_dry_run_draws_the_rates_and_densities_to_come() {
         ["20", "0.005", "0.9", "0.0999"],
         "{text}"
     );
+    assert_eq!(row("all ")[1], "60", "{text}");
     let lines: Vec<&str> = text.lines().collect();
     let at = lines.iter().position(|l| *l == "density").unwrap();
     let top: Vec<char> = lines[at + 1].chars().skip(8).collect();
@@ -244,11 +245,6 @@ fn the_dry_run_draws_the_rates_and_densities_to_come() {
     assert!(lines.iter().all(|l| l.chars().count() < 110), "{text}");
     assert_says(
         &text,
-        &[
-            "rate (powers of 10)",
-            "|dense",
-            "|sparse-2",
-            "60 iterations",
-        ],
+        &["rate (powers of 10)", "|dense", "|sparse-2", "|20 ", "|40"],
     );
 }

@@ -109,6 +109,8 @@ impl Runner<'_> {
         if flow.steps.len() > 1 {
             let mut row = vec![String::new(); names.len()];
             row[0] = "all".to_string();
+            let all: u64 = courses.iter().map(|c| c.part.iterations).sum();
+            row[1] = all.to_string();
             row[5] = HumanTime(time).to_string();
             row[6] = HumanBytes(disk).to_string();
             row[7] = HumanBytes(memory).to_string();

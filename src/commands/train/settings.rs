@@ -15,6 +15,16 @@ use crate::warn;
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
+/// The types of layers whose weights rules are mostly for: errors name one of these.
+const WEIGHTY: [&str; 6] = [
+    "Convolution",
+    "Deconvolution",
+    "InnerProduct",
+    "Embed",
+    "LSTM",
+    "RNN",
+];
+
 /// What of it holds for one phase.
 pub(super) struct Settings {
     /// Of a quantize phase.
@@ -66,8 +76,9 @@ impl Settings {
             check_display(config)?;
         }
         if let (Some(pruning), Some(sparsity)) = (&self.pruning, sparsity) {
-            let layers = &config.train.message.layer;
-            let layers: Vec<&str> = layers.iter().map(|l| l.name()).collect();
+            let layers = config.train.message.layer.iter();
+            let weighty = layers.filter(|l| WEIGHTY.contains(&l.r#type()));
+            let layers: Vec<&str> = weighty.map(|l| l.name()).collect();
             pruning.check(config.max_iter(), sparsity, &layers)?;
         }
         Ok(())
