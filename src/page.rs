@@ -21,6 +21,7 @@ mod curves;
 mod escape;
 mod histogram;
 mod picture;
+mod scale;
 mod table;
 
 pub use curves::{Band, Curves, Series};

@@ -2,6 +2,7 @@
 
 mod answers;
 mod compare;
+mod curves;
 mod gathered;
 mod layers;
 mod repeat;
@@ -24,7 +25,7 @@ pub fn run(args: &cli::Report, settings: &Settings) -> Result<()> {
     sections::head(&mut page, &runs);
     sections::phases(&mut page, &runs);
     compare::differences(&mut page, &runs);
-    sections::curves(&mut page, &runs);
+    curves::section(&mut page, &runs);
     layers::weights_section(&mut page, &runs);
     layers::densities(&mut page, &runs);
     answers::section(&mut page, &runs, args, settings);

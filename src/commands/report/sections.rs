@@ -1,15 +1,11 @@
-//! What the page says of the runs' courses: phases, curves, speed.
+//! What the page says of the runs' phases: how they ended, how fast they were.
 
 use super::gathered::Gathered;
 use crate::commands::run_folder::Record;
-use crate::page::{Band, Cell, Curves, Page, Series, Table};
-use crate::report::course::{Part, TestRow, TrainRow, is_loss};
+use crate::page::{Cell, Page, Table};
 use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use std::time::Duration;
-
-/// A number of a point of training.
-type OfRow = fn(&TrainRow) -> f64;
 
 /// What the page is about, and the figures to see first.
 pub fn head(page: &mut Page, runs: &[Gathered]) {
@@ -52,7 +48,7 @@ fn lead(run: &Gathered) -> String {
 }
 
 /// The names of what the tests of all runs give.
-fn outputs(runs: &[Gathered]) -> Vec<String> {
+pub fn outputs(runs: &[Gathered]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for run in runs {
         for (name, _) in run.phases.iter().flat_map(|r| run.outputs(r)) {
@@ -127,140 +123,6 @@ fn phase_row(run: &Gathered, record: &Record, names: &[String]) -> Vec<Cell> {
 fn time(seconds: f64) -> String {
     let time = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     HumanTime(time).to_string()
-}
-
-/// Loss, scores, rate and density over the iterations of all phases.
-pub fn curves(page: &mut Page, runs: &[Gathered]) {
-    page.section("Curves");
-    page.note(
-        "Over all phases' iterations. Drag across a chart to zoom, double-click to see all of it; the arrow keys go from \
-         point to point.",
-    );
-    let alone = runs.len() == 1;
-    let named = |run: &Gathered, what: &str| match alone {
-        true => what.to_owned(),
-        false => format!("{}, {what}", run.name),
-    };
-    // One run: a colour a curve. Several: a colour a run, dashes by what it is.
-    let look = |run: usize, what: usize| match alone {
-        true => (what, 0),
-        false => (run, what),
-    };
-    let bands = common_bands(runs);
-    let names = outputs(runs);
-    let mut charts = vec![loss(runs, &named, &look)];
-    for (kind, name) in names.iter().filter(|n| !is_loss(n)).enumerate() {
-        let chart = Curves::new(&capital(&format!("test {name}")), "iteration", name);
-        let series = |(k, run): (usize, &Gathered)| {
-            let points = tested(run, name);
-            Series::new(named(run, name), points).look(look(k, 0).0 + kind * usize::from(alone), 0)
-        };
-        charts.push(
-            runs.iter()
-                .enumerate()
-                .map(series)
-                .fold(chart, Curves::series),
-        );
-    }
-    let kinds: [(&str, &str, OfRow); 2] = [
-        ("Learning rate", "rate", |r| r.lr),
-        ("Density of the prunable weights", "density", |r| r.density),
-    ];
-    for (title, y, value) in kinds {
-        let mut chart = Curves::new(title, "iteration", y);
-        chart = match y {
-            "rate" => chart.log(),
-            _ => chart.range(0.0, 1.0),
-        };
-        for (k, run) in runs.iter().enumerate() {
-            // Dashed where they lie on each other, as rates do.
-            let series = Series::new(named(run, y), trained(run, value)).look(k, k);
-            chart = chart.series(series);
-        }
-        charts.push(chart);
-    }
-    page.beside(|page| {
-        for chart in charts.into_iter().filter(|c| !c.is_empty()) {
-            page.curves(&chart.bands(bands.clone()));
-        }
-    });
-    if bands.is_empty() {
-        page.note("The runs' phases begin at different iterations, so they are not marked.");
-    }
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    first.chain(letters).collect()
-}
-
-fn loss(
-    runs: &[Gathered],
-    named: &dyn Fn(&Gathered, &str) -> String,
-    look: &dyn Fn(usize, usize) -> (usize, usize),
-) -> Curves {
-    let mut chart = Curves::new("Loss", "iteration", "loss").log();
-    for (k, run) in runs.iter().enumerate() {
-        let (colour, dashes) = look(k, 0);
-        let points = trained(run, |r| r.loss);
-        chart = chart
-            .series(Series::new(named(run, "training (smoothed)"), points).look(colour, dashes));
-        for (j, name) in run
-            .course
-            .outputs()
-            .into_iter()
-            .filter(|n| is_loss(n))
-            .enumerate()
-        {
-            let (colour, dashes) = look(k, j + 1);
-            let series = Series::new(named(run, &format!("test {name}")), tested(run, name));
-            chart = chart.series(series.look(colour, dashes));
-        }
-    }
-    chart
-}
-
-/// Where phases begin, if that is the same in all runs.
-fn common_bands(runs: &[Gathered]) -> Vec<Band> {
-    let of = |run: &Gathered| -> Vec<(String, u64)> {
-        let bands = run.phases.iter();
-        bands.map(|r| (r.phase.clone(), r.before)).collect()
-    };
-    match runs.iter().all(|r| of(r) == of(&runs[0])) {
-        true => runs[0].bands(),
-        false => Vec::new(),
-    }
-}
-
-/// The parts of a course that are of the run's phases, each after a gap.
-fn over<R>(
-    run: &Gathered,
-    rows: impl Fn(&Part) -> &[R],
-    point: impl Fn(&R) -> (f64, f64),
-) -> Vec<(f64, f64)> {
-    let mut points = Vec::new();
-    for record in &run.phases {
-        let own = run.part(&record.phase).map(&rows).unwrap_or_default();
-        if !points.is_empty() && !own.is_empty() {
-            // A phase begins with a jump: no line leads over it.
-            points.push((record.before as f64, f64::NAN));
-        }
-        points.extend(own.iter().map(&point));
-    }
-    points
-}
-
-fn trained(run: &Gathered, value: impl Fn(&TrainRow) -> f64) -> Vec<(f64, f64)> {
-    over(run, |p| &p.train[..], |r| (r.global as f64, value(r)))
-}
-
-fn tested(run: &Gathered, name: &str) -> Vec<(f64, f64)> {
-    let value = |r: &TestRow| {
-        let own = r.outputs.iter().find(|o| o.0 == name);
-        own.map_or(f64::NAN, |o| o.1)
-    };
-    over(run, |p| &p.test[..], |r| (r.global as f64, value(r)))
 }
 
 /// How fast each phase was, and what it took.
