@@ -81,13 +81,13 @@ if [[ $smoke == 1 ]]; then
   : "${UPDATES:=3}" "${BATCH:=4}" "${TEST_BATCH:=4}" "${ITER_SIZE:=1}"
   : "${TEST_ITER:=2}" "${TEST_INTERVAL:=3}" "${DISPLAY_EVERY:=1}"
 fi
-# change FILE… KEY VALUE: every `KEY: number` becomes VALUE, if there is one.
+# change FILE… KEY VALUE: every `KEY: number` becomes VALUE, if there is one; a comment beside it would be of the old one.
 change() {
   local value=${*: -1} key=${*: -2:1} file
   if [[ -z $value ]]; then return; fi
   [[ $value =~ ^[1-9][0-9]*$ ]] || die "expected a whole number for $key, found '$value'"
   for file in "${@:1:$#-2}"; do
-    sed -e "s/^\( *\)$key: [0-9]*/\1$key: $value/" "$file" >"$file.new"
+    sed -e "s/^\( *\)$key: [0-9].*/\1$key: $value/" "$file" >"$file.new"
     mv "$file.new" "$file"
   done
 }
@@ -103,7 +103,7 @@ change "${solvers[@]}" snapshot "${SNAPSHOT_EVERY:-}"
 # The net's two batch sizes, that of TEST last.
 sizes() {
   awk -v train="${BATCH:-}" -v test="${TEST_BATCH:-}" '
-    /^ *batch_size:/ { size = ++n == 1 ? train : test; if (size != "") sub(/[0-9]+/, size) }
+    /^ *batch_size:/ { size = ++n == 1 ? train : test; if (size != "") sub(/[0-9].*/, size) }
     { print }' "$1" >"$1.new"
   mv "$1.new" "$1"
 }
