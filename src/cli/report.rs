@@ -16,7 +16,8 @@ pub struct Report {
     /// The page to write
     #[arg(long, value_name = "F.html", default_value = "report.html")]
     pub out: PathBuf,
-    /// The names of the classes, one a line [default: those of the test data, if they have any]
+    /// The names of the classes, one a line [default: the classes.txt of the test data or beside the net, if there
+    /// is one]
     #[arg(long, value_name = "F")]
     pub labels: Option<PathBuf>,
     /// The most batches of test data to look for mistakes in [default: as many as the run's own tests, and no more

@@ -53,7 +53,13 @@ impl Scale {
         let steps: &[f64] = if wide { &[1.0] } else { &[1.0, 2.0, 5.0] };
         let all = powers.flat_map(|p| steps.iter().map(move |s| s * 10f64.powi(p)));
         let inside = |v: &f64| (self.low - 1e-9..=self.high + 1e-9).contains(&v.log10());
-        all.filter(inside).map(|v| (v, written(v))).collect()
+        let found: Vec<f64> = all.filter(inside).collect();
+        if found.len() < 2 {
+            // Of less than a step of these: round numbers as on any axis.
+            let [low, high] = [self.low, self.high].map(|v| 10f64.powf(v));
+            return round_numbers(low, high);
+        }
+        found.into_iter().map(|v| (v, written(v))).collect()
     }
 }
 
@@ -71,5 +77,6 @@ mod tests {
         assert_eq!(ticks(0.1, 0.6, true), ["0.1", "0.2", "0.5"]);
         assert_eq!(ticks(0.0, 1200.0, false)[..3], ["0", "200", "400"]);
         assert!(!ticks(5.0, 5.0, false).is_empty());
+        assert_eq!(ticks(0.021, 0.029, true)[..2], ["0.022", "0.024"]);
     }
 }

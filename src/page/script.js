@@ -28,7 +28,9 @@
           if (at >= low - 1e-9 && at <= high + 1e-9) all.push([at, shown(Number((s * 10 ** p).toPrecision(3)))]);
         }
       if (all.length > 1) return all;
-      return ticks(low, high, false, most).map(([at]) => [at, shown(10 ** at)]);
+      // Of less than a step of these: round numbers as on any axis.
+      const near = ticks(10 ** low, 10 ** high, false, most).filter(([v]) => v > 0);
+      return near.map(([v, label]) => [Math.log10(v), label]);
     }
     const power = 10 ** Math.floor(Math.log10((high - low) / most));
     const step = [1, 2, 5, 10].map(s => s * power).find(s => (high - low) / s <= most);

@@ -156,10 +156,12 @@ impl Table {
             true => " class=\"words\"",
             false => "",
         };
+        let caption = escaped(&self.caption);
+        // Wide ones are scrolled, by keys too.
         let mut out = format!(
-            "<div class=\"scroll\" tabindex=\"0\"><table{}>\n<caption>{}</caption>\n<thead><tr>",
-            self.class,
-            escaped(&self.caption)
+            "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table{}>\n\
+             <caption>{caption}</caption>\n<thead><tr>",
+            self.class
         );
         for (k, head) in self.heads.iter().enumerate() {
             out += &match head.is_empty() {

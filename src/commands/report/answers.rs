@@ -188,10 +188,10 @@ fn shown(answers: &Answers, mistake: &Mistake) -> Option<Picture> {
     })
 }
 
-/// The names of the classes: those of `--labels`, else the data's.
-fn names(args: &cli::Report, data: &[String], classes: usize) -> anyhow::Result<Vec<String>> {
+/// The names of the classes: those of `--labels`, else those that are known.
+fn names(args: &cli::Report, known: Vec<String>, classes: usize) -> anyhow::Result<Vec<String>> {
     let Some(file) = &args.labels else {
-        return Ok(data.to_vec());
+        return Ok(known);
     };
     let names = classify::labels(file)?;
     anyhow::ensure!(
