@@ -13,10 +13,10 @@ pub enum Purpose {
     Layer,
     /// The order of a shuffled list.
     Shuffle,
-    /// Labels that are wrong on purpose; the index is the record's number in its database.
-    Labels,
     /// Masks drawn by chance; the stream is the parameter.
     Mask,
+    /// Labels that are wrong on purpose; the index is the record's number in its database.
+    Labels,
 }
 
 /// A source of random numbers for one purpose and stream.

@@ -372,6 +372,7 @@ fn a_flow_may_quantize_twice_and_its_table_shows_it() {
     let rows: Vec<Vec<&str>> = table
         .lines()
         .skip(2)
+        .take_while(|l| !l.is_empty())
         .map(|l| l.split_whitespace().collect())
         .collect();
     let cells: Vec<(&str, &str)> = rows.iter().map(|r| (r[0], r[1])).collect();
