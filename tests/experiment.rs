@@ -254,6 +254,31 @@ fn a_control_has_the_rates_and_lengths_and_no_mask() {
 }
 
 #[test]
+fn a_flow_s_phases_share_its_solver_under_the_papers_rates() {
+    let folder = folder();
+    let flow = "solver = \"solver_dense.prototxt\"\nseed = 5\nsparsity = 0.4\n[[phase]]\nkind = \"dense\"\nmax_iter = 10\n\
+                [[phase]]\nkind = \"sparse\"\nmax_iter = 8\n[[phase]]\nkind = \"redense\"\nmax_iter = 6\n";
+    write(folder.path(), "flow.toml", flow);
+    let (ok, table, log) = run(folder.path(), "train --flow flow.toml --control --out x");
+    assert!(ok, "{log}");
+    assert!(
+        table.contains("with one seed, which shows nothing"),
+        "{table}"
+    );
+    let runs = folder.path().join("x/runs/seed5");
+    let phase = |name: &str| {
+        let text = fs::read_to_string(runs.join(name)).unwrap();
+        text.parse::<toml::Table>().unwrap()["phase"][0].clone()
+    };
+    let sparse = phase("dense+sparse.toml");
+    assert_eq!(sparse["sparsity"].as_float(), Some(0.4));
+    assert_eq!(sparse["base_lr"].as_float(), Some(0.003));
+    let control = phase("dense+sparse-unmasked+redense-unmasked.toml");
+    assert_eq!(control["base_lr"].as_float(), Some(0.0003));
+    assert_eq!(control["max_iter"].as_integer(), Some(6));
+}
+
+#[test]
 fn finished_runs_are_put_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

@@ -128,7 +128,7 @@ fn runs_are_put_side_by_side() {
     ] {
         assert!(html.contains(wanted), "no '{wanted}'");
     }
-    let differ = html.split("Settings that differ").nth(1).unwrap();
+    let differ = html.split("<caption>Settings that differ").nth(1).unwrap();
     let differ = differ.split("</table>").next().unwrap();
     assert!(
         differ.contains(">seed<") && differ.contains(">@dsd<") && differ.contains(">0.5<"),

@@ -52,7 +52,8 @@ pub(super) fn train(
         runs.count_done()
     );
     let threads = settings.threads.count;
-    let ended = jobs::run(&runs, jobs, threads)?;
+    // What is known so far is there to be read after each run.
+    let ended = jobs::run(&runs, jobs, threads, &|| runs.results()?.write(out))?;
     if let Ended::Stopped(code) = ended {
         info!(
             "Stopped; the same command goes on, with --out {}",

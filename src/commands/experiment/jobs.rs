@@ -56,6 +56,8 @@ struct Job {
 
 struct Jobs<'a> {
     runs: &'a Runs<'a>,
+    /// What is done after each run that has ended.
+    after_each: &'a dyn Fn() -> Result<()>,
     states: Vec<State>,
     /// When a run may be tried again that found its folder in use, and since when it does.
     later: Vec<Option<(Instant, Instant)>>,
@@ -67,11 +69,17 @@ struct Jobs<'a> {
     bar: ProgressBar,
 }
 
-/// Trains all runs that have not ended, `jobs` at once, on `threads` threads together.
+/// Trains all runs that have not ended, `jobs` at once, on `threads` threads together, and does `after_each` when one has
+/// ended.
 ///
 /// # Errors
-/// A record cannot be read, or no process be started.
-pub fn run(runs: &Runs, jobs: Option<u64>, threads: usize) -> Result<Ended> {
+/// A record cannot be read, no process be started, or `after_each` fails.
+pub fn run<'a>(
+    runs: &'a Runs<'a>,
+    jobs: Option<u64>,
+    threads: usize,
+    after_each: &'a dyn Fn() -> Result<()>,
+) -> Result<Ended> {
     let mut signals = Signals::listen(Request::Stop, Request::None)?;
     let mut states = Vec::new();
     for node in &runs.nodes {
@@ -84,6 +92,7 @@ pub fn run(runs: &Runs, jobs: Option<u64>, threads: usize) -> Result<Ended> {
     let before = ended.map(iterations).sum();
     let mut all_jobs = Jobs {
         runs,
+        after_each,
         later: vec![None; states.len()],
         states,
         running: Vec::new(),
@@ -224,7 +233,7 @@ impl Jobs<'_> {
             scores.join(", "),
             self.time_left()
         );
-        Ok(())
+        (self.after_each)()
     }
 
     fn failed(&mut self, k: usize, last: &VecDeque<String>, status: std::process::ExitStatus) {

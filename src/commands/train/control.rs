@@ -1,7 +1,7 @@
 //! `--control` and `--seeds`: the run as an experiment whose arms are its phases' results and, with `--control`, the same
 //! schedule without a mask.
 
-use crate::cli::{Phases, Train};
+use crate::cli::{self, Train};
 use crate::commands::run_folder::METRICS;
 use crate::commands::{Settings, Usage, experiment};
 use crate::experiment::{Arm, Experiment, Group, PhasePlan};
@@ -74,13 +74,16 @@ fn refuse_others(args: &Train) -> Result<()> {
 
 /// The arms of a command line: what each phase leads to, and the control.
 fn of(args: &Train, seed: Option<u64>, out: &Path) -> Result<Experiment> {
-    let (tables, folder) = tables(args, out)?;
-    let solver = args.args.solver.as_deref();
+    let Phases {
+        tables,
+        folder,
+        solver,
+    } = phases(args, out)?;
     let mut phases = Vec::new();
     for (table, name) in tables.iter().zip(names(&tables)) {
         let mut table = table.clone();
         overrule(&mut table, args);
-        let plan = PhasePlan::complete(&name, table, solver, &folder);
+        let plan = PhasePlan::complete(&name, table, solver.as_deref(), &folder);
         phases.push(plan.with_context(|| format!("phase {name}"))?);
     }
     let seeds = args.seeds.unwrap_or(1);
@@ -134,35 +137,49 @@ fn of(args: &Train, seed: Option<u64>, out: &Path) -> Result<Experiment> {
     })
 }
 
-/// The phases as a flow's tables, and the folder that their paths count from.
-fn tables(args: &Train, out: &Path) -> Result<(Vec<Table>, PathBuf)> {
+/// The phases of a command line.
+struct Phases {
+    /// A flow's `[[phase]]` each.
+    tables: Vec<Table>,
+    /// What paths count from, after the working folder.
+    folder: PathBuf,
+    /// The solver of those that name none.
+    solver: Option<PathBuf>,
+}
+
+fn phases(args: &Train, out: &Path) -> Result<Phases> {
+    let given = args.args.solver.clone();
     if let Some(path) = &args.flow {
         let text = files::read_text(path)?;
         let file: Table =
             toml::from_str(&text).map_err(|e| anyhow!("{}", flow::placed(&e, &text, path)))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        return Ok((inherited(&file), folder));
+        let own = file.get("solver").and_then(Value::as_str);
+        return Ok(Phases {
+            tables: inherited(&file),
+            solver: own.map(|s| files::resolve(s, &folder)).or(given),
+            folder,
+        });
     }
     let kinds = match args.phase {
-        Some(Phases::One(phase)) => vec![phase],
-        Some(Phases::Dsd) => vec![Phase::Dense, Phase::Sparse, Phase::Redense],
-        None if args.args.solver.is_some() => vec![Phase::Dense],
-        None => vec![Phase::Dense, Phase::Sparse, Phase::Redense],
+        Some(cli::Phases::One(phase)) => vec![phase],
+        None if given.is_some() => vec![Phase::Dense],
+        Some(cli::Phases::Dsd) | None => vec![Phase::Dense, Phase::Sparse, Phase::Redense],
     };
     let table = |kind: Phase| -> Result<Table> {
         let mut table = Table::new();
         table.insert("kind".to_string(), Value::String(kind.to_string()));
-        if args.args.solver.is_none() {
-            let solver = builtin(kind, out)?;
-            table.insert(
-                "solver".to_string(),
-                Value::String(solver.display().to_string()),
-            );
+        if given.is_none() {
+            let solver = builtin(kind, out)?.display().to_string();
+            table.insert("solver".to_string(), Value::String(solver));
         }
         Ok(table)
     };
-    let tables = kinds.into_iter().map(table).collect::<Result<_>>()?;
-    Ok((tables, PathBuf::new()))
+    Ok(Phases {
+        tables: kinds.into_iter().map(table).collect::<Result<_>>()?,
+        folder: PathBuf::new(),
+        solver: given,
+    })
 }
 
 /// The phases of a flow's file, each with what holds for all of them.
