@@ -152,7 +152,9 @@ fn before_training_there_are_no_statistics_to_test_with() {
     let solver = "net: 'net.prototxt' base_lr: 0.01 lr_policy: 'fixed' max_iter: 2 display: 1 test_iter: 1 \
                   test_interval: 2 snapshot_prefix: 'w' random_seed: 1";
     let solver = write(folder.path(), "solver.prototxt", solver);
-    let output = dsd().arg("train").arg("--solver").arg(&solver).assert();
+    let mut train = dsd();
+    train.arg("train").arg("--solver").arg(&solver);
+    let output = train.current_dir(folder.path()).assert();
     let lines = log_texts(&output.success().get_output().stderr);
     let at = |text: &str| lines.iter().position(|l| l.contains(text));
     let left_out = at("No test: layer 'bn' (BatchNorm) has no statistics");
