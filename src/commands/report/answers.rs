@@ -9,6 +9,7 @@ use crate::cli;
 use crate::commands::Settings;
 use crate::page::{Cell, Page, Picture, Table};
 use crate::report::output::sentence;
+use crate::statistics::binomial_error;
 use crate::warn;
 use std::collections::BTreeMap;
 
@@ -90,7 +91,7 @@ pub fn section(page: &mut Page, runs: &[Gathered], args: &cli::Report, settings:
 fn tell(page: &mut Page, answers: &Answers, pictures: usize) {
     let (all, right) = (answers.all(), answers.right());
     let part = right as f64 / all.max(1) as f64;
-    let error = (part * (1.0 - part) / all.max(1) as f64).sqrt();
+    let error = binomial_error(part, all);
     page.text(&format!(
         "The net of the {} phase is right on {right} of {all} test pictures: {part:.4}, with a standard error of {error:.4} \
          from the number of pictures alone.",
