@@ -1,6 +1,7 @@
 //! Loops that combine an array [outer, dim, inner] with one value for each index of the middle axis:
 //! a channel's scale, shift, slope or mean.
 
+use super::simd::wide;
 use super::{CHUNK, each_chunk};
 use crate::kernels::crew::Crew;
 
@@ -32,7 +33,7 @@ pub fn zip_map<B: Copy + Sync>(
     if b.is_empty() || inner == 0 {
         return;
     }
-    each_chunk(crew, CHUNK, y, |start, part| {
+    let chunk = |start: usize, part: &mut [f32]| {
         // Runs of elements with one value of b, or (where those are single elements) rows of b.
         let run = if inner == 1 { b.len() } else { inner };
         let mut at = start;
@@ -41,105 +42,162 @@ pub fn zip_map<B: Copy + Sync>(
             let n = (run - at % run).min(rest.len());
             let (now, later) = rest.split_at_mut(n);
             let x = x.map(|x| &x[at..at + n]);
-            if inner == 1 {
-                let b = &b[at % run..];
-                match x {
-                    Some(x) => {
-                        for ((y, x), b) in now.iter_mut().zip(x).zip(b) {
-                            *y = op(*y, *x, *b);
+            match inner {
+                1 => {
+                    let b = &b[at % run..];
+                    match x {
+                        Some(x) => {
+                            for ((y, x), b) in now.iter_mut().zip(x).zip(b) {
+                                *y = op(*y, *x, *b);
+                            }
                         }
-                    }
-                    None => {
-                        for (y, b) in now.iter_mut().zip(b) {
-                            *y = op(*y, 0.0, *b);
+                        None => {
+                            for (y, b) in now.iter_mut().zip(b) {
+                                *y = op(*y, 0.0, *b);
+                            }
                         }
                     }
                 }
-            } else {
-                let b = b[at / inner % b.len()];
-                match x {
-                    Some(x) => {
-                        for (y, x) in now.iter_mut().zip(x) {
-                            *y = op(*y, *x, b);
+                _ => {
+                    let b = b[at / inner % b.len()];
+                    match x {
+                        Some(x) => {
+                            for (y, x) in now.iter_mut().zip(x) {
+                                *y = op(*y, *x, b);
+                            }
                         }
+                        None => now.iter_mut().for_each(|y| *y = op(*y, 0.0, b)),
                     }
-                    None => now.iter_mut().for_each(|y| *y = op(*y, 0.0, b)),
                 }
             }
             at += n;
             rest = later;
         }
-    });
+    };
+    each_chunk(crew, CHUNK, y, |start, part| wide(|| chunk(start, part)));
 }
 
-/// sums\[d\] ← sums\[d\] + Σ `term`(a, b, d) over the elements with index d along the middle axis. `a`
-/// and `b` are equally large.
-pub fn add_sums(
+/// sums\[k\]\[d\] ← sums\[k\]\[d\] + Σ `term`(x, y, b\[d\])\[k\] over the elements with index d along the middle
+/// axis. `x` and `y` are equally large; `b` and each of `sums` have one value an index.
+pub fn add_sums<B: Copy + Sync, const K: usize>(
     crew: &Crew,
     inner: usize,
-    a: &[f32],
-    b: &[f32],
-    sums: &mut [f32],
-    term: impl Fn(f32, f32, usize) -> f32 + Sync,
+    [x, y]: [&[f32]; 2],
+    b: &[B],
+    sums: [&mut [f32]; K],
+    term: impl Fn(f32, f32, B) -> [f32; K] + Sync,
 ) {
-    assert_eq!(a.len(), b.len());
-    let dim = sums.len();
+    assert_eq!(x.len(), y.len());
+    let dim = b.len();
+    assert!(sums.iter().all(|s| s.len() == dim));
     if dim == 0 || inner == 0 {
         return;
     }
+    let mut totals = vec![[0.0f64; K]; dim];
     if inner == 1 {
-        let rows = a.len() / dim;
-        // Groups of rows, whose sums are added in their order; how many follows from the sizes.
-        let some = (CHUNK / dim).max(rows.div_ceil(MOST_SUMS)).max(1);
-        let mut parts = vec![0.0f64; rows.div_ceil(some) * dim];
-        each_chunk(crew, dim, &mut parts, |start, totals| {
-            let first = start / dim * some;
-            let range = first * dim..(first + some).min(rows) * dim;
-            let (a, b) = (&a[range.clone()], &b[range]);
-            for (a, b) in a.chunks_exact(dim).zip(b.chunks_exact(dim)) {
-                for (d, (t, (a, b))) in totals.iter_mut().zip(a.iter().zip(b)).enumerate() {
-                    *t += f64::from(term(*a, *b, d));
-                }
+        sum_rows(crew, [x, y], b, &mut totals, term);
+    } else {
+        each_chunk(crew, 1, &mut totals, |d, total| {
+            let (b, mut sum) = (b[d], [0.0f64; K]);
+            for start in (d * inner..x.len()).step_by(dim * inner) {
+                let range = start..start + inner;
+                let part = sums_of_pairs(&x[range.clone()], &y[range], |x, y| term(x, y, b));
+                sum.iter_mut().zip(part).for_each(|(s, p)| *s += p);
             }
+            total[0] = sum;
         });
-        let mut totals = vec![0.0f64; dim];
-        for part in parts.chunks_exact(dim) {
-            totals.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-        }
-        sums.iter_mut()
-            .zip(totals)
-            .for_each(|(s, t)| *s += t as f32);
-        return;
     }
-    each_chunk(crew, 1, sums, |d, sum| {
-        let mut total = 0.0f64;
-        for start in (d * inner..a.len()).step_by(dim * inner) {
-            let range = start..start + inner;
-            total += sum_pairs(&a[range.clone()], &b[range], |a, b| term(a, b, d));
-        }
-        for s in sum {
-            *s += total as f32;
-        }
-    });
+    for (k, sums) in sums.into_iter().enumerate() {
+        let totals = totals.iter().map(|t| t[k] as f32);
+        sums.iter_mut().zip(totals).for_each(|(s, t)| *s += t);
+    }
 }
 
-/// Σ `term`(a, b): float32 within blocks, float64 across them, so that long sums stay exact.
-pub fn sum_pairs(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+/// totals\[d\] ← the sums over the rows of `x` and `y`, which have one element an index.
+fn sum_rows<B: Copy + Sync, const K: usize>(
+    crew: &Crew,
+    [x, y]: [&[f32]; 2],
+    b: &[B],
+    totals: &mut [[f64; K]],
+    term: impl Fn(f32, f32, B) -> [f32; K] + Sync,
+) {
+    let dim = b.len();
+    let rows = x.len() / dim;
+    // Groups of rows, whose sums are added in their order; how many follows from the sizes.
+    let some = (CHUNK / dim).max(rows.div_ceil(MOST_SUMS)).max(1);
+    let mut parts = vec![0.0f64; rows.div_ceil(some) * K * dim];
+    each_chunk(crew, K * dim, &mut parts, |start, sums| {
+        let first = start / (K * dim) * some;
+        let range = first * dim..(first + some).min(rows) * dim;
+        let (x, y) = (&x[range.clone()], &y[range]);
+        wide(|| {
+            for (x, y) in x.chunks_exact(dim).zip(y.chunks_exact(dim)) {
+                add_row([x, y], b, sums, &term);
+            }
+        });
+    });
+    for part in parts.chunks_exact(K * dim) {
+        for (k, part) in part.chunks_exact(dim).enumerate() {
+            totals.iter_mut().zip(part).for_each(|(t, p)| t[k] += p);
+        }
+    }
+}
+
+/// sums\[k\]\[d\] += `term`(x\[d\], y\[d\], b\[d\])\[k\].
+#[inline(always)]
+fn add_row<B: Copy, const K: usize>(
+    [x, y]: [&[f32]; 2],
+    b: &[B],
+    sums: &mut [f64],
+    term: impl Fn(f32, f32, B) -> [f32; K],
+) {
+    for (k, sums) in sums.chunks_exact_mut(b.len()).enumerate() {
+        // A row is in the nearest cache: again for each sum is as fast as at once.
+        for (s, ((x, y), b)) in sums.iter_mut().zip(x.iter().zip(y).zip(b)) {
+            *s += f64::from(term(*x, *y, *b)[k]);
+        }
+    }
+}
+
+/// Σ `term`(x, y): float32 within blocks, float64 across them, so that long sums stay exact.
+pub fn sum_pairs(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    sums_of_pairs(x, y, |x, y| [term(x, y)])[0]
+}
+
+/// [`sum_pairs`] of several terms.
+fn sums_of_pairs<const K: usize>(
+    x: &[f32],
+    y: &[f32],
+    term: impl Fn(f32, f32) -> [f32; K],
+) -> [f64; K] {
     const LANES: usize = 16;
-    let mut total = 0.0f64;
-    for (a, b) in a.chunks(1024).zip(b.chunks(1024)) {
-        let mut lanes = [0.0f32; LANES];
-        let (rows_a, rows_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-        let rest = rows_a.remainder().iter().zip(rows_b.remainder());
-        total += rest.map(|(a, b)| f64::from(term(*a, *b))).sum::<f64>();
-        for (a, b) in rows_a.zip(rows_b) {
-            for ((l, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *l += term(*a, *b);
+    wide(|| {
+        let mut totals = [0.0f64; K];
+        for (x, y) in x.chunks(1024).zip(y.chunks(1024)) {
+            let mut lanes = [[0.0f32; LANES]; K];
+            let (rows_x, rows_y) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+            let mut rest = [0.0f64; K];
+            for (x, y) in rows_x.remainder().iter().zip(rows_y.remainder()) {
+                let terms = term(*x, *y);
+                rest.iter_mut()
+                    .zip(terms)
+                    .for_each(|(r, t)| *r += f64::from(t));
+            }
+            for (x, y) in rows_x.zip(rows_y) {
+                for i in 0..LANES {
+                    let terms = term(x[i], y[i]);
+                    for k in 0..K {
+                        lanes[k][i] += terms[k];
+                    }
+                }
+            }
+            for k in 0..K {
+                totals[k] += rest[k];
+                totals[k] += lanes[k].iter().map(|l| f64::from(*l)).sum::<f64>();
             }
         }
-        total += lanes.iter().map(|l| f64::from(*l)).sum::<f64>();
-    }
-    total
+        totals
+    })
 }
 
 #[cfg(test)]
@@ -171,15 +229,21 @@ mod tests {
                 assert_eq!(mapped[i], y[i] * b[index(i)]);
                 assert_eq!(zipped[i], y[i] * b[index(i)] + x[i]);
             }
-            let mut sums = vec![1.0; dim];
+            let (mut sums, mut plain) = (vec![1.0; dim], vec![2.0; dim]);
             crew::tests::with(3, |crew| {
-                add_sums(crew, inner, &x, &y, &mut sums, |x, y, d| x * y - b[d])
+                let both = [&mut sums[..], &mut plain[..]];
+                add_sums(crew, inner, [&x, &y], &b, both, |x, y, b| [x * y - b, y])
             });
-            let mut want = vec![1.0f64; dim];
+            let (mut want, mut want_plain) = (vec![1.0f64; dim], vec![2.0f64; dim]);
             for i in 0..n {
                 want[index(i)] += f64::from(x[i] * y[i] - b[index(i)]);
+                want_plain[index(i)] += f64::from(y[i]);
             }
-            for (got, want) in sums.iter().zip(want) {
+            for (got, want) in sums
+                .iter()
+                .chain(&plain)
+                .zip(want.iter().chain(&want_plain))
+            {
                 assert!((f64::from(*got) - want).abs() <= 1e-6 * want.abs().max(10.0));
             }
         }
@@ -189,6 +253,7 @@ mod tests {
     fn nothing_is_no_trouble() {
         map(&Crew::alone(), 0, &[1.0], &mut [], |y, b: f32| y + b);
         map(&Crew::alone(), 1, &[] as &[f32], &mut [], |y, b| y + b);
-        add_sums(&Crew::alone(), 3, &[], &[], &mut [0.0; 2], |a, _, _| a);
+        let sums = [&mut [0.0; 2][..]];
+        add_sums(&Crew::alone(), 3, [&[], &[]], &[(); 2], sums, |a, _, _| [a]);
     }
 }

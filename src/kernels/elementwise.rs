@@ -1,6 +1,6 @@
 //! Loops over single elements and rows.
 
-use super::simd::{Isa, Lanes, dispatch};
+use super::simd::{Isa, Lanes, dispatch, wide};
 use super::{CHUNK, each_chunk};
 use crate::kernels::crew::Crew;
 
@@ -8,7 +8,8 @@ use crate::kernels::crew::Crew;
 pub fn relu(crew: &Crew, slope: f32, x: &mut [f32]) {
     each_chunk(crew, CHUNK, x, |_, part| {
         if slope == 0.0 {
-            // A NaN stays, as in Caffe, and shows in the loss.
+            // A NaN stays, as in Caffe, and shows in the loss. Not `wide`: masked stores take their place there, and are
+            // slow.
             part.iter_mut()
                 .for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
         } else {
@@ -108,9 +109,8 @@ pub fn copy(crew: &Crew, x: &[f32], y: &mut [f32]) {
 pub fn scale(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     each_chunk(crew, CHUNK, y, |start, part| {
-        part.iter_mut()
-            .zip(&x[start..])
-            .for_each(|(y, x)| *y = a * x);
+        let pairs = part.iter_mut().zip(&x[start..]);
+        wide(|| pairs.for_each(|(y, x)| *y = a * x));
     });
 }
 
@@ -118,9 +118,8 @@ pub fn scale(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
 pub fn add_scaled(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     each_chunk(crew, CHUNK, y, |start, part| {
-        part.iter_mut()
-            .zip(&x[start..])
-            .for_each(|(y, x)| *y += a * x);
+        let pairs = part.iter_mut().zip(&x[start..]);
+        wide(|| pairs.for_each(|(y, x)| *y += a * x));
     });
 }
 
@@ -128,7 +127,8 @@ pub fn add_scaled(crew: &Crew, a: f32, x: &[f32], y: &mut [f32]) {
 pub fn multiply(crew: &Crew, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     each_chunk(crew, CHUNK, y, |start, part| {
-        part.iter_mut().zip(&x[start..]).for_each(|(y, x)| *y *= x);
+        let pairs = part.iter_mut().zip(&x[start..]);
+        wide(|| pairs.for_each(|(y, x)| *y *= x));
     });
 }
 

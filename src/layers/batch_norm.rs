@@ -45,12 +45,18 @@ impl BatchNorm {
         let n = shape.count() / channels.max(1);
         let x = &*f.carry();
         let mut means = vec![0.0f32; channels];
-        add_sums(crew, inner, x, x, &mut means, |x, _, _| x);
+        let every = vec![(); channels];
+        add_sums(crew, inner, [x, x], &every, [&mut means], |x, _, _| [x]);
         means.iter_mut().for_each(|m| *m /= n as f32);
         let mut variances = vec![0.0f32; channels];
-        add_sums(crew, inner, x, x, &mut variances, |x, _, c| {
-            (x - means[c]) * (x - means[c])
-        });
+        add_sums(
+            crew,
+            inner,
+            [x, x],
+            &means,
+            [&mut variances],
+            |x, _, mean| [(x - mean) * (x - mean)],
+        );
         variances.iter_mut().for_each(|v| *v /= n as f32);
 
         let fade = self.param.moving_average_fraction();
@@ -150,8 +156,10 @@ impl Layer for BatchNorm {
                 map(crew, inner, &inverses, diff, |dy, inverse| dy * inverse);
             } else {
                 let (mut sums, mut products) = (vec![0.0f32; channels], vec![0.0f32; channels]);
-                add_sums(crew, inner, diff, y, &mut sums, |dy, _, _| dy);
-                add_sums(crew, inner, diff, y, &mut products, |dy, y, _| dy * y);
+                let both = [&mut sums[..], &mut products[..]];
+                add_sums(crew, inner, [diff, y], &inverses, both, |dy, y, _| {
+                    [dy, dy * y]
+                });
                 let stats: Vec<(f32, f32, f32)> = sums
                     .iter()
                     .zip(&products)

@@ -131,7 +131,8 @@ impl Layer for Bias {
             b.param_diffs[0].as_deref_mut()
         };
         if let Some(db) = db {
-            add_sums(crew, inner, dy, dy, db, |dy, _, _| dy);
+            let every = vec![(); db.len()];
+            add_sums(crew, inner, [dy, dy], &every, [db], |dy, _, _| [dy]);
         }
         Ok(())
     }

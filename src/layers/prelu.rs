@@ -77,16 +77,9 @@ impl Layer for PReLU {
         let (crew, slopes) = (b.crew, b.params[0].data);
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
         if let Some(Some(da)) = b.param_diffs.first_mut() {
-            add_sums(
-                crew,
-                inner,
-                dy,
-                x,
-                da,
-                |dy, x, _| {
-                    if x > 0.0 { 0.0 } else { dy * x }
-                },
-            );
+            add_sums(crew, inner, [dy, x], slopes, [da], |dy, x, _| {
+                [if x > 0.0 { 0.0 } else { dy * x }]
+            });
         }
         if let Some(diff) = b.carry() {
             zip_map(crew, inner, slopes, Some(x), diff, |dy, x, a| {

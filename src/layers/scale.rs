@@ -120,21 +120,25 @@ impl Layer for Scale {
             Layout::Pixels { .. } => 1,
         };
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
-        if self.param.bias_term()
-            && let Some(Some(db)) = b.param_diffs.last_mut()
-        {
-            add_sums(crew, inner, dy, dy, db, |dy, _, _| dy);
-        }
+        let (first, last) = b
+            .param_diffs
+            .split_at_mut(usize::from(!two).min(b.param_diffs.len()));
         let ds = if two {
             b.bottom_diffs[1].as_mut().map(|d| {
                 d.data.fill(0.0);
                 &mut *d.data
             })
         } else {
-            b.param_diffs[0].as_deref_mut()
+            first[0].as_deref_mut()
         };
-        if let Some(ds) = ds {
-            add_sums(crew, inner, dy, x, ds, |dy, x, _| dy * x);
+        let db = last.first_mut().and_then(|d| d.as_deref_mut());
+        match (ds, db) {
+            (Some(ds), Some(db)) => add_sums(crew, inner, [dy, x], s.data, [ds, db], |dy, x, _| {
+                [dy * x, dy]
+            }),
+            (Some(ds), None) => add_sums(crew, inner, [dy, x], s.data, [ds], |dy, x, _| [dy * x]),
+            (None, Some(db)) => add_sums(crew, inner, [dy, dy], s.data, [db], |dy, _, _| [dy]),
+            (None, None) => {}
         }
         if let Some(diff) = b.carry() {
             map(crew, inner, s.data, diff, |dy, s| dy * s);

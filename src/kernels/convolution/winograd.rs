@@ -34,7 +34,7 @@ pub(super) struct Winograd {
     out: [usize; 2],
 }
 
-/// Some tiles of a sample, in arrays with room for so many.
+/// Some tiles, in arrays with room for so many: a sample's, or those of several small samples, one after the other.
 #[derive(Clone, Copy)]
 struct Tiles {
     first: usize,
@@ -134,17 +134,28 @@ impl Winograd {
         self.tiles().iter().product()
     }
 
-    /// The first row and pixel of Y that tile number `t` gives.
+    /// The sample, and the first row and pixel of its Y, that tile number `t` gives.
     #[inline(always)]
-    fn corner(&self, t: usize) -> [usize; 2] {
-        let across = self.tiles()[1];
-        [t / across * 4, t % across * 4]
+    fn corner(&self, t: usize) -> (usize, [usize; 2]) {
+        let [down, across] = self.tiles();
+        let row = t / across;
+        (row / down, [row % down * 4, t % across * 4])
     }
 
-    /// Blocks of tiles of a sample that are worked on at a time: so few that a block stays in the cache.
+    /// Tiles that are worked on at a time, at most: so few that they stay in the cache.
+    fn fit(&self) -> usize {
+        (BLOCK / 4 / 36 / self.channels).clamp(12, 96)
+    }
+
+    /// Blocks of tiles of a sample that are worked on at a time.
     fn blocks(&self) -> usize {
-        let fit = (BLOCK / 4 / 36 / self.channels).clamp(12, 96);
-        self.total().div_ceil(fit)
+        self.total().div_ceil(self.fit())
+    }
+
+    /// Samples, out of so many, whose tiles are worked on together, since those of one would be few for the weights that
+    /// are read.
+    fn lot(&self, samples: usize) -> usize {
+        (self.fit() / self.total().max(1)).clamp(1, samples.max(1))
     }
 
     fn scratch(&self, block: usize) -> usize {
@@ -235,16 +246,22 @@ impl Winograd {
         self.check(x.len(), y.len(), samples);
         assert!(packed.len() == self.packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.outputs));
+        // Small samples together, as far as there is a lot for each thread.
+        let lot = self.lot((samples * self.groups / crew.threads()).min(samples));
+        let all = lot * self.total();
         // Few tiles: each thread takes some of the outputs, so that it reads only their weights.
-        let (many, blocks) = (samples * self.groups, self.blocks());
-        let most = blocks.max(self.total() / FEW_TILES);
+        let (many, blocks) = (
+            samples.div_ceil(lot) * self.groups,
+            all.div_ceil(self.fit()),
+        );
+        let most = blocks.max(all / FEW_TILES);
         let blocks = crew.share_of(many, blocks).min(most);
         let parts = crew.share_of(many * blocks, 1);
         let split = self.outputs.div_ceil(parts).next_multiple_of(OUT_BLOCK);
-        let block = self.total().div_ceil(blocks);
+        let block = all.div_ceil(blocks);
         let out = Shared::new(y);
         let task = |(n, g, first, from): (usize, usize, usize, usize)| {
-            let count = block.min(self.total() - first);
+            let count = block.min(lot.min(samples - n) * self.total() - first);
             let tiles = Tiles {
                 first,
                 count,
@@ -269,9 +286,11 @@ impl Winograd {
             });
         };
         let tasks: Vec<_> = (0..samples)
+            .step_by(lot)
             .flat_map(|n| {
+                let end = lot.min(samples - n) * self.total();
                 (0..self.groups).flat_map(move |g| {
-                    (0..self.total()).step_by(block).flat_map(move |first| {
+                    (0..end).step_by(block).flat_map(move |first| {
                         let from = (0..self.outputs).step_by(split);
                         from.map(move |from| (n, g, first, from))
                     })

@@ -204,6 +204,26 @@ fn sizes_of_real_nets() {
     check(&square(1, 32, 48, axis(15, 3, 2, 1, 1)), 2, nhwc, [5, 7]);
 }
 
+/// Winograd's kernel takes the tiles of several small samples together.
+#[test]
+fn many_small_samples() {
+    let nhwc = Order::Nhwc;
+    for (groups, samples, a) in [
+        (1, 9, axis(4, 3, 1, 1, 1)),
+        (1, 23, axis(7, 3, 1, 1, 1)),
+        (2, 13, axis(5, 3, 1, 0, 1)),
+        (1, 40, axis(2, 3, 1, 2, 1)),
+    ] {
+        let c = Convolution {
+            groups,
+            inputs: 32 * groups,
+            outputs: 80 * groups,
+            axes: vec![a, a],
+        };
+        check_with(&c, samples, nhwc, [0, 16], UseSparse::Never);
+    }
+}
+
 #[test]
 fn gradients_over_groups_of_samples() {
     let nhwc = Order::Nhwc;

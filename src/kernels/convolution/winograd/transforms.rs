@@ -55,7 +55,8 @@ unsafe fn input_body<L: Lanes, const M: usize>(
         let plane = tiles.room * g.channels;
         let (in_pixel, in_row) = (g.x_pitch, g.size[1] * g.x_pitch);
         for t in 0..tiles.count {
-            let [ty, tx] = g.corner(tiles.first + t);
+            let (n, [ty, tx]) = g.corner(tiles.first + t);
+            let input = input.add(n * g.input());
             let inside = ty >= g.pad[0]
                 && tx >= g.pad[1]
                 && ty + 6 <= g.size[0] + g.pad[0]
@@ -104,7 +105,7 @@ unsafe fn input_body<L: Lanes, const M: usize>(
 }
 
 dispatch! {
-    /// V[36][room][C] of the tiles of one sample of X.
+    /// V[36][room][C] of the tiles of X.
     pub(super) unsafe fn input(g: &Winograd, input: *const f32, tiles: Tiles, v: *mut f32) = input_body
 }
 
@@ -122,7 +123,8 @@ unsafe fn output_body<L: Lanes, const M: usize>(
     unsafe {
         let plane = tiles.room * outputs.width;
         for t in 0..tiles.count {
-            let [ty, tx] = g.corner(tiles.first + t);
+            let (n, [ty, tx]) = g.corner(tiles.first + t);
+            let out = out.add(n * g.output());
             let h = (g.out[0] - ty).min(4);
             let w = (g.out[1] - tx).min(4);
             for c in (0..outputs.width).step_by(16) {
@@ -163,7 +165,7 @@ unsafe fn output_body<L: Lanes, const M: usize>(
 }
 
 dispatch! {
-    /// Y of the tiles of one sample and some outputs, from their sums m[36][room][width].
+    /// Y of the tiles and some outputs, from their sums m[36][room][width].
     pub(super) unsafe fn output(
         g: &Winograd, m: *const f32, bias: *const f32, then: Then, out: *mut f32, tiles: Tiles, outputs: Block,
     ) = output_body
@@ -197,7 +199,8 @@ unsafe fn gradient_body<L: Lanes, const M: usize>(
     unsafe {
         let plane = tiles.room * outputs.width;
         for t in 0..tiles.count {
-            let [ty, tx] = g.corner(tiles.first + t);
+            let (n, [ty, tx]) = g.corner(tiles.first + t);
+            let dy = dy.add(n * g.output());
             let h = (g.out[0] - ty).min(4);
             let w = (g.out[1] - tx).min(4);
             for c in (0..outputs.width).step_by(16) {
@@ -226,6 +229,6 @@ unsafe fn gradient_body<L: Lanes, const M: usize>(
 }
 
 dispatch! {
-    /// A dY Aᵀ of the tiles of one sample and some outputs, [36][room][width].
+    /// A dY Aᵀ of the tiles and some outputs, [36][room][width].
     pub(super) unsafe fn gradient(g: &Winograd, dy: *const f32, tiles: Tiles, outputs: Block, m: *mut f32) = gradient_body
 }

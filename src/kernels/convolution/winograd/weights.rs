@@ -112,7 +112,9 @@ impl Winograd {
     ) {
         let many = groups * self.groups;
         let [high, wide] = self.parts(crew, many);
-        let block = self.total().div_ceil(self.blocks());
+        // Blocks of a sample's tiles, or of several small samples'.
+        let lot = self.lot(samples.div_ceil(groups));
+        let block = (lot * self.total()).div_ceil(self.blocks());
         let row = self.channels * 9;
         crew.for_each(many * high * wide, |i| {
             let cut = |n: usize, i: usize, of: usize| n * i / of..n * (i + 1) / of;
@@ -130,11 +132,13 @@ impl Winograd {
             let sums = 36 * outputs * part.channels;
             scratch::with(sums + part.scratch(block), |scratch| {
                 let (du, scratch) = scratch.split_at_mut(sums);
-                for (k, n) in cut(samples, s, groups).enumerate() {
+                let own = cut(samples, s, groups);
+                for n in own.clone().step_by(lot) {
                     let x = &x[n * self.input() + g * self.channels + first..];
                     let dy = &dy[n * self.output() + g * self.outputs..];
+                    let (lot, fresh) = (lot.min(own.end - n), n == own.start);
                     // SAFETY: sizes asserted by the caller.
-                    unsafe { part.sample(isa, x, dy, du, from, block, scratch, k == 0) };
+                    unsafe { part.lot_of(isa, [x, dy], lot, du, from, block, scratch, fresh) };
                 }
                 let at = ((s * self.groups + g) * self.outputs + from) * row + first * 9;
                 // SAFETY: du holds the outputs by channels of this piece, which are whole blocks of 16 and nobody
@@ -147,15 +151,15 @@ impl Winograd {
         });
     }
 
-    /// One sample's share of dU, which is that of some outputs from `from` on, `block` tiles at a time.
+    /// The share of `samples` samples in dU, which is that of some outputs from `from` on, `block` tiles at a time.
     ///
     /// # Safety
     /// The arrays have the sizes that follow.
-    unsafe fn sample(
+    unsafe fn lot_of(
         &self,
         isa: Isa,
-        x: &[f32],
-        dy: &[f32],
+        [x, dy]: [&[f32]; 2],
+        samples: usize,
         du: &mut [f32],
         from: usize,
         block: usize,
@@ -166,10 +170,11 @@ impl Winograd {
         let count = plane / self.channels;
         let (v, m) = scratch.split_at_mut(36 * block * self.channels);
         let (v, m) = (v.as_mut_ptr(), m.as_mut_ptr());
-        for first in (0..self.total()).step_by(block) {
+        let all = samples * self.total();
+        for first in (0..all).step_by(block) {
             let tiles = Tiles {
                 first,
-                count: block.min(self.total() - first),
+                count: block.min(all - first),
                 room: block,
             };
             let fresh = fresh && first == 0;
