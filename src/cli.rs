@@ -42,7 +42,7 @@ pub use draw::{Direction, Draw, DrawPhase};
 pub use examples::{ConvertCifar, ConvertMnist, ConvertMnistSiamese, ResizeAndCrop};
 pub use experiment::{Compare, Experiment};
 pub use glog::Glog;
-pub use new::{Bypass, Family, New, Squeezenet};
+pub use new::{Bypass, Family, Made, New, Squeezenet};
 pub use numbers::Numbers;
 pub use parse_log::ParseLog;
 pub use plot_training_log::PlotTrainingLog;
@@ -178,7 +178,7 @@ pub enum Command {
     /// Save blobs of a net that runs over its data
     #[command(name = "extract_features", after_help = convert::FEATURES_EXAMPLES)]
     ExtractFeatures(ExtractFeatures),
-    /// Make the files of a net from a few numbers
+    /// Make a folder with a net for your pictures, or of a built-in net, or from a few numbers
     #[command(after_help = new::EXAMPLES)]
     New(New),
     /// Bring a net's text of an older Caffe (V0, V1) into today's form
@@ -226,15 +226,23 @@ pub struct NetState {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Test {
+    /// The folder of a model, as `dsd new` makes it, or of a run: its net and last weights
+    #[arg(value_name = "FOLDER", conflicts_with_all = ["model", "weights"])]
+    pub folder: Option<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
     /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
-    #[arg(long, value_name = "F", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        value_name = "F",
+        value_delimiter = ',',
+        required_unless_present = "folder"
+    )]
     pub weights: Vec<PathBuf>,
-    /// The number of batches
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count(i32::MAX as usize))]
-    pub iterations: usize,
+    /// The number of batches [default: 50; of a model's folder as many as the tests of its training]
+    #[arg(long, value_name = "N", value_parser = count(i32::MAX as usize))]
+    pub iterations: Option<usize>,
     /// Another data source (database or list) for the data layers
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,

@@ -16,6 +16,7 @@ mod experiment;
 mod export;
 mod extract_features;
 mod inspect;
+mod model_folder;
 mod nets;
 mod new;
 mod parse_log;
@@ -70,6 +71,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
     }
     let seed = settings.seed;
     let phase = |args, phase| Train {
+        folder: None,
         phase: Some(Phases::One(phase)),
         flow: None,
         control: false,
@@ -112,7 +114,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::Compress(args) => compress::run(&args)?,
         Command::Decompress(args) => decompress::run(&args)?,
         Command::Export(args) => export::run(&args)?,
-        Command::New(args) => new::run(&args)?,
+        Command::New(args) => return new::run(&args, settings),
     }
     Ok(ExitCode::SUCCESS)
 }

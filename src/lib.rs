@@ -70,6 +70,7 @@ pub mod sensitivity;
 pub mod session;
 pub mod solver;
 pub mod squeezenet;
+pub mod starter;
 pub mod statistics;
 pub mod tensor;
 pub mod threads;

@@ -102,6 +102,11 @@ impl Builtin {
         self.train_val
     }
 
+    /// The text of the net with Input layers.
+    pub fn deploy_text(&self) -> &'static str {
+        self.deploy
+    }
+
     /// The net with Input layers.
     pub fn deploy(&self, family: Family) -> Result<Parsed<NetParameter>> {
         let file = format!("models/{}/deploy.prototxt", self.name);

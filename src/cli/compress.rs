@@ -8,14 +8,29 @@ use clap::{Args, ValueEnum};
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Compress {
+    /// The folder of a model, as `dsd new` makes it, or of a run: its last weights
+    #[arg(value_name = "FOLDER", conflicts_with_all = ["model", "weights"])]
+    pub folder: Option<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights; only a .net needs one]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
     /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
-    #[arg(long, value_name = "F")]
+    #[arg(
+        long,
+        value_name = "F",
+        required_unless_present = "folder",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub weights: PathBuf,
-    /// The file to write, usually .dsdz or .net
-    #[arg(long, value_name = "F")]
+    /// The file to write, usually .dsdz or .net [default of a model's folder: its name with .dsdz, in it]
+    #[arg(
+        long,
+        value_name = "F",
+        required_unless_present = "folder",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub out: PathBuf,
     /// How to write it [default: net where --out ends so, else huffman]
     #[arg(long, value_enum, ignore_case = true)]

@@ -6,10 +6,61 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// Arguments of `new`.
 #[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct New {
     /// Which family.
     #[command(subcommand)]
-    pub family: Family,
+    pub family: Option<Family>,
+    /// For pictures, or a built-in net.
+    #[command(flatten)]
+    pub made: Made,
+}
+
+/// What is made for pictures, or of a built-in net.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Made {
+    /// A folder with a folder of pictures for each class; one that holds such folders train and val (and test); a list, a line
+    /// `path label` a picture; or the name of a built-in net, whose files are written out
+    #[arg(value_name = "PICTURES|NET")]
+    pub what: Option<PathBuf>,
+    /// The folder to make; its name is the net's [default: my_net, or the built-in net's name]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// A folder or list of validation pictures [default: a part of the others]
+    #[arg(long, value_name = "PICTURES")]
+    pub val: Option<PathBuf>,
+    /// The part of each class that validates, where nothing else does
+    #[arg(long, value_name = "P", default_value_t = 0.2, value_parser = share)]
+    pub val_share: f64,
+    /// The net: fire, modules with BatchNorm for small pictures; or a built-in net, which learns from nothing
+    /// [default: fire]
+    #[arg(long, value_name = "NAME", conflicts_with = "finetune")]
+    pub net: Option<String>,
+    /// Weights of a built-in net to go on from: all layers but the classifier, which gets these classes
+    #[arg(long, value_name = "WEIGHTS")]
+    pub finetune: Option<PathBuf>,
+    /// The height and width that pictures are brought to [default: their own up to 128; what a built-in net wants]
+    #[arg(long, value_name = "N", value_parser = super::count(1024))]
+    pub size: Option<usize>,
+    /// How often the dense phase sees each picture; the sparse and the re-dense phase half as often
+    /// [default: 40, 4 with --finetune; at least 300 updates, 60 with --finetune]
+    #[arg(long, value_name = "N", value_parser = super::count(100_000))]
+    pub epochs: Option<usize>,
+    /// Do not mirror pictures in training, as is right for letters and digits [default: gray ones are not mirrored]
+    #[arg(long)]
+    pub no_mirror: bool,
+    /// Train at once
+    #[arg(long)]
+    pub train: bool,
+}
+
+/// A part, above 0 and below 1.
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(p) if p > 0.0 && p < 1.0 => Ok(p),
+        _ => Err("expected a number above 0 and below 1, such as 0.2".to_string()),
+    }
 }
 
 /// A family of nets.
@@ -57,5 +108,8 @@ pub enum Bypass {
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
+  dsd new photos --out my                     for pictures in a folder a class; then dsd train my
+  dsd new photos --finetune squeezenet.caffemodel --out my --train
+  dsd new squeezenet_v1.1 --out my_net        the files of a built-in net
   dsd new squeezenet --base 128 --incr 128 --pct3x3 0.5 --freq 2 --sr 0.125 --out my_net
   dsd new squeezenet --bypass simple --out squeezenet_bypass";

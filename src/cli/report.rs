@@ -10,7 +10,8 @@ use super::count;
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Report {
-    /// The folders of the runs, as `dsd train --out` writes them; several are put side by side
+    /// The folders of the runs, as `dsd train --out` writes them, or of models, as `dsd new` does; several are put side by
+    /// side
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
     /// The page to write

@@ -14,6 +14,9 @@ use crate::phase::Phase;
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Train {
+    /// A folder that `dsd new` has made: its flow is trained, in its folder run
+    #[arg(value_name = "FOLDER", conflicts_with_all = ["phase", "flow", "solver", "out"])]
+    pub folder: Option<PathBuf>,
     /// The phase to train; dsd is dense, sparse and redense in turn
     /// [default: dsd without --solver, dense with it]
     #[arg(long, value_enum, ignore_case = true, conflicts_with = "flow")]
@@ -149,6 +152,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd train
+  dsd train my                                what dsd new has made
   dsd train --solver solver.prototxt --weights bvlc.caffemodel
   dsd train --solver solver.prototxt --snapshot net_iter_1000.solverstate
   dsd train --phase sparse --solver sparse.prototxt --weights dense.caffemodel --sparsity 0.3

@@ -2,7 +2,8 @@
 
 pub mod pycaffe;
 
-use super::Settings;
+use super::model_folder::ModelFolder;
+use super::{Settings, Usage};
 use crate::classify::{self, Given, PictureNet, Prediction, Preprocess, Scores};
 use crate::layers::Mode;
 use crate::models;
@@ -25,6 +26,7 @@ const BATCH: usize = 8;
 /// Runs the command.
 pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     ensure!(args.top > 0, "--top must be at least 1");
+    let args = &resolved(args)?;
     if pycaffe::asked(args) {
         return pycaffe::run(args, settings);
     }
@@ -91,6 +93,31 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
         bail!("{failed} of {} pictures could not be read", files.len());
     }
     Ok(())
+}
+
+/// The arguments, where the first picture is the folder of a model.
+fn resolved(args: &cli::Classify) -> Result<cli::Classify> {
+    let mut args = args.clone();
+    if !args.weights.is_empty() {
+        return Ok(args);
+    }
+    let model = args.images.first().and_then(|first| ModelFolder::at(first));
+    let Some(model) = model.filter(|_| args.model.is_none()) else {
+        let text = "--weights is missing: give the weights of the net, or the folder of a model before the pictures";
+        return Err(Usage(text.into()).into());
+    };
+    let folder = args.images.remove(0);
+    if args.images.is_empty() {
+        let text = format!(
+            "no pictures are given behind the folder {}",
+            folder.display()
+        );
+        return Err(Usage(text).into());
+    }
+    args.weights = vec![model.weights()?];
+    args.model = Some(model.net()?);
+    args.labels = args.labels.or_else(|| model.labels());
+    Ok(args)
 }
 
 /// The pictures, and a warning of what folders have beside them.

@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 use rayon::prelude::*;
 
 use super::Usage;
+use super::model_folder::ModelFolder;
 use super::nets;
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
@@ -20,6 +21,7 @@ use crate::{files, info, outln, warn, weights_file};
 
 /// Runs the command.
 pub fn run(args: &cli::Compress) -> Result<()> {
+    let args = &resolved(args)?;
     let bits = args.bits.as_deref().map(Bits::parse).transpose();
     let bits = bits.map_err(|e| Usage(format!("--bits: {e:#}")))?;
     let is_net = args.out.extension().is_some_and(|e| e == "net");
@@ -51,6 +53,22 @@ pub fn run(args: &cli::Compress) -> Result<()> {
     files::write_atomic(&args.out, |w| Ok(w.write_all(&bytes)?))?;
     info!("Wrote {}", args.out.display());
     report(&stored, &parts, bytes.len(), &args.out)
+}
+
+/// The arguments, with what a folder stands for.
+fn resolved(args: &cli::Compress) -> Result<cli::Compress> {
+    let mut args = args.clone();
+    if let Some(folder) = args.folder.take() {
+        let model = ModelFolder::expect(&folder)?;
+        args.weights = model.weights()?;
+        args.model = Some(model.net()?);
+        if args.out.as_os_str().is_empty() {
+            let full = folder.canonicalize().unwrap_or(folder.clone());
+            let name = full.file_name().unwrap_or(folder.as_os_str());
+            args.out = folder.join(name).with_extension("dsdz");
+        }
+    }
+    Ok(args)
 }
 
 /// A layer's part of the file.

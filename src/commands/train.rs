@@ -5,6 +5,7 @@ mod control;
 pub(super) mod copies;
 mod dry_run;
 mod flow;
+mod folder;
 mod rates;
 mod resume;
 mod settings;
@@ -12,7 +13,7 @@ mod settings;
 use super::run_folder::run_record::RunRecord;
 use super::run_folder::{METRICS, RunFolder};
 use super::{Settings, Usage};
-use crate::cli::{Effect, Train};
+use crate::cli::{self, Effect, Train};
 use crate::flow::Flow;
 use crate::kernels::convolution::choice::UseSparse;
 use crate::layers::{Mode, Precision};
@@ -51,6 +52,7 @@ struct Runner<'a> {
 
 /// Runs the command.
 pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
+    let args = &folder::resolved(args)?;
     if control::asked(args) {
         return control::run(args, settings);
     }
@@ -81,6 +83,15 @@ pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
         Ending::Done => ExitCode::SUCCESS,
         Ending::Stopped => ExitCode::from(runner.signals.exit_code()),
     })
+}
+
+/// Trains what is in a folder that `dsd new` has made.
+pub fn folder(path: &Path, settings: &Settings) -> Result<ExitCode> {
+    let line = ["dsd".into(), "train".into(), path.as_os_str().to_owned()];
+    match cli::parse(line.into_iter()).command {
+        cli::Command::Train(args) => run(&args, settings),
+        _ => bail!("{}: cannot be trained", path.display()),
+    }
 }
 
 impl Runner<'_> {

@@ -1,6 +1,7 @@
 //! What a run's folder tells.
 
-use crate::commands::run_folder::run_record::RunRecord;
+use crate::commands::model_folder::ModelFolder;
+use crate::commands::run_folder::run_record::{NAME, RunRecord};
 use crate::commands::run_folder::{METRICS, Record, RunFolder};
 use crate::files;
 use crate::page::Band;
@@ -32,7 +33,13 @@ impl Gathered {
     pub fn all(folders: &[PathBuf]) -> Result<Vec<Self>> {
         let mut runs: Vec<Self> = Vec::new();
         for folder in folders {
-            runs.push(Self::read(folder)?);
+            let mut run = Self::read(&ModelFolder::run_of(folder))?;
+            if !folder.join(NAME).is_file()
+                && let Some(name) = folder.file_name()
+            {
+                run.name = name.to_string_lossy().into_owned();
+            }
+            runs.push(run);
         }
         let names: Vec<String> = runs.iter().map(|r| r.name.clone()).collect();
         let twice = |name: &String| names.iter().filter(|n| *n == name).count() > 1;
