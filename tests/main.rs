@@ -31,6 +31,7 @@ mod layouts;
 mod mask_goldens;
 mod mutations;
 mod net_rules;
+mod new_pictures;
 mod parse_log;
 mod phases;
 mod precision;

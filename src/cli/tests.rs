@@ -50,7 +50,7 @@ fn defaults_are_caffes() {
     let Command::Test(test) = parsed("test -weights w").unwrap().command else {
         panic!("not test");
     };
-    assert_eq!((test.iterations, test.json), (50, false));
+    assert_eq!((test.iterations, test.json), (None, false));
 }
 
 #[test]

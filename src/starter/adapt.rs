@@ -163,3 +163,54 @@ fn classifiers(net: &NetParameter) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Mode;
+    use crate::models::{BUILTIN, DEFAULT, Family, input_shapes};
+    use crate::net::graph::{Graph, State};
+    use crate::net::{Net, Options};
+    use crate::proto::parse;
+
+    #[test]
+    fn every_built_in_net_gets_other_classes() {
+        let data = Pictures {
+            train: "my_train_lmdb".into(),
+            val: "my_val_lmdb".into(),
+            size: [3, 256, 256],
+            mean: vec![1.0, 2.0, 3.0],
+            mirror: true,
+            classes: 5,
+        };
+        for net in BUILTIN.iter().filter(|b| b.name != DEFAULT) {
+            let [long, short] = [
+                net.train_val(Family::Original).unwrap().message,
+                net.deploy(Family::Original).unwrap().message,
+            ];
+            let made = adapt([&long, &short], "my", &data, [4, 10, 40], 224).unwrap();
+            assert!(!made.renamed.is_empty());
+            assert!(
+                made.train_val.contains("my_train_lmdb") && made.train_val.contains("records: 40")
+            );
+            let parsed = parse(&made.deploy, "deploy.prototxt").unwrap();
+            let graph = Graph::new(&parsed, &State::new(Mode::Test)).unwrap();
+            let shapes = input_shapes(&graph).unwrap();
+            let built = Net::new(graph, &shapes, &Options::default()).unwrap();
+            let scores = built.outputs()[0];
+            assert_eq!(built.shape(scores).count_from(1), 5, "{}", net.name);
+            let layers = parse::<NetParameter>(&made.train_val, "t")
+                .unwrap()
+                .message
+                .layer;
+            for (_, new) in &made.renamed {
+                let layer = layers.iter().find(|l| l.name() == new).unwrap();
+                assert!(
+                    layer.param.iter().all(|p| p.lr_mult() >= NEW),
+                    "{}",
+                    net.name
+                );
+            }
+        }
+    }
+}
