@@ -226,6 +226,9 @@ pub struct NetState {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Test {
+    /// A folder with a folder of pictures for each class, to score as `classify --score` does; all its pictures are taken
+    #[arg(value_name = "FOLDER", conflicts_with = "source")]
+    pub folder: Option<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
@@ -235,9 +238,16 @@ pub struct Test {
     /// The number of batches
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = count(i32::MAX as usize))]
     pub iterations: usize,
-    /// Another data source (database or list) for the data layers
+    /// Another data source (database or list) for the data layers; a folder of classes that no ImageData layer reads is
+    /// scored as FOLDER
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
+    /// The classes' names for a folder of classes, one a line [default: as for classify --score]
+    #[arg(long, value_name = "F")]
+    pub labels: Option<PathBuf>,
+    /// For a folder of classes, write a row a picture: file, class, what the net says, and its probability
+    #[arg(long, value_name = "F")]
+    pub csv: Option<PathBuf>,
     /// Print the result as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
@@ -252,7 +262,8 @@ pub struct Test {
 const TEST_EXAMPLES: &str = "\
 Examples:
   dsd test --weights dsd_run/redense/digits_iter_300.caffemodel
-  dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json";
+  dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json
+  dsd test imagenet_val/ --weights squeezenet.caffemodel   imagenet_val/tabby/1.jpg, imagenet_val/tench/2.jpg …";
 
 /// Arguments of `time`.
 #[derive(Clone, Debug, Args)]

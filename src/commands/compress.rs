@@ -1,13 +1,16 @@
 //! `dsd compress`: weights into a Deep Compression `.net` or our own `.dsdz`.
 
+mod choose;
+mod judge;
+
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use indicatif::HumanCount;
 use rayon::prelude::*;
 
-use super::Usage;
 use super::nets;
+use super::{Settings, Usage};
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
 use crate::net::Net;
@@ -19,39 +22,98 @@ use crate::weights_file::{Stored, StoredLayer};
 use crate::{files, info, outln, warn, weights_file};
 
 /// Runs the command.
-pub fn run(args: &cli::Compress) -> Result<()> {
+pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
     let bits = args.bits.as_deref().map(Bits::parse).transpose();
     let bits = bits.map_err(|e| Usage(format!("--bits: {e:#}")))?;
-    let is_net = args.out.extension().is_some_and(|e| e == "net");
-    let format = args.format.unwrap_or(match is_net {
-        true => CompressedFormat::Net,
-        false => CompressedFormat::Huffman,
-    });
-    let (mut stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
-    if let Some(bits) = &bits {
-        let names: Vec<&str> = stored.layers.iter().map(|l| l.name.as_str()).collect();
-        for pattern in bits.unmatched(&names) {
-            warn!("--bits: no layer is named '{pattern}'");
-        }
+    if let Some(points) = args.max_loss {
+        return choose::run(args, settings, bits, points);
     }
-    let (bytes, parts) = match format {
-        CompressedFormat::Huffman => {
-            let skeleton = weights_file::skeleton(&files::read(&args.weights)?)?;
-            huffman(&mut stored, net.as_ref(), bits.as_ref(), skeleton)?
-        }
-        CompressedFormat::Net => {
-            // Without a net, this says why none was found.
-            let net = match net {
-                Some(net) => net,
-                None => nets::fitting(&args.weights)?,
-            };
-            net_file(&mut stored, &net, bits.as_ref())?
-        }
-    };
-    files::write_atomic(&args.out, |w| Ok(w.write_all(&bytes)?))?;
+    let (stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
+    warn_of_unmatched(bits.as_ref(), &stored);
+    let coded = Coder::new(args, net)?.code(stored, bits.as_ref())?;
+    for note in &coded.notes {
+        info!("{note}");
+    }
+    files::write_atomic(&args.out, |w| Ok(w.write_all(&coded.bytes)?))?;
     info!("Wrote {}", args.out.display());
-    report(&stored, &parts, bytes.len(), &args.out)
+    report(&coded.stored, &coded.parts, coded.bytes.len(), &args.out)?;
+    if !coded.notes.is_empty() {
+        info!(
+            "Weights have changed, and the accuracy was not checked; --max_loss P --source VAL does that"
+        );
+    }
+    Ok(())
 }
+
+fn warn_of_unmatched(bits: Option<&Bits>, stored: &Stored) {
+    let names: Vec<&str> = stored.layers.iter().map(|l| l.name.as_str()).collect();
+    for pattern in bits.iter().flat_map(|bits| bits.unmatched(&names)) {
+        warn!("--bits: no layer is named '{pattern}'");
+    }
+}
+
+/// Makes files of weights in the format asked for.
+struct Coder {
+    format: CompressedFormat,
+    /// The net of the weights; a .net needs one.
+    net: Option<Net>,
+    /// What a caffemodel has beside its blobs.
+    skeleton: Option<Vec<u8>>,
+}
+
+/// A file to be.
+struct Coded {
+    bytes: Vec<u8>,
+    parts: Vec<Part>,
+    /// The weights in it.
+    stored: Stored,
+    /// What sharing values cost.
+    notes: Vec<String>,
+}
+
+impl Coder {
+    fn new(args: &cli::Compress, net: Option<Net>) -> Result<Self> {
+        let is_net = args.out.extension().is_some_and(|e| e == "net");
+        let format = args.format.unwrap_or(match is_net {
+            true => CompressedFormat::Net,
+            false => CompressedFormat::Huffman,
+        });
+        Ok(Self {
+            format,
+            skeleton: match format {
+                CompressedFormat::Huffman => weights_file::skeleton(&files::read(&args.weights)?)?,
+                CompressedFormat::Net => None,
+            },
+            net: match (format, net) {
+                // Without a net, this says why none was found.
+                (CompressedFormat::Net, None) => Some(nets::fitting(&args.weights)?),
+                (_, net) => net,
+            },
+        })
+    }
+
+    /// The file of `stored`, whose layers share as few values as `bits` and the format say.
+    fn code(&self, mut stored: Stored, bits: Option<&Bits>) -> Result<Coded> {
+        let (bytes, parts, notes) = match (self.format, &self.net) {
+            (CompressedFormat::Net, Some(net)) => net_file(&mut stored, net, bits)?,
+            _ => huffman(
+                &mut stored,
+                self.net.as_ref(),
+                bits,
+                self.skeleton.as_deref(),
+            )?,
+        };
+        Ok(Coded {
+            bytes,
+            parts,
+            stored,
+            notes,
+        })
+    }
+}
+
+/// Bytes, the layers' parts of them, and what sharing values cost.
+type Written = (Vec<u8>, Vec<Part>, Vec<String>);
 
 /// A layer's part of the file.
 struct Part {
@@ -64,8 +126,8 @@ fn huffman(
     stored: &mut Stored,
     net: Option<&Net>,
     bits: Option<&Bits>,
-    skeleton: Option<Vec<u8>>,
-) -> Result<(Vec<u8>, Vec<Part>)> {
+    skeleton: Option<&[u8]>,
+) -> Result<Written> {
     let file = stored.file.clone();
     let share = |layer: &mut StoredLayer| -> Result<Vec<String>> {
         let Some(most) = bits.and_then(|b| b.of(&layer.name)) else {
@@ -84,35 +146,35 @@ fn huffman(
     };
     let layers = stored.layers.par_iter_mut().with_max_len(1);
     let notes: Vec<Result<Vec<String>>> = layers.map(share).collect();
-    for note in notes.into_iter().collect::<Result<Vec<_>>>()?.concat() {
-        info!("{note}");
-    }
-    let (bytes, written) = weights_file::to_container(stored, skeleton.as_deref())?;
+    let notes = notes.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let (bytes, written) = weights_file::to_container(stored, skeleton)?;
     let part = |(layer, written): (&StoredLayer, crate::compress::container::Written)| Part {
         name: layer.name.clone(),
         bits: written.bits.first().copied().flatten(),
         bytes: written.bytes,
     };
-    Ok((bytes, stored.layers.iter().zip(written).map(part).collect()))
+    let parts = stored.layers.iter().zip(written).map(part).collect();
+    Ok((bytes, parts, notes))
 }
 
-fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<u8>, Vec<Part>)> {
+fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<Written> {
+    let mut notes = Vec::new();
     let layers = weights_file::net_layers(net);
     let file = stored.file.clone();
     for coded in &layers {
         let most = bits.and_then(|b| b.of(&coded.name)).unwrap_or(coded.bits());
         if most > coded.bits() {
-            warn!(
+            notes.push(format!(
                 "Layer {}: a .net has {} bits for it, not {most}",
                 coded.name,
                 coded.bits()
-            );
+            ));
         }
         let layer = stored.layers.iter_mut().find(|l| l.name == coded.name);
         if let Some(layer) = layer.filter(|l| l.blob(0).is_some())
             && let Some(note) = share_values(&file, layer, 0, most.min(coded.bits()))?
         {
-            info!("{note}");
+            notes.push(note);
         }
     }
     let in_net = |l: &&StoredLayer| net.graph().nodes.iter().any(|n| n.name() == l.name);
@@ -128,6 +190,7 @@ fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<
     Ok((
         encoded.bytes,
         layers.iter().zip(encoded.layers).map(part).collect(),
+        notes,
     ))
 }
 

@@ -1,8 +1,11 @@
 //! `dsd test`: scores weights, with Caffe's output.
 
-use super::Settings;
+use super::classify::score;
+use super::{Settings, Usage};
+use crate::classify::{Given, folders};
 use crate::cli;
 use crate::info;
+use crate::net::graph::Node;
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
@@ -11,6 +14,7 @@ use crate::session::{Open, Request, Rounds, Session};
 use crate::solver::scores::Scores;
 use anyhow::Result;
 use serde_json::json;
+use std::path::Path;
 use std::time::Instant;
 
 /// Runs the command.
@@ -21,6 +25,16 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
         precision: args.numbers.precision,
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
+    if let Some(folder) = folder_of_classes(args, &session)? {
+        let asked = score::Asked {
+            folder,
+            labels: args.labels.as_deref(),
+            ext: None,
+            json: args.json,
+            csv: args.csv.as_deref(),
+        };
+        return score::run(&session, &Given::default(), &asked);
+    }
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
     report::nets::built(&net);
@@ -74,4 +88,28 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
         }))?;
     }
     Ok(())
+}
+
+/// The folder of classes that is to be scored picture by picture: FOLDER, or a `--source` that a database's layer could not
+/// read; an ImageData layer reads such folders, and gives Caffe's lines.
+fn folder_of_classes<'a>(args: &'a cli::Test, session: &Session) -> Result<Option<&'a Path>> {
+    if let Some(folder) = &args.folder {
+        return Ok(Some(folder));
+    }
+    if let Some(source) = args.source.as_deref().filter(|s| folders::is_classes(s)) {
+        let graph = session.graph(&session.model.train_val()?)?;
+        let lists = |n: &Node| n.param.r#type() == "ImageData";
+        if !graph.nodes.iter().any(lists) {
+            info!(
+                "{} is a folder of classes: its pictures are scored one by one",
+                source.display()
+            );
+            return Ok(Some(source));
+        }
+    }
+    if args.labels.is_some() || args.csv.is_some() {
+        let usage = "--labels and --csv are for a folder of classes: dsd test FOLDER --weights F";
+        return Err(Usage(usage.into()).into());
+    }
+    Ok(None)
 }
