@@ -1,5 +1,6 @@
 //! From picture files to classes: which net to run, what is done to a picture before, and what comes out.
 
+mod class_names;
 pub mod folders;
 pub mod imagenet;
 mod left_out;

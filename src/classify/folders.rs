@@ -1,5 +1,6 @@
 //! Folders that are classes: which class of a net each is.
 
+use super::class_names::{Places, short};
 use super::imagenet;
 use crate::data::class_list;
 use crate::data::list::List;
@@ -33,12 +34,16 @@ pub fn is_classes(folder: &Path) -> bool {
     below(folder).any(holds)
 }
 
-/// The pictures of a folder whose folders are classes of a net with `classes` of them: by the lines of `known`, else, where
-/// there are as many folders as classes, in the order of their names.
+/// The pictures of a folder whose folders are classes of a net with `classes` of them, and what names the classes: `known`,
+/// the folder's own list, or ImageNet's; else, where there are as many folders as classes, nothing but the folders' order.
 ///
 /// # Errors
 /// A folder is no class or has no picture, or without names there are more or fewer folders than classes.
-pub fn pictures(folder: &Path, classes: usize, known: Option<&Known>) -> Result<List> {
+pub fn pictures(
+    folder: &Path,
+    classes: usize,
+    known: Option<&Known>,
+) -> Result<(List, Option<String>)> {
     let shown = folder.display();
     ensure!(
         folder.is_dir(),
@@ -61,7 +66,8 @@ pub fn pictures(folder: &Path, classes: usize, known: Option<&Known>) -> Result<
             found.len(),
             if found.len() == 1 { "" } else { "s" }
         );
-        return List::read_with(folder, Some((found, shown.to_string())));
+        let list = List::read_with(folder, Some((found, shown.to_string())))?;
+        return Ok((list, None));
     };
     ensure!(
         known.lines.len() == classes,
@@ -91,9 +97,9 @@ pub fn pictures(folder: &Path, classes: usize, known: Option<&Known>) -> Result<
         }
         spelt[place].clone_from(name);
     }
-    let mut list = List::read_with(folder, Some((spelt, known.list)))?;
+    let mut list = List::read_with(folder, Some((spelt, known.list.clone())))?;
     list.classes = short(&known.lines);
-    Ok(list)
+    Ok((list, Some(known.list)))
 }
 
 /// The folders' names, sorted; hidden ones are left out.
@@ -132,81 +138,6 @@ fn imagenets(found: &[String], classes: usize) -> Option<Known> {
     })
 }
 
-/// Whether a word is a WordNet number: `n01440764`.
-fn is_number(word: &str) -> bool {
-    word.len() == 9 && word.starts_with('n') && word.bytes().skip(1).all(|b| b.is_ascii_digit())
-}
-
-/// The name in a line, without a WordNet number.
-fn name(line: &str) -> &str {
-    match line.split_once(' ') {
-        Some((number, name)) if is_number(number) => name.trim(),
-        _ => line,
-    }
-}
-
-/// What tables show of each line: the name up to its first comma, the whole line where that is another class's too.
-pub fn short(lines: &[String]) -> Vec<String> {
-    let first = |line: &String| {
-        let name = name(line);
-        name.split_once(',').map_or(name, |(n, _)| n).to_string()
-    };
-    let all: Vec<String> = lines.iter().map(first).collect();
-    let mut times: HashMap<&str, usize> = HashMap::new();
-    for name in &all {
-        *times.entry(name).or_default() += 1;
-    }
-    let pick = |(name, line): (&String, &String)| match times[&**name] {
-        1 if !name.is_empty() => name.clone(),
-        _ => line.clone(),
-    };
-    all.iter().zip(lines).map(pick).collect()
-}
-
-/// From what a folder may be called to its class; `None` where several are called so.
-struct Places(HashMap<String, Option<usize>>);
-
-impl Places {
-    fn of(lines: &[String]) -> Self {
-        // A whole line, or its number, is surer than a synonym.
-        let mut sure = HashMap::new();
-        let mut loose: HashMap<String, Option<usize>> = HashMap::new();
-        for (i, line) in lines.iter().enumerate() {
-            sure.insert(plain(line), Some(i));
-            if let Some((number, _)) = line.split_once(' ').filter(|(n, _)| is_number(n)) {
-                sure.insert(plain(number), Some(i));
-            }
-            let mut called: Vec<String> = name(line).split(',').map(plain).collect();
-            called.push(plain(name(line)));
-            called.sort_unstable();
-            called.dedup();
-            for name in called {
-                let place = loose.entry(name).or_insert(Some(i));
-                if *place != Some(i) {
-                    *place = None;
-                }
-            }
-        }
-        loose.extend(sure);
-        Self(loose)
-    }
-
-    fn find(&self, folder: &str) -> Result<Option<usize>> {
-        match self.0.get(&plain(folder)) {
-            Some(None) => bail!(
-                "several classes are called '{folder}'; name the folder as the whole line of its class, or by its \
-                 WordNet number"
-            ),
-            found => Ok(found.copied().flatten()),
-        }
-    }
-}
-
-/// Folders may have `_` for a space.
-fn plain(name: &str) -> String {
-    name.trim().replace('_', " ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,19 +168,19 @@ mod tests {
     fn folders_are_numbered_by_name_or_by_the_list() {
         let at = folder(&["b", "a"]);
         assert!(is_classes(at.path()));
-        let list = pictures(at.path(), 2, None).unwrap();
+        let (list, _) = pictures(at.path(), 2, None).unwrap();
         assert_eq!(
             labels(&list),
             [("a/a.png".into(), 0), ("b/a.png".into(), 1)]
         );
-        let list = pictures(at.path(), 3, Some(&known(&["b", "c", "a"]))).unwrap();
+        let (list, _) = pictures(at.path(), 3, Some(&known(&["b", "c", "a"]))).unwrap();
         assert_eq!(
             labels(&list),
             [("a/a.png".into(), 2), ("b/a.png".into(), 0)]
         );
         assert_eq!(list.classes, ["b", "c", "a"]);
         fs::write(at.path().join("classes.txt"), "b\na\n").unwrap();
-        let list = pictures(at.path(), 2, None).unwrap();
+        let (list, _) = pictures(at.path(), 2, None).unwrap();
         assert_eq!(labels(&list)[0], ("a/a.png".into(), 1));
         fs::write(at.path().join("data.mdb"), "").unwrap();
         assert!(!is_classes(at.path()));
@@ -258,7 +189,7 @@ mod tests {
     #[test]
     fn imagenets_folders_are_found_by_number_and_name() {
         let at = folder(&["n02123045", "toilet_tissue", "tench"]);
-        let list = pictures(at.path(), 1000, None).unwrap();
+        let (list, _) = pictures(at.path(), 1000, None).unwrap();
         let wanted = [
             ("n02123045/a.png".to_string(), 281),
             ("tench/a.png".to_string(), 0),

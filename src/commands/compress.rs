@@ -1,12 +1,11 @@
 //! `dsd compress`: weights into a Deep Compression `.net` or our own `.dsdz`.
 
 mod choose;
+mod forms;
 mod judge;
+mod layers;
 
-use std::path::Path;
-
-use anyhow::{Result, ensure};
-use indicatif::HumanCount;
+use anyhow::Result;
 use rayon::prelude::*;
 
 use super::nets;
@@ -14,12 +13,9 @@ use super::{Settings, Usage};
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
 use crate::net::Net;
-use crate::report::human::HumanBytes;
-use crate::report::output;
-use crate::report::table::{Align, Table};
 use crate::solver::bits::Bits;
 use crate::weights_file::{Stored, StoredLayer};
-use crate::{files, info, outln, warn, weights_file};
+use crate::{files, info, warn, weights_file};
 
 /// Runs the command.
 pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
@@ -36,7 +32,7 @@ pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
     }
     files::write_atomic(&args.out, |w| Ok(w.write_all(&coded.bytes)?))?;
     info!("Wrote {}", args.out.display());
-    report(&coded.stored, &coded.parts, coded.bytes.len(), &args.out)?;
+    layers::report(&coded.stored, &coded.parts, coded.bytes.len(), &args.out)?;
     if !coded.notes.is_empty() {
         info!(
             "Weights have changed, and the accuracy was not checked; --max_loss P --source VAL does that"
@@ -253,54 +249,4 @@ fn share_values(
         .resize(layer.codebooks.len().max(k + 1), None);
     layer.codebooks[k] = Some(book);
     Ok(note)
-}
-
-fn report(stored: &Stored, parts: &[Part], bytes: usize, out: &Path) -> Result<()> {
-    let counted = |n: usize| HumanCount(n as u64).to_string();
-    let mut table = Table::new([
-        ("layer", Align::Left),
-        ("weights", Align::Right),
-        ("nonzero", Align::Right),
-        ("density", Align::Right),
-        ("bits", Align::Right),
-        ("bytes", Align::Right),
-        ("share", Align::Right),
-    ]);
-    let mut values = 0;
-    for part in parts {
-        let Some(layer) = stored.layer(&part.name) else {
-            continue;
-        };
-        values += layer.blobs.iter().map(|b| b.data.len()).sum::<usize>();
-        let weights = layer.blobs.first().map_or(&[][..], |b| &b.data);
-        let nonzero = weights.iter().filter(|w| **w != 0.0).count();
-        table.row([
-            part.name.clone(),
-            counted(weights.len()),
-            counted(nonzero),
-            format!("{:.4}", nonzero as f64 / weights.len().max(1) as f64),
-            part.bits.map_or("float".to_string(), |b| b.to_string()),
-            counted(part.bytes),
-            format!("{:.1}%", 100.0 * part.bytes as f64 / bytes as f64),
-        ]);
-    }
-    ensure!(
-        !parts.is_empty(),
-        "{}: it has no layer with weights",
-        stored.file
-    );
-    output::text(format_args!("{table}"))?;
-    let plain = 4 * values;
-    outln!(
-        "{} layer{}: {} bytes ({}) in float32, {} bytes ({}) in {}: {:.2} times smaller",
-        parts.len(),
-        if parts.len() == 1 { "" } else { "s" },
-        counted(plain),
-        HumanBytes(plain as u64),
-        counted(bytes),
-        HumanBytes(bytes as u64),
-        out.display(),
-        plain as f64 / bytes as f64
-    )?;
-    Ok(())
 }

@@ -49,9 +49,10 @@ pub fn run(session: &Session, given: &Given, asked: &Asked) -> Result<()> {
         list: file.display().to_string(),
     });
     let known = named.or_else(|| nets_own(session, &classifier, asked.folder));
-    let mut list = folders::pictures(asked.folder, classifier.scores.classes, known.as_ref())?;
+    let (mut list, named_by) =
+        folders::pictures(asked.folder, classifier.scores.classes, known.as_ref())?;
     keep(&mut list, asked.ext)?;
-    tell(&list, known.as_ref());
+    tell(&list, named_by.as_deref());
     let files: Vec<PathBuf> = list
         .entries
         .iter()
@@ -160,11 +161,15 @@ fn keep(list: &mut List, ext: Option<&str>) -> Result<()> {
 }
 
 /// Says how the folders found their classes, and what is left out.
-fn tell(list: &List, known: Option<&Known>) {
+fn tell(list: &List, named_by: Option<&str>) {
     let shown = list.source.display();
     info!("{} pictures below {shown}", list.entries.len());
-    if let Some(known) = known {
-        info!("The classes are those of {}", known.list);
+    match named_by {
+        Some(names) => info!("The folders' classes are by {names}"),
+        None => info!(
+            "The net's classes are the folders in the order of their names; --labels F, the names in the net's order, one a \
+             line, gives another"
+        ),
     }
     if list.left_out > 0 {
         warn!(

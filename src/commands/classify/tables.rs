@@ -50,8 +50,8 @@ pub fn text(tally: &Tally, classes: usize) -> String {
 fn accuracy(tally: &Tally, classes: usize) -> Table {
     let all = tally.answers.len() as u64;
     let mut table = Table::new([
-        ("accuracy", Align::Left),
-        ("", Align::Right),
+        ("", Align::Left),
+        ("accuracy", Align::Right),
         ("± chance", Align::Right),
         ("right", Align::Right),
         ("of", Align::Right),

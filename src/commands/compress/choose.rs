@@ -1,43 +1,28 @@
 //! `dsd compress --max_loss`: bits, and pruning, by measured accuracy.
 
+use super::forms::{bits_told, plain_bytes, shared_bytes, table};
 use super::judge::{Judge, Measured};
 use super::{Coded, Coder, prunable};
 use crate::cli;
 use crate::commands::{Settings, Usage, nets};
-use crate::compress::codebook::Codebook;
 use crate::compress::codebook::MOST_BITS;
 use crate::net::Net;
-use crate::report::human::HumanBytes;
 use crate::report::output;
-use crate::report::table::{Align, Table};
 use crate::solver::bits::{Bits, FEWEST_BITS};
 use crate::solver::mask::{Mask, pruned_count};
 use crate::statistics::{binomial_error, two_digits};
-use crate::weights_file::{Stored, StoredLayer};
+use crate::weights_file::Stored;
 use crate::{files, info, outln, weights_file};
 use anyhow::{Result, bail};
-use indicatif::HumanCount;
 
 /// A way to make the file smaller.
 struct Trial {
+    /// In a few words.
+    told: String,
     sparsity: f64,
     bits: Bits,
     coded: Coded,
     measured: Measured,
-}
-
-impl Trial {
-    fn told(&self) -> String {
-        let pruned = match self.sparsity {
-            0.0 => String::new(),
-            s => format!("{s} pruned, "),
-        };
-        let bits = match self.bits.everywhere() {
-            Some(n) => format!("{n} bits"),
-            None => format!("bits {}", self.bits.text()),
-        };
-        format!("{pruned}{bits}")
-    }
 }
 
 /// What all trials share.
@@ -103,7 +88,11 @@ pub fn run(
             None => every_bits()?,
         };
         for bits in choices {
-            if !search.try_out(&pruned, sparsity, bits)? {
+            let told = match bits.everywhere() {
+                Some(n) => format!("{n} bits"),
+                None => format!("bits {}", bits.text()),
+            };
+            if !search.try_out(&pruned, sparsity, bits, &told)? {
                 break;
             }
         }
@@ -144,7 +133,7 @@ pub fn run(
     }
     let shared = shared_bytes(&best.coded.stored);
     rows.push((
-        format!("shared values ({})", bits_told(&best)),
+        format!("shared values ({})", bits_told(&best.coded.parts)),
         shared,
         best.measured,
     ));
@@ -152,10 +141,14 @@ pub fn run(
     output::text(format_args!("{}", table(&rows, &judge)))?;
     let n = judge.pictures() as u64;
     outln!(
-        "{}: {} loses {:.2} of at most {points} points; on {n} pictures chance alone is ± {:.2} points; \
-         {:.2} times smaller, the smallest that holds of {tried} tried",
+        "{}: {} by --bits {} loses {:.2} of at most {points} points ({n} pictures: ± {:.2} by chance alone); {:.2} times \
+         smaller, the smallest that holds of {tried} tried",
         args.out.display(),
-        best.told(),
+        match best.sparsity {
+            0.0 => "not pruned,".to_string(),
+            s => format!("{s} pruned,"),
+        },
+        best.bits.text(),
         two_digits(file.lost(&dense)),
         100.0 * binomial_error(dense.accuracy, n),
         plain_bytes(&stored) as f64 / best.coded.bytes.len() as f64
@@ -194,10 +187,14 @@ impl Search {
         }
     }
 
-    /// Measures a choice; whether it holds.
-    fn try_out(&mut self, pruned: &Stored, sparsity: f64, bits: Bits) -> Result<bool> {
+    /// Measures a choice, `told` in a few words; whether it holds.
+    fn try_out(&mut self, pruned: &Stored, sparsity: f64, bits: Bits, told: &str) -> Result<bool> {
         let coded = self.coder.code(pruned.clone(), Some(&bits))?;
         let trial = Trial {
+            told: match sparsity {
+                0.0 => told.to_string(),
+                s => format!("{s} pruned, {told}"),
+            },
             sparsity,
             bits,
             measured: self.judge.measure(&coded.stored)?,
@@ -206,13 +203,15 @@ impl Search {
         self.tried += 1;
         let lost = trial.measured.lost(&self.dense);
         info!(
-            "{}: {} bytes, {:.4}, loses {lost:.2}",
-            trial.told(),
+            "{}: {} bytes, {} = {:.4}, loses {:.2}",
+            trial.told,
             trial.coded.bytes.len(),
-            trial.measured.accuracy
+            self.judge.measure.name,
+            trial.measured.accuracy,
+            two_digits(lost)
         );
         if lost > self.points {
-            self.missed(trial.told(), lost);
+            self.missed(trial.told, lost);
             return Ok(false);
         }
         let smaller = |b: &Trial| trial.coded.bytes.len() < b.coded.bytes.len();
@@ -243,7 +242,9 @@ impl Search {
             let mut less = parts.clone();
             less[at].2 -= 1;
             let rules: Vec<String> = less.iter().map(|(_, n, b)| format!("{n}={b}")).collect();
-            if self.try_out(&pruned, sparsity, Bits::parse(&rules.join(","))?)? {
+            let told = format!("{} at {} bits", less[at].1, less[at].2);
+            let bits = Bits::parse(&rules.join(","))?;
+            if self.try_out(&pruned, sparsity, bits, &told)? {
                 parts = less;
             }
         }
@@ -267,56 +268,4 @@ fn pruned(stored: &Stored, net: Option<&Net>, sparsity: f64) -> Stored {
         }
     }
     pruned
-}
-
-/// Bytes of all values in float32.
-fn plain_bytes(stored: &Stored) -> usize {
-    let blobs = stored.layers.iter().flat_map(|l| &l.blobs);
-    4 * blobs.map(|b| b.data.len()).sum::<usize>()
-}
-
-/// Bytes of numbers of shared values, with those values, and of the rest in float32: before they are coded.
-fn shared_bytes(stored: &Stored) -> usize {
-    let of = |layer: &StoredLayer| -> usize {
-        let blob = |(k, n): (usize, usize)| match layer.codebook(k).map(Codebook::bits) {
-            Some(bits) => (n * bits as usize).div_ceil(8) + (4 << bits),
-            None => 4 * n,
-        };
-        let sizes = layer.blobs.iter().map(|b| b.data.len());
-        sizes.enumerate().map(blob).sum()
-    };
-    stored.layers.iter().map(of).sum()
-}
-
-/// `6 bits`, or `4 to 6 bits`.
-fn bits_told(trial: &Trial) -> String {
-    let bits = trial.coded.parts.iter().filter_map(|p| p.bits);
-    match (bits.clone().min(), bits.max()) {
-        (Some(a), Some(b)) if a != b => format!("{a} to {b} bits"),
-        (Some(a), _) => format!("{a} bits"),
-        _ => "none".into(),
-    }
-}
-
-fn table(rows: &[(String, usize, Measured)], judge: &Judge) -> Table {
-    let mut table = Table::new([
-        ("form", Align::Left),
-        ("bytes", Align::Right),
-        (&*judge.measure.name, Align::Right),
-        ("points lost", Align::Right),
-        ("ms a picture", Align::Right),
-        ("memory of a run", Align::Right),
-    ]);
-    let dense = rows[0].2;
-    for (form, bytes, measured) in rows {
-        table.row([
-            form.clone(),
-            HumanCount(*bytes as u64).to_string(),
-            format!("{:.4}", measured.accuracy),
-            format!("{:.2}", two_digits(measured.lost(&dense))),
-            format!("{:.3}", measured.ms),
-            HumanBytes(judge.memory).to_string(),
-        ]);
-    }
-    table
 }

@@ -1,5 +1,6 @@
 //! How right a net is with some weights, and how long a picture takes.
 
+use crate::classify::folders;
 use crate::cli::{self, NetState};
 use crate::commands::Settings;
 use crate::data::batches::Batches;
@@ -60,6 +61,11 @@ impl Judge {
         })?;
         let options = session.options();
         let opened = session.open(&options).with_context(|| match &args.source {
+            Some(source) if folders::is_classes(source) => format!(
+                "--source {} is a folder of pictures, which the net's data layer does not read; put it into a database by \
+                 dsd convert_imageset",
+                source.display()
+            ),
             Some(source) => format!("--source {}", source.display()),
             None => {
                 "no accuracy could be measured on the net's own data; give others by --source VAL"
