@@ -263,7 +263,7 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   dsd test --weights dsd_run/redense/digits_iter_300.caffemodel
   dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json
-  dsd test imagenet_val/ --weights squeezenet.caffemodel   imagenet_val/tabby/1.jpg, imagenet_val/tench/2.jpg …";
+  dsd test digits/ --weights dsd_run/redense/digits_iter_300.caffemodel --labels names.txt   digits/three/1.png …";
 
 /// Arguments of `time`.
 #[derive(Clone, Debug, Args)]

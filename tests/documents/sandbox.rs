@@ -201,6 +201,7 @@ fn pictures(folder: &Path) {
         ("val", 2),
         ("animals/cat", 2),
         ("animals/dog", 2),
+        ("digits/three", 2),
         ("imagenet_val/tabby", 2),
         ("imagenet_val/n01440764", 2),
     ] {
@@ -224,6 +225,8 @@ fn pictures(folder: &Path) {
     let labels: String = (0..1000).map(|n| format!("n{n:08} thing {n}\n")).collect();
     write(folder, "synset_words.txt", &labels);
     write(folder, "labels.txt", &labels);
+    let names = "zero one two three four five six seven eight nine";
+    write(folder, "names.txt", &names.replace(' ', "\n"));
     write(
         folder,
         "windows.csv",
