@@ -1,9 +1,13 @@
 //! From picture files to classes: which net to run, what is done to a picture before, and what comes out.
 
+mod class_names;
+pub mod folders;
+pub mod imagenet;
 mod left_out;
 mod net;
 mod preprocess;
 pub mod pycaffe;
+pub mod tally;
 pub mod windows;
 
 pub use left_out::left_out;

@@ -226,9 +226,13 @@ pub struct NetState {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Test {
-    /// The folder of a model, as `dsd new` makes it, or of a run: its net and last weights
-    #[arg(value_name = "FOLDER", conflicts_with_all = ["model", "weights"])]
+    /// The folder of a model, as `dsd new` makes it, or of a run: its net and last weights; or, with --weights, a folder with a
+    /// folder of pictures for each class, to score as `classify --score` does
+    #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+    /// Behind the folder of a model: a folder of classes to score; all its pictures are taken
+    #[arg(value_name = "PICTURES", conflicts_with = "source")]
+    pub pictures: Option<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
@@ -243,9 +247,16 @@ pub struct Test {
     /// The number of batches [default: 50; of a model's folder as many as the tests of its training]
     #[arg(long, value_name = "N", value_parser = count(i32::MAX as usize))]
     pub iterations: Option<usize>,
-    /// Another data source (database or list) for the data layers
+    /// Another data source (database or list) for the data layers; a folder of classes that no ImageData layer reads is
+    /// scored as FOLDER
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
+    /// The classes' names for a folder of classes, one a line [default: as for classify --score]
+    #[arg(long, value_name = "F")]
+    pub labels: Option<PathBuf>,
+    /// For a folder of classes, write a row a picture: file, class, what the net says, and its probability
+    #[arg(long, value_name = "F")]
+    pub csv: Option<PathBuf>,
     /// Print the result as one JSON object on stdout
     #[arg(long)]
     pub json: bool,
@@ -260,7 +271,8 @@ pub struct Test {
 const TEST_EXAMPLES: &str = "\
 Examples:
   dsd test --weights dsd_run/redense/digits_iter_300.caffemodel
-  dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json";
+  dsd test --model train_val.prototxt --weights w.caffemodel --source val_lmdb --iterations 1000 --json
+  dsd test digits/ --weights dsd_run/redense/digits_iter_300.caffemodel --labels names.txt   digits/three/1.png …";
 
 /// Arguments of `time`.
 #[derive(Clone, Debug, Args)]

@@ -111,7 +111,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,
-        Command::Compress(args) => compress::run(&args)?,
+        Command::Compress(args) => compress::run(&args, settings)?,
         Command::Decompress(args) => decompress::run(&args)?,
         Command::Export(args) => export::run(&args)?,
         Command::New(args) => return new::run(&args, settings),

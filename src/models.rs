@@ -1,6 +1,8 @@
 //! The built-in nets: the prototxt files of `models/`, compiled in, so that weights can be tested, and
 //! the default run trained, without any other file.
 
+pub mod published;
+
 use crate::compress::net_file;
 use crate::layers::Mode;
 use crate::net::graph::{Graph, Node, State};

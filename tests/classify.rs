@@ -159,7 +159,7 @@ fn text_has_the_path_and_a_line_a_class() {
     run.success()
         .stdout(predicate::str::is_match(text).unwrap());
     let run = dsd().args(args).arg(&files[3]).assert().success();
-    run.stdout(predicate::str::is_match("\n0\\.\\d{4}  281\n").unwrap());
+    run.stdout(predicate::str::is_match("\n0\\.\\d{4}  281 tabby\n").unwrap());
     std::fs::write(&labels, "one\ntwo\n").unwrap();
     let run = dsd()
         .args(args)

@@ -42,6 +42,7 @@ mod report;
 mod reproduce;
 mod resume;
 mod rooms;
+mod score;
 mod sensitivity;
 mod signals;
 mod sparse;

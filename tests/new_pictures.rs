@@ -72,7 +72,10 @@ fn pictures_become_a_model_that_trains_labels_and_shrinks() {
     assert_says(&said, &["redense"]);
     // Again: it is done.
     let again = run(at, "train my");
-    assert_says(&String::from_utf8_lossy(&again.stderr), &["Going on with the run in my/run"]);
+    assert_says(
+        &String::from_utf8_lossy(&again.stderr),
+        &["Going on with the run in my/run"],
+    );
     out(&again);
 
     // A picture that it has not seen, and a model in another place.
@@ -122,7 +125,10 @@ fn parts_sizes_and_colours_are_as_they_come() {
     assert_says(&said, &["12 to train on, 4 to validate, as they came"]);
     assert_says(&said, &["3 kept for the end"]);
     let log = String::from_utf8_lossy(&made.stderr).into_owned();
-    assert_says(&log, &["p/train/a/broken.png: its picture cannot be decoded"]);
+    assert_says(
+        &log,
+        &["p/train/a/broken.png: its picture cannot be decoded"],
+    );
     assert_says(&log, &["1 pictures cannot be read"]);
     assert_says(&log, &["The class 'c' has no picture in validation"]);
     assert!(at.join("my/my_test_lmdb").is_dir());

@@ -25,9 +25,17 @@ pub struct Classify {
         alias = "pretrained_model"
     )]
     pub weights: Vec<PathBuf>,
-    /// The classes' names, one a line, as in synset_words.txt
+    /// The classes' names, one a line, as in synset_words.txt [default: ImageNet's, of a net of 1000 classes]
     #[arg(long, value_name = "F")]
     pub labels: Option<PathBuf>,
+    /// Tell how right the net is on one folder with a folder of pictures for each class: accuracy, over all and by class,
+    /// which classes are taken for which, and the worst mistakes. The folders' classes are those of their names in --labels,
+    /// in the folder's classes.txt, in ImageNet's (names or WordNet numbers); else the folders are numbered by name
+    #[arg(long)]
+    pub score: bool,
+    /// With --score, write a row a picture: file, class, what the net says, and its probability
+    #[arg(long, value_name = "F", requires = "score")]
+    pub csv: Option<PathBuf>,
     /// How many classes to tell of each picture
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = count(1_000_000))]
     pub top: usize,
@@ -81,9 +89,11 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd classify cat.jpg --weights squeezenet.caffemodel --labels synset_words.txt
   dsd classify photos/ --model train_val.prototxt --weights w.caffemodel --top 1 --json
+  dsd classify imagenet_val/ --weights squeezenet.caffemodel --score   imagenet_val/tabby/1.jpg, imagenet_val/tench/2.jpg …
   dsd classify cat.jpg --model deploy.prototxt --weights w.caffemodel --mean_value 104,117,123 --resize 256
   dsd classify photos/ out.npy --model_def deploy.prototxt --pretrained_model w.caffemodel --mean_file mean.npy --ext jpg
 
+Without --labels, a net of 1000 classes has ImageNet's names.
 With OUTPUT.npy, an .npy picture, or one of --oversample, --images_dim, --raw_scale, --channel_swap and --input_scale,
 all is as in Caffe's python/classify.py, whose pictures are numbers from 0 to 1 and resized by scikit-image.
 The preprocessing is that of the net's TEST data layer, and printed. A deploy net has none: its pictures are

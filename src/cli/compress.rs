@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
+
+use super::{Numbers, count};
 
 /// Arguments of `compress`.
 #[derive(Clone, Debug, Args)]
@@ -39,6 +41,30 @@ pub struct Compress {
     /// [default: huffman changes no value, net has 8 bits, 4 for fc and ip]
     #[arg(long, value_name = "N")]
     pub bits: Option<String>,
+    /// Choose the bits by measured accuracy: the smallest file that loses at most P percentage points against the weights as
+    /// they are; --bits then is the only choice looked at
+    #[arg(long, value_name = "P", value_parser = value_parser!(f64))]
+    pub max_loss: Option<f64>,
+    /// For --max_loss, the data to measure on (database or list) [default: those of the net's test layers]
+    #[arg(long, value_name = "VAL", requires = "max_loss")]
+    pub source: Option<PathBuf>,
+    /// For --max_loss, the number of batches
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count(i32::MAX as usize), requires = "max_loss")]
+    pub iterations: usize,
+    /// For --max_loss, also try to prune these fractions of every layer's weights, without training again
+    #[arg(
+        long,
+        value_name = "S,S…",
+        value_delimiter = ',',
+        requires = "max_loss"
+    )]
+    pub sparsity: Vec<f64>,
+    /// For --max_loss, then try one bit less for each layer by itself, the largest first, as long as that holds
+    #[arg(long, requires = "max_loss")]
+    pub per_layer: bool,
+    /// The numbers that --max_loss is measured in.
+    #[command(flatten)]
+    pub numbers: Numbers,
 }
 
 /// A format of compressed weights.
@@ -56,7 +82,10 @@ Examples:
   dsd compress --weights pruned.caffemodel --out pruned.dsdz --bits 6
   dsd compress --weights pruned.caffemodel --out pruned.dsdz --bits 'conv1=8,conv*=6,*=4'
   dsd compress --model squeezenet_v1.0 --weights pruned.caffemodel --out pruned.net
+  dsd compress --weights net.caffemodel --out net.dsdz --max_loss 1 --source val_lmdb --sparsity 0.3,0.5
 
+With --max_loss, 8 bits are tried first, then one less at a time until the accuracy is missed twice; without pruning and with
+each --sparsity. The smallest file that holds is written, or none, with a sentence that says why.
 Biases and statistics are never changed. docs/compressed_format.md describes both formats.";
 
 /// Arguments of `decompress`.

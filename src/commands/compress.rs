@@ -1,58 +1,46 @@
 //! `dsd compress`: weights into a Deep Compression `.net` or our own `.dsdz`.
 
-use std::path::Path;
+mod choose;
+mod forms;
+mod judge;
+mod layers;
 
-use anyhow::{Result, ensure};
-use indicatif::HumanCount;
+use anyhow::Result;
 use rayon::prelude::*;
 
-use super::Usage;
 use super::model_folder::ModelFolder;
 use super::nets;
+use super::{Settings, Usage};
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
 use crate::net::Net;
-use crate::report::human::HumanBytes;
-use crate::report::output;
-use crate::report::table::{Align, Table};
 use crate::solver::bits::Bits;
 use crate::weights_file::{Stored, StoredLayer};
-use crate::{files, info, outln, warn, weights_file};
+use crate::{files, info, warn, weights_file};
 
 /// Runs the command.
-pub fn run(args: &cli::Compress) -> Result<()> {
+pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
     let args = &resolved(args)?;
     let bits = args.bits.as_deref().map(Bits::parse).transpose();
     let bits = bits.map_err(|e| Usage(format!("--bits: {e:#}")))?;
-    let is_net = args.out.extension().is_some_and(|e| e == "net");
-    let format = args.format.unwrap_or(match is_net {
-        true => CompressedFormat::Net,
-        false => CompressedFormat::Huffman,
-    });
-    let (mut stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
-    if let Some(bits) = &bits {
-        let names: Vec<&str> = stored.layers.iter().map(|l| l.name.as_str()).collect();
-        for pattern in bits.unmatched(&names) {
-            warn!("--bits: no layer is named '{pattern}'");
-        }
+    if let Some(points) = args.max_loss {
+        return choose::run(args, settings, bits, points);
     }
-    let (bytes, parts) = match format {
-        CompressedFormat::Huffman => {
-            let skeleton = weights_file::skeleton(&files::read(&args.weights)?)?;
-            huffman(&mut stored, net.as_ref(), bits.as_ref(), skeleton)?
-        }
-        CompressedFormat::Net => {
-            // Without a net, this says why none was found.
-            let net = match net {
-                Some(net) => net,
-                None => nets::fitting(&args.weights)?,
-            };
-            net_file(&mut stored, &net, bits.as_ref())?
-        }
-    };
-    files::write_atomic(&args.out, |w| Ok(w.write_all(&bytes)?))?;
+    let (stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
+    warn_of_unmatched(bits.as_ref(), &stored);
+    let coded = Coder::new(args, net)?.code(stored, bits.as_ref())?;
+    for note in &coded.notes {
+        info!("{note}");
+    }
+    files::write_atomic(&args.out, |w| Ok(w.write_all(&coded.bytes)?))?;
     info!("Wrote {}", args.out.display());
-    report(&stored, &parts, bytes.len(), &args.out)
+    layers::report(&coded.stored, &coded.parts, coded.bytes.len(), &args.out)?;
+    if !coded.notes.is_empty() {
+        info!(
+            "Weights have changed, and the accuracy was not checked; --max_loss P --source VAL does that"
+        );
+    }
+    Ok(())
 }
 
 /// The arguments, with what a folder stands for.
@@ -71,6 +59,76 @@ fn resolved(args: &cli::Compress) -> Result<cli::Compress> {
     Ok(args)
 }
 
+fn warn_of_unmatched(bits: Option<&Bits>, stored: &Stored) {
+    let names: Vec<&str> = stored.layers.iter().map(|l| l.name.as_str()).collect();
+    for pattern in bits.iter().flat_map(|bits| bits.unmatched(&names)) {
+        warn!("--bits: no layer is named '{pattern}'");
+    }
+}
+
+/// Makes files of weights in the format asked for.
+struct Coder {
+    format: CompressedFormat,
+    /// The net of the weights; a .net needs one.
+    net: Option<Net>,
+    /// What a caffemodel has beside its blobs.
+    skeleton: Option<Vec<u8>>,
+}
+
+/// A file to be.
+struct Coded {
+    bytes: Vec<u8>,
+    parts: Vec<Part>,
+    /// The weights in it.
+    stored: Stored,
+    /// What sharing values cost.
+    notes: Vec<String>,
+}
+
+impl Coder {
+    fn new(args: &cli::Compress, net: Option<Net>) -> Result<Self> {
+        let is_net = args.out.extension().is_some_and(|e| e == "net");
+        let format = args.format.unwrap_or(match is_net {
+            true => CompressedFormat::Net,
+            false => CompressedFormat::Huffman,
+        });
+        Ok(Self {
+            format,
+            skeleton: match format {
+                CompressedFormat::Huffman => weights_file::skeleton(&files::read(&args.weights)?)?,
+                CompressedFormat::Net => None,
+            },
+            net: match (format, net) {
+                // Without a net, this says why none was found.
+                (CompressedFormat::Net, None) => Some(nets::fitting(&args.weights)?),
+                (_, net) => net,
+            },
+        })
+    }
+
+    /// The file of `stored`, whose layers share as few values as `bits` and the format say.
+    fn code(&self, mut stored: Stored, bits: Option<&Bits>) -> Result<Coded> {
+        let (bytes, parts, notes) = match (self.format, &self.net) {
+            (CompressedFormat::Net, Some(net)) => net_file(&mut stored, net, bits)?,
+            _ => huffman(
+                &mut stored,
+                self.net.as_ref(),
+                bits,
+                self.skeleton.as_deref(),
+            )?,
+        };
+        Ok(Coded {
+            bytes,
+            parts,
+            stored,
+            notes,
+        })
+    }
+}
+
+/// Bytes, the layers' parts of them, and what sharing values cost.
+type Written = (Vec<u8>, Vec<Part>, Vec<String>);
+
 /// A layer's part of the file.
 struct Part {
     name: String,
@@ -82,8 +140,8 @@ fn huffman(
     stored: &mut Stored,
     net: Option<&Net>,
     bits: Option<&Bits>,
-    skeleton: Option<Vec<u8>>,
-) -> Result<(Vec<u8>, Vec<Part>)> {
+    skeleton: Option<&[u8]>,
+) -> Result<Written> {
     let file = stored.file.clone();
     let share = |layer: &mut StoredLayer| -> Result<Vec<String>> {
         let Some(most) = bits.and_then(|b| b.of(&layer.name)) else {
@@ -102,35 +160,35 @@ fn huffman(
     };
     let layers = stored.layers.par_iter_mut().with_max_len(1);
     let notes: Vec<Result<Vec<String>>> = layers.map(share).collect();
-    for note in notes.into_iter().collect::<Result<Vec<_>>>()?.concat() {
-        info!("{note}");
-    }
-    let (bytes, written) = weights_file::to_container(stored, skeleton.as_deref())?;
+    let notes = notes.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    let (bytes, written) = weights_file::to_container(stored, skeleton)?;
     let part = |(layer, written): (&StoredLayer, crate::compress::container::Written)| Part {
         name: layer.name.clone(),
         bits: written.bits.first().copied().flatten(),
         bytes: written.bytes,
     };
-    Ok((bytes, stored.layers.iter().zip(written).map(part).collect()))
+    let parts = stored.layers.iter().zip(written).map(part).collect();
+    Ok((bytes, parts, notes))
 }
 
-fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<u8>, Vec<Part>)> {
+fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<Written> {
+    let mut notes = Vec::new();
     let layers = weights_file::net_layers(net);
     let file = stored.file.clone();
     for coded in &layers {
         let most = bits.and_then(|b| b.of(&coded.name)).unwrap_or(coded.bits());
         if most > coded.bits() {
-            warn!(
+            notes.push(format!(
                 "Layer {}: a .net has {} bits for it, not {most}",
                 coded.name,
                 coded.bits()
-            );
+            ));
         }
         let layer = stored.layers.iter_mut().find(|l| l.name == coded.name);
         if let Some(layer) = layer.filter(|l| l.blob(0).is_some())
             && let Some(note) = share_values(&file, layer, 0, most.min(coded.bits()))?
         {
-            info!("{note}");
+            notes.push(note);
         }
     }
     let in_net = |l: &&StoredLayer| net.graph().nodes.iter().any(|n| n.name() == l.name);
@@ -146,6 +204,7 @@ fn net_file(stored: &mut Stored, net: &Net, bits: Option<&Bits>) -> Result<(Vec<
     Ok((
         encoded.bytes,
         layers.iter().zip(encoded.layers).map(part).collect(),
+        notes,
     ))
 }
 
@@ -208,54 +267,4 @@ fn share_values(
         .resize(layer.codebooks.len().max(k + 1), None);
     layer.codebooks[k] = Some(book);
     Ok(note)
-}
-
-fn report(stored: &Stored, parts: &[Part], bytes: usize, out: &Path) -> Result<()> {
-    let counted = |n: usize| HumanCount(n as u64).to_string();
-    let mut table = Table::new([
-        ("layer", Align::Left),
-        ("weights", Align::Right),
-        ("nonzero", Align::Right),
-        ("density", Align::Right),
-        ("bits", Align::Right),
-        ("bytes", Align::Right),
-        ("share", Align::Right),
-    ]);
-    let mut values = 0;
-    for part in parts {
-        let Some(layer) = stored.layer(&part.name) else {
-            continue;
-        };
-        values += layer.blobs.iter().map(|b| b.data.len()).sum::<usize>();
-        let weights = layer.blobs.first().map_or(&[][..], |b| &b.data);
-        let nonzero = weights.iter().filter(|w| **w != 0.0).count();
-        table.row([
-            part.name.clone(),
-            counted(weights.len()),
-            counted(nonzero),
-            format!("{:.4}", nonzero as f64 / weights.len().max(1) as f64),
-            part.bits.map_or("float".to_string(), |b| b.to_string()),
-            counted(part.bytes),
-            format!("{:.1}%", 100.0 * part.bytes as f64 / bytes as f64),
-        ]);
-    }
-    ensure!(
-        !parts.is_empty(),
-        "{}: it has no layer with weights",
-        stored.file
-    );
-    output::text(format_args!("{table}"))?;
-    let plain = 4 * values;
-    outln!(
-        "{} layer{}: {} bytes ({}) in float32, {} bytes ({}) in {}: {:.2} times smaller",
-        parts.len(),
-        if parts.len() == 1 { "" } else { "s" },
-        counted(plain),
-        HumanBytes(plain as u64),
-        counted(bytes),
-        HumanBytes(bytes as u64),
-        out.display(),
-        plain as f64 / bytes as f64
-    )?;
-    Ok(())
 }

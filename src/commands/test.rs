@@ -1,9 +1,12 @@
 //! `dsd test`: scores weights, with Caffe's output.
 
-use super::Settings;
+use super::classify::score;
 use super::model_folder::ModelFolder;
+use super::{Settings, Usage};
+use crate::classify::{Given, folders};
 use crate::cli;
 use crate::info;
+use crate::net::graph::Node;
 use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
@@ -12,6 +15,7 @@ use crate::session::{Open, Request, Rounds, Session};
 use crate::solver::scores::Scores;
 use anyhow::Result;
 use serde_json::json;
+use std::path::Path;
 use std::time::Instant;
 
 /// Batches, where nobody says how many.
@@ -21,11 +25,23 @@ const BATCHES: usize = 50;
 fn resolved(args: &cli::Test) -> Result<(cli::Test, usize)> {
     let mut args = args.clone();
     let mut iterations = args.iterations;
-    if let Some(folder) = args.folder.take() {
+    let said = args.model.is_some() || !args.weights.is_empty();
+    if let Some(folder) = args.folder.take_if(|_| !said) {
         let model = ModelFolder::expect(&folder)?;
         args.weights = vec![model.weights()?];
         args.model = Some(model.net()?);
+        args.folder = args.pictures.take();
+        if args.folder.is_some() {
+            args.labels = args.labels.or_else(|| model.labels());
+        }
         iterations = iterations.or(model.tests());
+    }
+    if let Some(more) = &args.pictures {
+        let text = format!("{}: expected one folder beside --weights", more.display());
+        return Err(Usage(text).into());
+    }
+    if args.weights.is_empty() {
+        return Err(Usage("--model is given without --weights".into()).into());
     }
     Ok((args, iterations.unwrap_or(BATCHES)))
 }
@@ -40,6 +56,16 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
         precision: args.numbers.precision,
         ..settings.request(args.model.as_deref(), &args.weights, &args.state)
     })?;
+    if let Some(folder) = folder_of_classes(args, &session)? {
+        let asked = score::Asked {
+            folder,
+            labels: args.labels.as_deref(),
+            ext: None,
+            json: args.json,
+            csv: args.csv.as_deref(),
+        };
+        return score::run(&session, &Given::default(), &asked);
+    }
     let options = session.options();
     let Open { net, batches } = session.open(&options)?;
     report::nets::built(&net);
@@ -93,4 +119,28 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
         }))?;
     }
     Ok(())
+}
+
+/// The folder of classes that is to be scored picture by picture: FOLDER, or a `--source` that a database's layer could not
+/// read; an ImageData layer reads such folders, and gives Caffe's lines.
+fn folder_of_classes<'a>(args: &'a cli::Test, session: &Session) -> Result<Option<&'a Path>> {
+    if let Some(folder) = &args.folder {
+        return Ok(Some(folder));
+    }
+    if let Some(source) = args.source.as_deref().filter(|s| folders::is_classes(s)) {
+        let graph = session.graph(&session.model.train_val()?)?;
+        let lists = |n: &Node| n.param.r#type() == "ImageData";
+        if !graph.nodes.iter().any(lists) {
+            info!(
+                "{} is a folder of classes: its pictures are scored one by one",
+                source.display()
+            );
+            return Ok(Some(source));
+        }
+    }
+    if args.labels.is_some() || args.csv.is_some() {
+        let usage = "--labels and --csv are for a folder of classes: dsd test FOLDER --weights F";
+        return Err(Usage(usage.into()).into());
+    }
+    Ok(None)
 }

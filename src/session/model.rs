@@ -20,7 +20,15 @@ pub enum Model {
 
 impl Model {
     /// The net that `--model` names, else the built-in one that fits the weights (and says which).
+    ///
+    /// # Errors
+    /// There is no such file or built-in net, or a built-in net's weights are not there.
     pub fn find(model: Option<&Path>, weights: &[PathBuf]) -> Result<Self> {
+        let builtin = model.filter(|m| !m.is_file()).and_then(Path::to_str);
+        let builtin = builtin.and_then(models::find).map(|b| b.name);
+        if builtin.is_some() || model.is_none() {
+            check_there(builtin, weights)?;
+        }
         let Some(model) = model else {
             let Some(weights) = weights.first() else {
                 bail!("no net: give --model F, or --weights F of a built-in net");
@@ -86,6 +94,17 @@ impl Model {
             Self::Builtin(..) => PathBuf::new(),
         }
     }
+}
+
+/// Refuses weights that are not there where it is known where they can be had.
+fn check_there(net: Option<&str>, weights: &[PathBuf]) -> Result<()> {
+    let gone = |w: &&PathBuf| !w.exists();
+    if let Some(file) = weights.iter().find(gone)
+        && let Some(hint) = models::published::hint(net, file)
+    {
+        bail!("{}: no such file; {hint}", file.display());
+    }
+    Ok(())
 }
 
 /// The state in which Caffe's tools build `net`: the phase asked for, the command line's level (its default

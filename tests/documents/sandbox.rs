@@ -16,6 +16,7 @@ use tempfile::TempDir;
 const SHORT: &str = r#"#!/bin/sh
 case " $* " in
   *" --prune_until "*) exec "$DSD_PROGRAM" "$@" ;;
+  *" --max_loss "*) exec "$DSD_PROGRAM" "$@" --max_loss 100 --iterations 1 ;;
 esac
 case "$1" in
   train|dense|prune|redense|quantize|-solver*) exec "$DSD_PROGRAM" "$@" --max_iter 4 ;;
@@ -200,6 +201,9 @@ fn pictures(folder: &Path) {
         ("val", 2),
         ("animals/cat", 2),
         ("animals/dog", 2),
+        ("digits/three", 2),
+        ("imagenet_val/tabby", 2),
+        ("imagenet_val/n01440764", 2),
     ] {
         let home = folder.join(sub);
         fs::create_dir_all(&home).unwrap();
@@ -221,6 +225,8 @@ fn pictures(folder: &Path) {
     let labels: String = (0..1000).map(|n| format!("n{n:08} thing {n}\n")).collect();
     write(folder, "synset_words.txt", &labels);
     write(folder, "labels.txt", &labels);
+    let names = "zero one two three four five six seven eight nine";
+    write(folder, "names.txt", &names.replace(' ', "\n"));
     write(
         folder,
         "windows.csv",

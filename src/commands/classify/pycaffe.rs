@@ -1,7 +1,7 @@
 //! The job of pycaffe's `classify.py`, and the net of `detect.py`: pictures in pycaffe's arithmetic through a net.
 
 use super::super::Settings;
-use super::{as_json, input_of, print};
+use super::{Labels, as_json, input_of, print};
 use crate::classify::pycaffe::{Picture, Transformer};
 use crate::classify::{self, PictureNet, Scores};
 use crate::cli;
@@ -189,18 +189,12 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     let batch = if oversample {
         CROPS
     } else {
-        sources.len().clamp(1, super::BATCH)
+        sources.len().clamp(1, super::classifier::BATCH)
     };
     let runner = Runner::new(&session, &args.pycaffe, mean.as_ref(), batch)?;
     let dims = images_dim(args, out.is_some() || oversample, runner.size())?;
     let labels = args.labels.as_deref().map(classify::labels).transpose()?;
-    let labels = labels.unwrap_or_default();
-    ensure!(
-        labels.is_empty() || labels.len() == runner.scores.classes,
-        "{} labels, but the net has {} classes",
-        labels.len(),
-        runner.scores.classes
-    );
+    let labels = Labels::new(labels, args.labels.as_deref(), runner.scores.classes)?;
     nets::precision(&runner.net);
     info!("Classifying {} inputs.", sources.len());
     let start = Instant::now();
