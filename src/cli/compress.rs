@@ -85,7 +85,8 @@ Examples:
   dsd compress --weights net.caffemodel --out net.dsdz --max_loss 1 --source val_lmdb --sparsity 0.3,0.5
 
 With --max_loss, 8 bits are tried first, then one less at a time until the accuracy is missed twice; without pruning and with
-each --sparsity. The smallest file that holds is written, or none, with a sentence that says why.
+each --sparsity. The smallest file that holds is written, or none, with a sentence that says why. The choice has seen its pictures: report
+its accuracy on others.
 Biases and statistics are never changed. docs/compressed_format.md describes both formats.";
 
 /// Arguments of `decompress`.

@@ -186,8 +186,11 @@ fn tell(list: &List, named_by: Option<&str>) {
     }
 }
 
+/// A picture, its class, and the class that is said with its probability; none where it cannot be read.
+type Row = (String, usize, Option<(usize, f32)>);
+
 /// A row a picture.
-fn csv(tally: &Tally, rows: &[(String, usize, Option<(usize, f32)>)]) -> String {
+fn csv(tally: &Tally, rows: &[Row]) -> String {
     let cell = |text: &str| match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_string(),
