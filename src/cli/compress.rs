@@ -1,6 +1,6 @@
 //! Arguments of `compress` and `decompress`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, value_parser};
 
@@ -17,23 +17,11 @@ pub struct Compress {
     #[arg(long, value_name = "F")]
     pub model: Option<PathBuf>,
     /// The weights: .caffemodel, .caffemodel.h5, .npz, .dsdz or Deep Compression .net
-    #[arg(
-        long,
-        value_name = "F",
-        required_unless_present = "folder",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub weights: PathBuf,
+    #[arg(long, value_name = "F", required_unless_present = "folder")]
+    pub weights: Option<PathBuf>,
     /// The file to write, usually .dsdz or .net [default of a model's folder: its name with .dsdz, in it]
-    #[arg(
-        long,
-        value_name = "F",
-        required_unless_present = "folder",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub out: PathBuf,
+    #[arg(long, value_name = "F", required_unless_present = "folder")]
+    pub out: Option<PathBuf>,
     /// How to write it [default: net where --out ends so, else huffman]
     #[arg(long, value_enum, ignore_case = true)]
     pub format: Option<CompressedFormat>,
@@ -65,6 +53,18 @@ pub struct Compress {
     /// The numbers that --max_loss is measured in.
     #[command(flatten)]
     pub numbers: Numbers,
+}
+
+impl Compress {
+    /// The weights; empty where a folder stands for them.
+    pub fn weights(&self) -> &Path {
+        self.weights.as_deref().unwrap_or(Path::new(""))
+    }
+
+    /// The file to write; empty where a folder stands for it.
+    pub fn out(&self) -> &Path {
+        self.out.as_deref().unwrap_or(Path::new(""))
+    }
 }
 
 /// A format of compressed weights.

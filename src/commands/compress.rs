@@ -26,15 +26,15 @@ pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
     if let Some(points) = args.max_loss {
         return choose::run(args, settings, bits, points);
     }
-    let (stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
+    let (stored, net) = nets::stored(args.model.as_deref(), args.weights())?;
     warn_of_unmatched(bits.as_ref(), &stored);
     let coded = Coder::new(args, net)?.code(stored, bits.as_ref())?;
     for note in &coded.notes {
         info!("{note}");
     }
-    files::write_atomic(&args.out, |w| Ok(w.write_all(&coded.bytes)?))?;
-    info!("Wrote {}", args.out.display());
-    layers::report(&coded.stored, &coded.parts, coded.bytes.len(), &args.out)?;
+    files::write_atomic(args.out(), |w| Ok(w.write_all(&coded.bytes)?))?;
+    info!("Wrote {}", args.out().display());
+    layers::report(&coded.stored, &coded.parts, coded.bytes.len(), args.out())?;
     if !coded.notes.is_empty() {
         info!(
             "Weights have changed, and the accuracy was not checked; --max_loss P --source VAL does that"
@@ -48,12 +48,12 @@ fn resolved(args: &cli::Compress) -> Result<cli::Compress> {
     let mut args = args.clone();
     if let Some(folder) = args.folder.take() {
         let model = ModelFolder::expect(&folder)?;
-        args.weights = model.weights()?;
+        args.weights = Some(model.weights()?);
         args.model = Some(model.net()?);
-        if args.out.as_os_str().is_empty() {
+        if args.out.is_none() {
             let full = folder.canonicalize().unwrap_or(folder.clone());
             let name = full.file_name().unwrap_or(folder.as_os_str());
-            args.out = folder.join(name).with_extension("dsdz");
+            args.out = Some(folder.join(name).with_extension("dsdz"));
         }
     }
     Ok(args)
@@ -87,7 +87,7 @@ struct Coded {
 
 impl Coder {
     fn new(args: &cli::Compress, net: Option<Net>) -> Result<Self> {
-        let is_net = args.out.extension().is_some_and(|e| e == "net");
+        let is_net = args.out().extension().is_some_and(|e| e == "net");
         let format = args.format.unwrap_or(match is_net {
             true => CompressedFormat::Net,
             false => CompressedFormat::Huffman,
@@ -95,12 +95,12 @@ impl Coder {
         Ok(Self {
             format,
             skeleton: match format {
-                CompressedFormat::Huffman => weights_file::skeleton(&files::read(&args.weights)?)?,
+                CompressedFormat::Huffman => weights_file::skeleton(&files::read(args.weights())?)?,
                 CompressedFormat::Net => None,
             },
             net: match (format, net) {
                 // Without a net, this says why none was found.
-                (CompressedFormat::Net, None) => Some(nets::fitting(&args.weights)?),
+                (CompressedFormat::Net, None) => Some(nets::fitting(args.weights())?),
                 (_, net) => net,
             },
         })

@@ -46,7 +46,7 @@ pub fn run(
     points: f64,
 ) -> Result<()> {
     let sparsities = sparsities(args, points)?;
-    let (stored, net) = nets::stored(args.model.as_deref(), &args.weights)?;
+    let (stored, net) = nets::stored(args.model.as_deref(), args.weights())?;
     super::warn_of_unmatched(bits.as_ref(), &stored);
     let coder = Coder::new(args, net)?;
     let judge = Judge::open(args, settings)?;
@@ -124,11 +124,11 @@ pub fn run(
             judge.pictures()
         );
     };
-    files::write_atomic(&args.out, |w| Ok(w.write_all(&best.coded.bytes)?))?;
-    info!("Wrote {}", args.out.display());
+    files::write_atomic(args.out(), |w| Ok(w.write_all(&best.coded.bytes)?))?;
+    info!("Wrote {}", args.out().display());
     let written = match &coder.net {
-        Some(net) => weights_file::read(&args.out, net)?,
-        None => weights_file::read_named(&args.out, &best.coded.bytes)?,
+        Some(net) => weights_file::read(args.out(), net)?,
+        None => weights_file::read_named(args.out(), &best.coded.bytes)?,
     };
     let file = judge.measure(&written)?;
     let mut rows = vec![("dense (float32)".to_string(), plain_bytes(&stored), dense)];
@@ -149,7 +149,7 @@ pub fn run(
     outln!(
         "{}: {} by --bits {} loses {:.2} of at most {points} points ({n} pictures: ± {:.2} by chance alone); {:.2} times \
          smaller, the smallest that holds of {tried} tried",
-        args.out.display(),
+        args.out().display(),
         match best.sparsity {
             0.0 => "not pruned,".to_string(),
             s => format!("{s} pruned,"),

@@ -52,7 +52,7 @@ impl Judge {
     /// # Errors
     /// There are no data, or the test net has no accuracy.
     pub fn open(args: &cli::Compress, settings: &Settings) -> Result<Self> {
-        let files = [args.weights.clone()];
+        let files = [args.weights().to_path_buf()];
         let state = NetState::default();
         let session = Session::find(Request {
             source: args.source.as_deref(),
