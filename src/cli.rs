@@ -21,6 +21,7 @@ mod plot_training_log;
 mod pycaffe;
 mod report;
 mod sensitivity;
+mod status;
 mod tool;
 mod train;
 mod upgrade;
@@ -49,6 +50,7 @@ pub use plot_training_log::PlotTrainingLog;
 pub use pycaffe::Pycaffe;
 pub use report::{Report, Watch};
 pub use sensitivity::Sensitivity;
+pub use status::Status;
 pub use train::{Effect, Phases, Train, TrainArgs};
 pub use upgrade::Upgrade;
 
@@ -140,6 +142,9 @@ pub enum Command {
     /// Show a run in the terminal while it goes on
     #[command(after_help = report::WATCH_EXAMPLES)]
     Watch(Watch),
+    /// Say how runs stand: phase, iteration, loss, speed, time left, disk, and whether they are alive
+    #[command(after_help = status::EXAMPLES)]
+    Status(Status),
     /// Say what the processor is and what of it is used
     DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model

@@ -28,6 +28,7 @@ mod run;
 mod run_folder;
 mod sensitivity;
 mod settings;
+mod status;
 mod test;
 mod time;
 mod train;
@@ -106,6 +107,7 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
         Command::Report(args) => report::run(&args, settings)?,
         Command::Watch(args) => watch::run(&args)?,
+        Command::Status(args) => status::run(&args)?,
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,

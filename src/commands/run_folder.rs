@@ -1,8 +1,9 @@
 //! The folder of a run: `run.json`, `log.txt` and `metrics.jsonl`, and a folder a phase with its snapshots, copies of its
 //! solver and net, and `phase.json`, which tells how it was started and how it ended.
 
-mod lock;
+pub mod lock;
 pub mod run_record;
+pub mod stand;
 
 use crate::cli::Train;
 use crate::flow::Step;
