@@ -3,6 +3,7 @@
 mod closing;
 mod control;
 pub(super) mod copies;
+mod disk;
 mod dry_run;
 mod flow;
 mod rates;
@@ -46,6 +47,8 @@ struct Runner<'a> {
     sparse: UseSparse,
     /// That record.
     past: Option<RunRecord>,
+    /// The most snapshots that all phases will have on disk, until that is said.
+    snapshots: u64,
     signals: Signals,
 }
 
@@ -70,6 +73,7 @@ pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
         seed: settings.seed,
         sparse: settings.sparse,
         past: None,
+        snapshots: 0,
         signals,
     };
     let ending = match (&args.phase, &args.flow, &args.args.out, &args.args.solver) {
@@ -143,7 +147,7 @@ impl Runner<'_> {
             folder: folder.clone(),
         };
         let data = opener(Mode::Train, self.args.args.source.as_ref());
-        Solver::new(
+        let mut solver = Solver::new(
             config,
             Options {
                 phase,
@@ -154,7 +158,9 @@ impl Runner<'_> {
             },
             &data,
             &opener(Mode::Test, None),
-        )
+        )?;
+        solver.keep(self.args.args.keep);
+        Ok(solver)
     }
 
     /// What a run starts from: a snapshot, else weights files, else those that the solver names.

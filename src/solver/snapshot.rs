@@ -249,6 +249,11 @@ fn states(prefix: &str) -> Vec<(u64, PathBuf)> {
     entries.filter_map(state).collect()
 }
 
+/// The iterations of the snapshots of `prefix`, in any order.
+pub(super) fn iterations(prefix: &str) -> Vec<u64> {
+    states(prefix).into_iter().map(|(iter, _)| iter).collect()
+}
+
 /// Checks that snapshots can be written under `prefix`, making its folder if need be.
 pub fn check_prefix(prefix: &str) -> Result<()> {
     let probe = files::encoding::path(&format!("{prefix}_iter_0.tempfile"));

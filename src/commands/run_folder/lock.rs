@@ -196,7 +196,11 @@ mod tests {
         fs::write(folder.path().join(NAME), "1\n").unwrap();
         assert_eq!(holder(folder.path()), None);
         let other = Holder::parse("12\nno.such.machine\n");
-        assert!(in_use(folder.path(), &other).0.contains("(process 12 on no.such.machine)"));
+        assert!(
+            in_use(folder.path(), &other)
+                .0
+                .contains("(process 12 on no.such.machine)")
+        );
     }
 
     #[test]

@@ -134,9 +134,9 @@ impl Stand {
             last.map(|r| r.iteration),
             tested.map(|r| r.iteration),
         ];
-        let recorded = record.map_or(f64::NAN, |r| f64::from(r.loss));
+        let recorded = record.map_or(f64::NAN, |r| as_written(r.loss));
         let own = record.iter().flat_map(|r| &r.outputs);
-        let own = own.map(|(name, v)| (name.clone(), f64::from(*v)));
+        let own = own.map(|(name, v)| (name.clone(), as_written(*v)));
         // Before that the run stood still.
         let since = part.train.partition_point(|r| r.time < began);
         let rows = &part.train[since..];
@@ -176,6 +176,11 @@ impl Stand {
             ..Self::of(&part, None, f64::NAN)
         }
     }
+}
+
+/// A number with the digits of its float32, and no more.
+fn as_written(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::NAN)
 }
 
 /// The names of a run's phases, by how it was started; by its records where that is not to be found out.
@@ -221,7 +226,8 @@ pub fn left(rows: &[TrainRow], all: u64) -> Option<Duration> {
 fn last_error(root: &Path) -> Option<String> {
     let mut file = File::open(root.join(LOG)).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .ok()?;
     let mut bytes = Vec::new();
     file.take(TAIL).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
