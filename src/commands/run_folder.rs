@@ -31,7 +31,7 @@ use std::time::Duration;
 pub const METRICS: &str = "metrics.jsonl";
 
 /// The log of a run, in its folder.
-const LOG: &str = "log.txt";
+pub const LOG: &str = "log.txt";
 
 /// The copy of the flow that a run follows, in its folder.
 const FLOW: &str = "flow.toml";
@@ -417,7 +417,7 @@ impl RunFolder {
 
     /// Prints the table of the phases.
     pub fn print(&self, records: &[Record]) -> Result<()> {
-        output::text(format_args!("{}", self.table(records)))?;
+        output::table(&self.table(records))?;
         Ok(())
     }
 

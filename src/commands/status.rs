@@ -168,7 +168,10 @@ fn notes(stands: &[Stand]) -> String {
     }
     if let [one] = stands {
         if one.state == State::Stopped {
-            text += &format!("dsd train --out {} --resume goes on with it\n", one.root.display());
+            text += &format!(
+                "dsd train --out {} --resume goes on with it\n",
+                one.root.display()
+            );
         }
         return text;
     }

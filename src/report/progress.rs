@@ -17,6 +17,11 @@ pub fn bars() -> &'static MultiProgress {
     })
 }
 
+/// Shows no bar from now on.
+pub fn hide() {
+    bars().set_draw_target(ProgressDrawTarget::hidden());
+}
+
 /// A bar of `length` steps that starts at `start` (where a resumed run goes on), with position, rate and
 /// time left. It vanishes when it is dropped, and is never seen where stderr is no terminal.
 pub fn bar(what: impl Into<String>, start: u64, length: u64) -> ProgressBar {

@@ -1,5 +1,6 @@
 //! Tables in plain text: columns aligned, no frames, so that they read well and cut well with awk.
 
+use super::output;
 use std::fmt;
 
 /// The columns between two cells.
@@ -79,12 +80,20 @@ impl Table {
         self.blocks(columns)
     }
 
+    /// Its text for stdout, on a terminal in its width.
+    pub fn shown(&self) -> String {
+        self.fitted(output::columns())
+    }
+
     fn with_last_broken(&self, room: usize, before: usize) -> String {
         let mut narrow = self.clone();
         narrow.rows.clear();
         for row in &self.rows {
             let (last, rest) = row.split_last().expect("a table has columns");
-            for (k, line) in broken(last.split_whitespace(), " ", room).into_iter().enumerate() {
+            for (k, line) in broken(last.split_whitespace(), " ", room)
+                .into_iter()
+                .enumerate()
+            {
                 let mut cells = match k {
                     0 => rest.to_vec(),
                     _ => vec![String::new(); rest.len()],
@@ -100,7 +109,11 @@ impl Table {
     fn blocks(&self, columns: usize) -> String {
         let mut text = String::new();
         for row in &self.rows {
-            let mut cells = self.heads.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+            let mut cells = self
+                .heads
+                .iter()
+                .zip(row)
+                .filter(|(_, cell)| !cell.is_empty());
             let Some((head, first)) = cells.next() else {
                 continue;
             };
@@ -201,7 +214,12 @@ redense  0.0412     9 s
 
     #[test]
     fn a_narrow_terminal_gets_lines_that_fit() {
-        let mut t = Table::new([("phase", Left), ("density", Right), ("loss", Right), ("weights", Left)]);
+        let mut t = Table::new([
+            ("phase", Left),
+            ("density", Right),
+            ("loss", Right),
+            ("weights", Left),
+        ]);
         t.row(["dense", "1", "0.05", "run/dense/digits_iter_600.caffemodel"]);
         t.row(["sparse", "0.7", "", "run/sparse/digits_iter_300.caffemodel"]);
         assert_eq!(t.fitted(80), t.to_string());
@@ -223,7 +241,13 @@ kernels  direct, winograd,
          depthwise, and of
          strides
 ";
-        assert_eq!(t.fitted(30).replace("----------------\n", "---------------------\n").lines().count(), text.lines().count());
+        assert_eq!(
+            t.fitted(30)
+                .replace("----------------\n", "---------------------\n")
+                .lines()
+                .count(),
+            text.lines().count()
+        );
         for columns in [0, 1, 20, 30, 40, 80, 200] {
             let lines = t.fitted(columns);
             let widest = lines.lines().map(|l| l.chars().count()).max();
