@@ -1,9 +1,11 @@
 //! Arguments of `completions` and `man`, and what both are made from.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 pub use clap_complete::Shell;
+use clap_mangen::roff::{Roff, roman};
 
 use super::Cli;
 
@@ -33,7 +35,7 @@ Examples:
 
 pub(super) const MAN_EXAMPLES: &str = "\
 Examples:
-  dsd man | man -l -
+  dsd man > dsd.1                             then: man ./dsd.1
   dsd man --out man1                          into a folder man1 of $MANPATH";
 
 /// The script by which a shell completes the command line.
@@ -47,34 +49,59 @@ pub fn completions(shell: Shell) -> Vec<u8> {
 ///
 /// # Errors
 /// A page cannot be rendered.
-pub fn manual() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+pub fn manual() -> io::Result<Vec<(String, Vec<u8>)>> {
     let program = Cli::command();
     let mut pages = Vec::new();
     // Subcommands as they are before clap hands them the general options: these are said once, in dsd(1).
     for command in program.get_subcommands() {
         let name = command.get_name().to_owned();
-        let general = "The general options, such as --threads, are in dsd(1).";
-        let after = command.get_after_help().map(ToString::to_string);
         let command = command
             .clone()
-            .version(env!("CARGO_PKG_VERSION"))
             .display_name(format!("dsd-{name}"))
-            .bin_name(format!("dsd {name}"))
-            .after_help(
-                format!("{}\n\n{general}", after.unwrap_or_default())
-                    .trim()
-                    .to_owned(),
-            );
-        pages.push(page(command)?);
+            .bin_name(format!("dsd {name}"));
+        pages.push(page(
+            command,
+            "The general options, such as --threads, are in dsd(1).",
+        )?);
     }
-    pages.insert(0, page(program)?);
+    pages.insert(0, page(program, "")?);
     Ok(pages)
 }
 
-fn page(command: clap::Command) -> std::io::Result<(String, Vec<u8>)> {
-    let page = clap_mangen::Man::new(command.disable_help_subcommand(true)).manual("dsd");
+/// A page of the manual: its name and its text. What stands below the help, examples and tables, keeps its lines.
+fn page(command: clap::Command, more: &str) -> io::Result<(String, Vec<u8>)> {
+    let command = command
+        .disable_help_subcommand(true)
+        .disable_help_flag(true);
+    let after = command.get_after_help().map(ToString::to_string);
+    let takes = command.get_arguments().any(|a| !a.is_hide_set());
+    let has_commands = command.has_subcommands();
+    let page = clap_mangen::Man::new(command)
+        .source(concat!("dsd ", env!("CARGO_PKG_VERSION")))
+        .manual("dsd");
     let mut text = Vec::new();
-    page.render(&mut text)?;
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    if takes {
+        page.render_options_section(&mut text)?;
+    }
+    if has_commands {
+        page.render_subcommands_section(&mut text)?;
+    }
+    let mut last = Roff::new();
+    if let Some(after) = after {
+        last.control("SH", ["NOTES"]).control("nf", []);
+        for line in after.lines() {
+            last.text([roman(line)]);
+        }
+        last.control("fi", []);
+    }
+    if !more.is_empty() {
+        last.control("SH", ["SEE ALSO"]).text([roman(more)]);
+    }
+    last.to_writer(&mut text)?;
     Ok((page.get_filename(), text))
 }
 

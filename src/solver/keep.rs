@@ -2,7 +2,7 @@
 
 use super::Solver;
 use super::config::Config;
-use super::snapshot::{self, Format};
+use super::snapshot;
 use crate::info;
 use std::fs;
 
@@ -22,19 +22,16 @@ impl Solver {
             return;
         };
         let every = u64::try_from(self.config.param.snapshot()).unwrap_or(0);
-        let own = |iter: &u64| every > 0 && iter.is_multiple_of(every) && *iter <= self.iter;
-        let mut all = snapshot::iterations(&self.prefix);
-        all.retain(own);
-        all.sort_unstable();
-        all.truncate(all.len().saturating_sub(keep));
-        let format = Format::of(&self.config.param);
-        for iter in all {
-            // The state first: without weights it would be no snapshot.
-            for ending in [format.state(), format.weights()] {
-                let path = snapshot::file_name(&self.prefix, iter, ending);
-                if fs::remove_file(&path).is_ok() && ending == format.weights() {
-                    info!("Removed {} (--keep {keep})", path.display());
-                }
+        let own = |iter: u64| every > 0 && iter.is_multiple_of(every) && iter <= self.iter;
+        let mut whole = snapshot::iterations(&self.prefix);
+        whole.retain(|iter| own(*iter));
+        whole.sort_unstable();
+        let Some(oldest) = whole.len().checked_sub(keep).and_then(|k| whole.get(k)) else {
+            return;
+        };
+        for (iter, path) in snapshot::parts(&self.prefix) {
+            if iter < *oldest && own(iter) && fs::remove_file(&path).is_ok() {
+                info!("Removed {} (--keep {keep})", path.display());
             }
         }
     }
