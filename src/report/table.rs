@@ -237,18 +237,12 @@ sparse
         t.row(["kernels", "direct, winograd, depthwise, and of strides"]);
         let text = "\
 field    value
--------  ---------------------
+-------  -----------------
 kernels  direct, winograd,
          depthwise, and of
          strides
 ";
-        assert_eq!(
-            t.fitted(30)
-                .replace("----------------\n", "---------------------\n")
-                .lines()
-                .count(),
-            text.lines().count()
-        );
+        assert_eq!(t.fitted(30), text);
         for columns in [0, 1, 20, 30, 40, 80, 200] {
             let lines = t.fitted(columns);
             let widest = lines.lines().map(|l| l.chars().count()).max();
