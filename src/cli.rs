@@ -21,6 +21,8 @@ mod plot_training_log;
 mod pycaffe;
 mod report;
 mod sensitivity;
+pub mod shell;
+mod status;
 mod tool;
 mod train;
 mod upgrade;
@@ -45,10 +47,12 @@ pub use glog::Glog;
 pub use new::{Bypass, Family, Made, New, Squeezenet};
 pub use numbers::Numbers;
 pub use parse_log::ParseLog;
-pub use plot_training_log::PlotTrainingLog;
+pub use plot_training_log::{Plot, PlotTrainingLog};
 pub use pycaffe::Pycaffe;
 pub use report::{Report, Watch};
 pub use sensitivity::Sensitivity;
+pub use shell::{Completions, Man};
+pub use status::Status;
 pub use train::{Effect, Phases, Train, TrainArgs};
 pub use upgrade::Upgrade;
 
@@ -75,6 +79,17 @@ pub struct Cli {
     #[arg(skip)]
     pub notes: Vec<String>,
 }
+
+/// What `dsd` alone says.
+const FIRST_STEPS: &str = "\
+dsd reads and trains Caffe's nets on a CPU, with Dense-Sparse-Dense training. First steps:
+
+  dsd train                          train a small net on built-in digits, dense, sparse, redense (seconds)
+  dsd report dsd_run --out r.html    a page of that run to look at: curves, weights, mistakes
+  dsd train --solver solver.prototxt --out run     a net of your own, from a solver of Caffe
+
+dsd --help lists all commands, dsd COMMAND --help says what one takes.
+";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,7 +146,10 @@ pub enum Command {
     /// Turn the log of a training run into tables (CSV)
     #[command(after_help = parse_log::EXAMPLES)]
     ParseLog(ParseLog),
-    /// Draw the curves of training logs as a picture (SVG)
+    /// Draw loss, scores and rate of runs and training logs as one picture (SVG)
+    #[command(after_help = plot_training_log::PLOT_EXAMPLES)]
+    Plot(Plot),
+    /// Draw the curves of training logs as a picture (SVG), as Caffe's script
     #[command(name = "plot_training_log", after_help = plot_training_log::EXAMPLES)]
     PlotTrainingLog(PlotTrainingLog),
     /// Make a page to look at of finished or running runs (HTML, one file)
@@ -140,6 +158,9 @@ pub enum Command {
     /// Show a run in the terminal while it goes on
     #[command(after_help = report::WATCH_EXAMPLES)]
     Watch(Watch),
+    /// Say how runs stand: phase, iteration, loss, speed, time left, disk, and whether they are alive
+    #[command(after_help = status::EXAMPLES)]
+    Status(Status),
     /// Say what the processor is and what of it is used
     DeviceQuery,
     /// Describe a file: net, weights, solver state, database, compressed model
@@ -190,6 +211,12 @@ pub enum Command {
     /// Bring a solver's text of an older Caffe into today's form
     #[command(name = "upgrade_solver_proto_text")]
     UpgradeSolverProtoText(Upgrade),
+    /// Print what a shell needs to complete the command line
+    #[command(after_help = shell::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual's page, or write a page a command
+    #[command(after_help = shell::MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// What holds for every command.
@@ -202,6 +229,9 @@ pub struct Global {
     /// Seed of all randomness; overrides the solver's random_seed
     #[arg(long, global = true, value_name = "N")]
     pub seed: Option<i64>,
+    /// Only warnings and errors on stderr, and no progress bar; log files and a run's own log stay whole
+    #[arg(long, global = true)]
+    pub quiet: bool,
     /// Accepted for Caffe's scripts: there is no GPU backend, and the run is on the CPU
     #[arg(long, global = true, value_name = "IDS")]
     pub gpu: Option<String>,
@@ -463,6 +493,8 @@ pub fn try_parse(args: impl Iterator<Item = OsString>) -> Result<Cli, clap::Erro
     let normal = normal.map_err(|(kind, text)| definition.error(kind, text))?;
     if normal.full_help {
         definition = with_all_flags(definition);
+    } else if normal.words.len() <= 1 {
+        definition = definition.override_help(FIRST_STEPS);
     }
     // Help and errors name the program that has all commands, however it was called.
     let words = std::iter::once("dsd".into()).chain(normal.words.into_iter().skip(1));

@@ -8,6 +8,7 @@ mod convert_cifar_data;
 mod convert_imageset;
 mod convert_mnist_data;
 mod convert_text;
+mod curves;
 mod decompress;
 mod detect;
 mod device_query;
@@ -20,6 +21,7 @@ mod model_folder;
 mod nets;
 mod new;
 mod parse_log;
+mod plot;
 mod plot_training_log;
 mod records;
 mod report;
@@ -29,6 +31,8 @@ mod run;
 mod run_folder;
 mod sensitivity;
 mod settings;
+mod shell;
+mod status;
 mod test;
 mod time;
 mod train;
@@ -95,6 +99,8 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::ConvertText(args) => convert_text::run(&args)?,
         Command::ComputeImageMean(args) => compute_image_mean::run(&args)?,
         Command::ExtractFeatures(args) => extract_features::run(&args, settings)?,
+        Command::Completions(args) => shell::complete(&args)?,
+        Command::Man(args) => shell::man(&args)?,
         Command::UpgradeNetProtoText(args) => return upgrade::net_text(&args),
         Command::UpgradeNetProtoBinary(args) => return upgrade::net_binary(&args),
         Command::UpgradeSolverProtoText(args) => return upgrade::solver_text(&args),
@@ -105,9 +111,11 @@ pub fn run(cli: Cli, settings: &Settings) -> Result<ExitCode> {
         Command::Detect(args) => detect::run(&args, settings)?,
         Command::Draw(args) => draw::run(&args)?,
         Command::ParseLog(args) => parse_log::run(&args)?,
+        Command::Plot(args) => plot::run(&args)?,
         Command::PlotTrainingLog(args) => plot_training_log::run(&args)?,
         Command::Report(args) => report::run(&args, settings)?,
         Command::Watch(args) => watch::run(&args)?,
+        Command::Status(args) => status::run(&args)?,
         Command::DeviceQuery => device_query::run(settings)?,
         Command::Inspect(args) => inspect::run(&args)?,
         Command::Compare(args) => compare::run(&args)?,

@@ -34,6 +34,8 @@ pub struct Experiment {
     pub weights: Vec<PathBuf>,
     /// Another data source for training.
     pub source: Option<PathBuf>,
+    /// How many of its snapshots each run keeps; all where this is not said.
+    pub keep: Option<u64>,
 }
 
 /// One way to train.

@@ -72,6 +72,23 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// The bytes that are free for this user on the file system of `path`, or of the first folder above it that is there; nothing
+/// where the system does not say.
+pub fn free_space(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let path = std::path::absolute(path).ok()?;
+        let there = path.ancestors().find(|p| p.exists())?;
+        let system = rustix::fs::statvfs(there).ok()?;
+        Some(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Makes a folder and those above it, where they are missing.
 ///
 /// # Errors

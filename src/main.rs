@@ -26,6 +26,9 @@ fn run(cli: Cli) -> Result<ExitCode> {
     // Held to the end: only when this process has gone may another one pin its threads.
     let settings = Settings::read(&cli.global, &variable)?;
     settings.apply()?;
-    log::configure(cli.global.glog.settings(&cli.program, &variable));
+    log::configure(log::Settings {
+        quiet: cli.global.quiet,
+        ..cli.global.glog.settings(&cli.program, &variable)
+    });
     commands::run(cli, &settings)
 }

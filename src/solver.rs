@@ -12,6 +12,7 @@ mod debug;
 mod diverged;
 mod dropout;
 pub mod forecast;
+mod keep;
 pub mod lr_policy;
 pub mod mask;
 mod memory;
@@ -36,6 +37,7 @@ mod trial;
 mod update;
 mod watch;
 
+pub use keep::snapshots_left;
 pub use trial::Need;
 
 use crate::data::batches::Batches;
@@ -106,10 +108,21 @@ pub struct Reports {
     pub bar: Option<ProgressBar>,
     /// What signals do.
     pub signals: Signals,
+    /// Called when a test has been reported or a snapshot written: there is something new to show.
+    pub news: Option<Box<dyn FnMut()>>,
     /// How often a snapshot is written, whatever the solver says.
     pub save_every: Option<Duration>,
     /// The iterations of the phases that follow, as many of this phase's as take the same time.
     pub later: f64,
+}
+
+impl Reports {
+    /// Tells whoever shows the run that there is something new.
+    fn tell(&mut self) {
+        if let Some(news) = &mut self.news {
+            news();
+        }
+    }
 }
 
 /// A training run.
@@ -155,6 +168,8 @@ pub struct Solver {
     last_test: Option<(u64, Vec<(String, f32)>)>,
     /// The iteration of the last snapshot under `prefix`.
     saved: Option<u64>,
+    /// How many snapshots of the solver's interval stay; all where this is not said.
+    keep: Option<u64>,
     time: Timekeeper,
     /// Bytes of memory that the run needs.
     memory: usize,
@@ -275,6 +290,7 @@ impl Solver {
             clock_iter: 0,
             last_test: None,
             saved: None,
+            keep: None,
             time: Timekeeper::new(),
             memory,
             config,

@@ -20,6 +20,9 @@ pub struct Experiment {
     /// Another data source (database or list) for the training nets
     #[arg(long, value_name = "PATH")]
     pub source: Option<PathBuf>,
+    /// Of the snapshots at a solver's interval keep only the newest N of each run, and its last [default: all]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub keep: Option<u64>,
     /// Print the runs and their lengths, and stop
     #[arg(long)]
     pub dry_run: bool,

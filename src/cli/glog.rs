@@ -75,12 +75,14 @@ impl Glog {
             colour: self
                 .colorlogtostderr
                 .or_else(|| switch("colorlogtostderr"))
-                .unwrap_or(preset.colour),
+                .unwrap_or(preset.colour)
+                && variable("NO_COLOR").is_none_or(|v| v.is_empty()),
             megabytes: self
                 .max_log_size
                 .or_else(size)
                 .unwrap_or(preset.megabytes)
                 .max(1),
+            quiet: preset.quiet,
         }
     }
 }
@@ -110,6 +112,15 @@ mod tests {
         };
         let found = given.settings("dsd", &variable);
         assert_eq!((found.minimum, found.only_stderr), (0, false));
+        let colours = |no_color: Option<&str>| {
+            let variable = |name: &str| match name {
+                "GLOG_colorlogtostderr" => Some(OsString::from("1")),
+                "NO_COLOR" => no_color.map(OsString::from),
+                _ => None,
+            };
+            Glog::default().settings("dsd", &variable).colour
+        };
+        assert!(colours(None) && colours(Some("")) && !colours(Some("1")));
         assert_eq!(found.folder, Some("logs".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments of `plot_training_log`.
+//! Arguments of `plot_training_log` and `plot`.
 
 use std::path::PathBuf;
 
@@ -14,10 +14,27 @@ pub struct PlotTrainingLog {
     /// The picture to write (.svg)
     #[arg(value_name = "OUT.svg", value_parser = picture)]
     pub out: PathBuf,
-    /// Logs of training runs, by Caffe or by dsd; a curve each, or one for each output and test net
+    /// Logs of training runs, by Caffe or by dsd, or folders of runs; a curve each, or one for each output and test net
     #[arg(value_name = "LOG", required = true)]
     pub logs: Vec<PathBuf>,
 }
+
+/// Arguments of `plot`.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Plot {
+    /// Folders of runs, as `dsd train --out` writes them, and logs of Caffe or of dsd
+    #[arg(value_name = "RUN|LOG", required = true)]
+    pub logs: Vec<PathBuf>,
+    /// The picture to write (.svg)
+    #[arg(long, value_name = "F.svg", value_parser = picture, default_value = "curves.svg")]
+    pub out: PathBuf,
+}
+
+pub(super) const PLOT_EXAMPLES: &str = "\
+Examples:
+  dsd plot run
+  dsd plot run other_run --out both.svg";
 
 fn picture(text: &str) -> Result<PathBuf, String> {
     match text.to_ascii_lowercase().ends_with(".svg") {

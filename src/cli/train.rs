@@ -115,6 +115,9 @@ pub struct TrainArgs {
     /// snapshot interval]
     #[arg(long, value_name = "N", value_parser = minutes)]
     pub snapshot_minutes: Option<f64>,
+    /// Of the snapshots at the solver's interval keep only the newest N of each phase, and its last [default: all]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub keep: Option<u64>,
     /// Print each phase's rate, length, density, time, disk and memory, and the curves of rate and density, and stop
     #[arg(long)]
     pub dry_run: bool,
@@ -162,6 +165,7 @@ Examples:
   dsd train --flow flow.toml --out run
   dsd train --phase dsd --solver solver.prototxt --control --seeds 5 --out dsd_and_control
   dsd train --out run --resume
+  dsd train --solver solver.prototxt --out run --keep 3
   dsd train --out run --metrics course.csv --tensorboard events";
 
 /// What `--phase` asks for.

@@ -25,6 +25,7 @@ const COPY: &str = "experiment.toml";
 pub fn run(args: &cli::Experiment, settings: &Settings) -> Result<ExitCode> {
     let mut experiment = experiment::read(&args.file)?;
     experiment.source.clone_from(&args.source);
+    experiment.keep = args.keep;
     if args.dry_run {
         print_plan(&experiment)?;
         return Ok(ExitCode::SUCCESS);
@@ -106,7 +107,7 @@ pub(super) fn print_plan(experiment: &Experiment) -> Result<()> {
             ends.join(", "),
         ]);
     }
-    output::text(format_args!("{table}"))?;
+    output::table(&table)?;
     let all: u64 = nodes.iter().map(|n| n.iterations(experiment)).sum();
     outln!("{} runs, {all} iterations", nodes.len())?;
     Ok(())

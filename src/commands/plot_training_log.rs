@@ -1,11 +1,11 @@
 //! `dsd plot_training_log`: the curves of training logs, with the chart types of Caffe's
 //! plot_training_log.py.
 
+use super::plot::{label, read};
 use crate::draw::chart::{Axis, Chart, Curve};
-use crate::report::training_log::{self, Point, Row, TrainingLog};
+use crate::report::training_log::{Point, Row, TrainingLog};
 use crate::{cli, files, info};
-use anyhow::{Context, Result, bail};
-use std::path::Path;
+use anyhow::{Result, bail};
 
 /// What is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,24 +88,6 @@ pub fn run(args: &cli::PlotTrainingLog) -> Result<()> {
         args.out.display()
     );
     Ok(())
-}
-
-fn read(path: &Path) -> Result<TrainingLog> {
-    let bytes = files::read(path)?;
-    let changed = std::fs::metadata(path).and_then(|m| m.modified());
-    let year = training_log::year_of(changed.ok());
-    TrainingLog::parse(&training_log::text(&bytes), year).with_context(|| {
-        let log = path.display();
-        format!(
-            "{log}: no log line says 'Solving …', as those of a training run do (in glog's form)"
-        )
-    })
-}
-
-/// What the legend calls a log: its file without `.log`.
-fn label(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_suffix(".log").unwrap_or(&name).to_string()
 }
 
 /// The curves of a log, each with what tells it from the log's others.

@@ -1,8 +1,9 @@
 //! The folder of a run: `run.json`, `log.txt` and `metrics.jsonl`, and a folder a phase with its snapshots, copies of its
 //! solver and net, and `phase.json`, which tells how it was started and how it ended.
 
-mod lock;
+pub mod lock;
 pub mod run_record;
+pub mod stand;
 
 use crate::cli::Train;
 use crate::flow::Step;
@@ -30,7 +31,7 @@ use std::time::Duration;
 pub const METRICS: &str = "metrics.jsonl";
 
 /// The log of a run, in its folder.
-const LOG: &str = "log.txt";
+pub const LOG: &str = "log.txt";
 
 /// The copy of the flow that a run follows, in its folder.
 const FLOW: &str = "flow.toml";
@@ -416,7 +417,7 @@ impl RunFolder {
 
     /// Prints the table of the phases.
     pub fn print(&self, records: &[Record]) -> Result<()> {
-        output::text(format_args!("{}", self.table(records)))?;
+        output::table(&self.table(records))?;
         Ok(())
     }
 

@@ -107,7 +107,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
     let speeds = Speeds::new(&net, &measured, options.backward, peak);
     match args.json {
         true => output::json(&speeds.json())?,
-        false => output::text(format_args!("{}", speeds.table()))?,
+        false => output::table(&speeds.table())?,
     }
     Ok(())
 }

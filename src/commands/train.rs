@@ -3,6 +3,7 @@
 mod closing;
 mod control;
 pub(super) mod copies;
+mod disk;
 mod dry_run;
 mod flow;
 mod folder;
@@ -47,6 +48,8 @@ struct Runner<'a> {
     sparse: UseSparse,
     /// That record.
     past: Option<RunRecord>,
+    /// The most snapshots that all phases will have on disk, until that is said.
+    snapshots: u64,
     signals: Signals,
 }
 
@@ -72,6 +75,7 @@ pub fn run(args: &Train, settings: &Settings) -> Result<ExitCode> {
         seed: settings.seed,
         sparse: settings.sparse,
         past: None,
+        snapshots: 0,
         signals,
     };
     let ending = match (&args.phase, &args.flow, &args.args.out, &args.args.solver) {
@@ -154,7 +158,7 @@ impl Runner<'_> {
             folder: folder.clone(),
         };
         let data = opener(Mode::Train, self.args.args.source.as_ref());
-        Solver::new(
+        let mut solver = Solver::new(
             config,
             Options {
                 phase,
@@ -165,7 +169,9 @@ impl Runner<'_> {
             },
             &data,
             &opener(Mode::Test, None),
-        )
+        )?;
+        solver.keep(self.args.args.keep);
+        Ok(solver)
     }
 
     /// What a run starts from: a snapshot, else weights files, else those that the solver names.

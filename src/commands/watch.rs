@@ -1,8 +1,7 @@
 //! `dsd watch`: a run in the terminal while it goes on.
 
-use super::run_folder::{METRICS, Record, RunFolder};
+use super::run_folder::{METRICS, Record, RunFolder, lock, stand};
 use crate::draw::terminal::{bar, curve};
-use crate::files;
 use crate::report::course::{Course, Follower, Part, TestRow, TrainRow, is_loss};
 use crate::report::human::HumanTime;
 use crate::report::number::G;
@@ -18,8 +17,6 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(2);
 /// The size of a terminal that does not tell its own.
 const SIZE: [usize; 2] = [80, 24];
-/// Points that a pace is taken over.
-const PACE: usize = 20;
 
 /// Shows the run until it ends; once where nobody looks.
 pub fn run(args: &cli::Watch) -> Result<()> {
@@ -47,7 +44,7 @@ pub fn run(args: &cli::Watch) -> Result<()> {
         if !live {
             return Ok(outln!("{}", lines.join("\n"))?);
         }
-        let going = is_going(root);
+        let going = lock::holder(root).is_some();
         draw(&lines, size[1], going)?;
         if !going {
             return Ok(());
@@ -80,15 +77,6 @@ fn draw(lines: &[String], rows: usize, going: bool) -> Result<()> {
         text.concat()
     ))?;
     Ok(())
-}
-
-/// Whether the process that wrote its number to the folder's lock lives. Its lock is not asked for: whoever starts a run at
-/// that moment would be refused.
-fn is_going(root: &Path) -> bool {
-    let holder = files::read_text(&root.join(".lock")).unwrap_or_default();
-    let holder = holder.trim();
-    !holder.is_empty()
-        && (!Path::new("/proc/self").exists() || Path::new("/proc").join(holder).exists())
 }
 
 fn picture(
@@ -172,7 +160,7 @@ fn now(part: &Part, record: Option<&Record>) -> Vec<String> {
             None => format!("iteration {iteration}"),
         });
         if let (Some(all), false) = (record.and_then(|r| r.max_iter), done)
-            && let Some(left) = left(&part.train, all)
+            && let Some(left) = stand::left(&part.train, all)
         {
             cells.push(format!("{} left", HumanTime(left)));
         }
@@ -189,18 +177,6 @@ fn now(part: &Part, record: Option<&Record>) -> Vec<String> {
         cells.push(format!("test {name} {}", G(*value)));
     }
     cells
-}
-
-/// The time that the rest of a phase takes, at the pace of its last points.
-fn left(rows: &[TrainRow], all: u64) -> Option<Duration> {
-    let (first, last) = (&rows[rows.len().saturating_sub(PACE)], rows.last()?);
-    let done = last
-        .iteration
-        .checked_sub(first.iteration)
-        .filter(|n| *n > 0)?;
-    let each = (last.time - first.time) / done as f64;
-    let rest = all.saturating_sub(last.iteration) as f64;
-    Duration::try_from_secs_f64(each * rest).ok()
 }
 
 /// Cells side by side, as many to a line as fit.

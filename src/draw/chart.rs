@@ -85,12 +85,19 @@ impl Chart {
         )
     }
 
-    fn write(&self, out: &mut String) -> fmt::Result {
+    /// Its width and height.
+    fn size(&self) -> [f64; 2] {
         let [left, top, width, height] = AREA;
         let letters = self.curves.iter().map(|c| c.name.chars().count()).max();
         let legend = 60.0 + LETTER * letters.unwrap_or(0) as f64;
-        let w = left + width + 20.0 + legend;
-        let h = (top + height + 50.0).max(top + LINE * (self.curves.len() + 1) as f64 + 10.0);
+        let lines = LINE * (self.curves.len() + 1) as f64;
+        let h = (top + height + 50.0).max(top + lines + 10.0);
+        [left + width + 20.0 + legend, h]
+    }
+
+    fn write(&self, out: &mut String) -> fmt::Result {
+        let left = AREA[0];
+        let [w, h] = self.size();
         writeln!(
             out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w:.0}\" height=\"{h:.0}\" viewBox=\"0 0 {w:.0} {h:.0}\" \
@@ -181,6 +188,11 @@ impl Chart {
                 continue;
             }
             let (x, y) = self.place(point);
+            // An axis of powers has no place for 0.
+            if !y.is_finite() {
+                begins = true;
+                continue;
+            }
             write!(out, "{}{x:.1} {y:.1}", if begins { 'M' } else { 'L' })?;
             begins = false;
             drawn.push((x, y));
@@ -214,6 +226,25 @@ impl Chart {
         }
         Ok(())
     }
+}
+
+/// Charts one below the other, as one picture.
+pub fn stacked(charts: &[Chart]) -> String {
+    let (mut inner, mut wide, mut high) = (String::new(), 0.0f64, 0.0);
+    for chart in charts {
+        let [w, h] = chart.size();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            inner,
+            "<g transform=\"translate(0 {high:.0})\">\n{}</g>",
+            chart.svg()
+        );
+        (wide, high) = (wide.max(w), high + h);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{wide:.0}\" height=\"{high:.0}\" viewBox=\"0 0 {wide:.0} {high:.0}\">\n\
+         <style>{STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n{inner}</svg>\n"
+    )
 }
 
 /// How curve `k` looks; the curves of a chart before colours, dashes and markers have all had their turn

@@ -154,6 +154,7 @@ fn build(file: ExperimentFile, folder: PathBuf) -> Result<Experiment> {
         weights: file.weights.iter().map(|w| find(w)).collect(),
         first_seed: 1,
         source: None,
+        keep: None,
         folder: folder.clone(),
     })
 }

@@ -3,7 +3,10 @@
 use super::number::G;
 use std::fmt;
 
-/// The columns of a panel's label and of the panel itself: 72 in all.
+/// The columns of a chart.
+pub const COLUMNS: usize = LABEL + WIDTH;
+
+/// Those of a panel's label and of the panel itself.
 const LABEL: usize = 8;
 const WIDTH: usize = 64;
 

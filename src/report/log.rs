@@ -66,6 +66,8 @@ pub struct Settings {
     pub colour: bool,
     /// The size after which another log file follows, in MiB.
     pub megabytes: u64,
+    /// Only warnings and errors go to stderr, and no bar is shown there.
+    pub quiet: bool,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             prefix: true,
             colour: false,
             megabytes: 1800,
+            quiet: false,
         }
     }
 }
@@ -96,6 +99,9 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 /// Sets what is logged, and where; the first time counts. Lines before go to stderr.
 pub fn configure(settings: Settings) {
+    if settings.quiet {
+        progress::hide();
+    }
     let files = LogFiles::new(&settings).map(Mutex::new);
     let _ = LOG.set(Log { settings, files });
 }
@@ -117,7 +123,9 @@ pub fn line(severity: Severity, file: &str, number: u32, text: fmt::Arguments<'_
         true => render(severity, &time, thread_id(), file, number, text),
         false => format!("{text}\n"),
     };
-    if log.files.is_none() || settings.also_stderr || severity as i32 >= settings.threshold {
+    let wanted =
+        log.files.is_none() || settings.also_stderr || severity as i32 >= settings.threshold;
+    if wanted && !(settings.quiet && severity == Severity::Info) {
         to_stderr(&coloured(severity, &line, settings.colour));
     }
     log.write(severity, &time, &line);

@@ -1,9 +1,10 @@
 //! Results on stdout, kept apart from the log on stderr so that they can be piped.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use super::progress;
+use super::table::Table;
 use crate::files::encoding;
 
 /// Prints text to stdout, with no line break of its own. Unlike `print!` it does not panic when the reader of
@@ -14,6 +15,28 @@ pub fn text(text: fmt::Arguments<'_>) -> io::Result<()> {
         out.write_all(&encoding::bytes(&text.to_string()))?;
         out.flush()
     })
+}
+
+/// Writes bytes to stdout as they are.
+pub fn bytes(bytes: &[u8]) -> io::Result<()> {
+    progress::bars().suspend(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()
+    })
+}
+
+/// The columns of the terminal that stdout is; as many as wanted where it is none, for what reads it cuts its own lines.
+pub fn columns() -> usize {
+    let terminal = io::stdout().is_terminal();
+    let size = terminal.then(|| console::Term::stdout().size_checked());
+    size.flatten()
+        .map_or(usize::MAX, |(_, columns)| columns.into())
+}
+
+/// Prints a table, on a terminal in its width.
+pub fn table(table: &Table) -> io::Result<()> {
+    text(format_args!("{}", table.shown()))
 }
 
 /// Prints a value as one line of JSON to stdout.

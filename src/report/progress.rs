@@ -1,20 +1,28 @@
 //! Progress bars: one look for all of them, on a terminal only.
 
+mod steady;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+use steady::Steady;
 
 /// All bars of the process; whoever prints to the terminal suspends them first.
 pub fn bars() -> &'static MultiProgress {
     static BARS: OnceLock<MultiProgress> = OnceLock::new();
     BARS.get_or_init(|| {
         MultiProgress::with_draw_target(if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr()
+            ProgressDrawTarget::term_like_with_hz(Box::new(Steady::stderr()), 20)
         } else {
             ProgressDrawTarget::hidden()
         })
     })
+}
+
+/// Shows no bar from now on.
+pub fn hide() {
+    bars().set_draw_target(ProgressDrawTarget::hidden());
 }
 
 /// A bar of `length` steps that starts at `start` (where a resumed run goes on), with position, rate and
@@ -32,7 +40,7 @@ pub fn bar(what: impl Into<String>, start: u64, length: u64) -> ProgressBar {
 }
 
 /// The line, and the columns that it needs: the parts that matter less go first.
-const TEMPLATES: [(u16, &str); 3] = [
+const TEMPLATES: [(u16, &str); 4] = [
     (
         100,
         "{prefix} [{bar:30}] {human_pos}/{human_len}  {per_sec:1}, {eta} left  {wide_msg}",
@@ -41,7 +49,8 @@ const TEMPLATES: [(u16, &str); 3] = [
         72,
         "{prefix} [{bar:10}] {human_pos}/{human_len}  {per_sec:1}, {eta} left  {wide_msg}",
     ),
-    (0, "{prefix} {percent}%, {eta} left  {wide_msg}"),
+    (32, "{prefix} {percent}%, {eta} left  {wide_msg}"),
+    (0, "{percent}% {wide_msg}"),
 ];
 
 /// The template for a terminal of so many columns. A line that is wider than the terminal would be left behind
@@ -82,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_line_fits_into_the_terminal() {
-        for columns in [40, 72, 80, 99, 100, 200] {
+        for columns in [5, 20, 32, 40, 72, 80, 99, 100, 200] {
             // What a long run shows, with the message cut off where the line ends.
             let line = template(columns)
                 .replace("{prefix}", "redense")

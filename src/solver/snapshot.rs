@@ -230,23 +230,49 @@ pub fn newest(prefix: &str) -> Option<(u64, PathBuf)> {
 
 /// The solver states of `prefix` whose weights are there too, in any order.
 fn states(prefix: &str) -> Vec<(u64, PathBuf)> {
-    let prefix_path = Path::new(prefix);
-    let folder = match prefix_path.parent() {
+    named(prefix, parse_name)
+        .filter(|(_, path)| weights_beside(path).is_some_and(|w| w.is_file()))
+        .collect()
+}
+
+/// The files in the folder of `prefix` whose names, of the head before the iteration, `parse` knows; in any order.
+fn named<'a, F: 'a>(
+    prefix: &str,
+    parse: impl Fn(&str, &str) -> Option<(u64, F)> + 'a,
+) -> impl Iterator<Item = (u64, PathBuf)> + 'a {
+    let prefix = Path::new(prefix);
+    let folder = match prefix.parent() {
         Some(p) if p != Path::new("") => p.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let Some(name) = prefix_path.file_name().and_then(|n| n.to_str()) else {
-        return Vec::new();
-    };
-    let head = format!("{name}_iter_");
+    let head = prefix.file_name().and_then(|n| n.to_str());
+    let head = head.map(|name| format!("{name}_iter_"));
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let state = |entry: std::fs::DirEntry| {
+    entries.filter_map(move |entry| {
         let name = entry.file_name().into_string().ok()?;
-        let (iter, _) = parse_name(&name, &head)?;
-        let whole = weights_beside(&entry.path()).is_some_and(|w| w.is_file());
-        whole.then(|| (iter, entry.path()))
+        let (iter, _) = parse(&name, head.as_deref()?)?;
+        Some((iter, entry.path()))
+    })
+}
+
+/// The files of weights and states of `prefix`, also of snapshots that are not whole; states before weights: a state
+/// without weights would be one that cannot be gone on from.
+pub(super) fn parts(prefix: &str) -> Vec<(u64, PathBuf)> {
+    let weights = |name: &str, head: &str| {
+        let (number, ending) = name.strip_prefix(head)?.split_once('.')?;
+        let known = [Format::Binary, Format::Hdf5]
+            .iter()
+            .any(|f| f.weights() == ending);
+        Some((number.parse().ok().filter(|_| known)?, ()))
     };
-    entries.filter_map(state).collect()
+    named(prefix, parse_name)
+        .chain(named(prefix, weights))
+        .collect()
+}
+
+/// The iterations of the snapshots of `prefix`, in any order.
+pub(super) fn iterations(prefix: &str) -> Vec<u64> {
+    states(prefix).into_iter().map(|(iter, _)| iter).collect()
 }
 
 /// Checks that snapshots can be written under `prefix`, making its folder if need be.

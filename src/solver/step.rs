@@ -138,6 +138,8 @@ impl Solver {
         let request = reports.signals.take();
         if self.due(self.config.param.snapshot()) || request == Request::Snapshot {
             self.snapshot()?;
+            self.remove_old_snapshots();
+            reports.tell();
         } else if request == Request::None && self.iter < self.max_iter() {
             self.save_by_the_clock(reports.save_every)?;
         }
@@ -275,6 +277,7 @@ impl Solver {
                 )?;
             }
             self.last_test = Some((self.iter, all));
+            reports.tell();
         }
         Ok(Ending::Done)
     }

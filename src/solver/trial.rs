@@ -1,6 +1,7 @@
 //! What a run will need, found out by a few passes that leave nothing behind.
 
 use super::Solver;
+use super::keep::snapshots_left;
 use crate::net::Pass;
 use anyhow::Result;
 use std::time::{Duration, Instant};
@@ -47,7 +48,11 @@ impl Solver {
         }
         Ok(Need {
             time,
-            disk: self.snapshot_bytes().saturating_mul(self.snapshots_left()),
+            disk: self.snapshot_bytes().saturating_mul(snapshots_left(
+                &self.config,
+                self.iter,
+                self.keep,
+            )),
             memory: self.memory as u64,
         })
     }
@@ -77,25 +82,11 @@ impl Solver {
     }
 
     /// The bytes of one snapshot: weights, history, masks.
-    fn snapshot_bytes(&self) -> u64 {
+    pub fn snapshot_bytes(&self) -> u64 {
         let weights: usize = self.weights.iter().map(|w| 4 * w.data.len()).sum();
         let history: usize = self.history.iter().map(|h| 4 * h.len()).sum();
         let masks: usize = self.masks.iter().flatten().map(|m| m.bits().len()).sum();
         (weights + history + masks) as u64
-    }
-
-    /// The snapshots that the rest of the phase writes, the last one's included.
-    fn snapshots_left(&self) -> u64 {
-        let every = u64::try_from(self.config.param.snapshot()).unwrap_or(0);
-        let (iter, max_iter) = (self.iter, self.max_iter());
-        match every {
-            // The newest one by the clock stays beside the last.
-            0 => 2,
-            _ => {
-                max_iter / every - iter.min(max_iter) / every
-                    + u64::from(!max_iter.is_multiple_of(every))
-            }
-        }
     }
 }
 

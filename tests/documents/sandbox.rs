@@ -70,7 +70,7 @@ impl Sandbox {
     /// Runs a command by the shell.
     pub fn run(&self, command: &Command) -> Result<(), String> {
         // By themselves these go on with a run that has been started before, or look at it.
-        let looks = ["dsd report ", "dsd watch "]
+        let looks = ["dsd report ", "dsd watch ", "dsd status ", "dsd plot "]
             .iter()
             .any(|c| command.text.starts_with(c));
         for name in ["run", "other_run"] {

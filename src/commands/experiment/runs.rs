@@ -128,6 +128,9 @@ impl<'a> Runs<'a> {
         if !stage.is_empty() {
             arguments.push(format!("--stage={}", stage.join(",")));
         }
+        if let Some(keep) = self.experiment.keep {
+            arguments.push(format!("--keep={keep}"));
+        }
         if let Some(source) = &self.experiment.source {
             arguments.push(format!("--source={}", shown(source)));
         }

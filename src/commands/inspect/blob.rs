@@ -73,6 +73,7 @@ pub fn describe(path: &Path, size: HumanBytes) -> Result<Description> {
         table.row(channel.cells(i.to_string(), &plane));
     }
     table.row(whole.cells("all".into(), &dims(&shape)));
+    let table = table.shown();
     let of_channels = |f: fn(&Summary) -> Value| channels.iter().map(f).collect::<Vec<_>>();
     Ok(Description {
         text: format!(

@@ -143,13 +143,13 @@ fn text(path: &Path, count: u64, bytes: Option<u64>, survey: &Survey, notes: &[S
     };
     facts.row(["picture".to_string(), form]);
     facts.row(["labels".to_string(), labels(survey)]);
-    let mut text = format!("{}: a database{size}\n{facts}", path.display());
+    let mut text = format!("{}: a database{size}\n{}", path.display(), facts.shown());
     if (2..=CLASSES_SHOWN).contains(&survey.labels.len()) {
         let mut table = Table::new([("label", Align::Right), ("records", Align::Right)]);
         for (label, n) in &survey.labels {
             table.row([label.to_string(), counted(*n as usize)]);
         }
-        text += &format!("\n{table}");
+        text += &format!("\n{}", table.shown());
     }
     text + &noted(notes)
 }

@@ -241,7 +241,7 @@ fn text(name: &str, built: &Built, layers: &[Layer], notes: &[String]) -> String
             table.row(["", "", top, &shape(k)]);
         }
     }
-    let graph = built.graph();
+    let (graph, table) = (built.graph(), table.shown());
     let mut text = format!(
         "{name}: the net \"{}\", {} phase\n{table}",
         graph.name,

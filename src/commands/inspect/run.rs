@@ -127,7 +127,7 @@ pub fn flow(path: &Path) -> Result<Description> {
     if let Some(weights) = file(&flow.weights) {
         notes.push(format!("starts from the weights {weights}"));
     }
-    let n = things(flow.steps.len(), "phase");
+    let (n, table) = (things(flow.steps.len(), "phase"), table.shown());
     Ok(Description {
         text: format!(
             "{}: a flow of {n}\n{table}{}",

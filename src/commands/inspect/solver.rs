@@ -35,6 +35,7 @@ pub fn describe(path: &Path) -> Result<Description> {
         let shown: Vec<String> = rates.iter().map(shown).collect();
         table.row(["learning rate".to_string(), shown.join(", ")]);
     }
+    let table = table.shown();
     let text = format!("{}: a solver\n{table}{}", path.display(), noted(&notes));
 
     let mut json = Map::new();

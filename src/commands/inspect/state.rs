@@ -121,6 +121,7 @@ fn text(
             counted(history.data.len()),
         ]);
     }
+    let (facts, histories) = (facts.shown(), histories.shown());
     let mut text = format!(
         "{}: a solver state, {size}\n{facts}\n{histories}",
         path.display()
@@ -145,7 +146,7 @@ fn text(
                 format!("{:.4}", density(alive, count)),
             ]);
         }
-        let masked = things(masks.len(), "mask");
+        let (masked, table) = (things(masks.len(), "mask"), table.shown());
         text += &format!("\n{table}{masked}, density {}\n", G(whole(masks)));
     }
     text += &codebooks_table(state);
@@ -173,6 +174,7 @@ fn codebooks_table(state: &State) -> String {
             used(shared).to_string(),
         ]);
     }
+    let table = table.shown();
     format!("\n{table}{}\n", things(codebooks.len(), "codebook"))
 }
 

@@ -193,7 +193,7 @@ impl Rows {
             "{}: {what}
 {}",
             path.display(),
-            self.table()
+            self.table().shown()
         );
         text += &things(self.rows.len(), self.word);
         text += &format!(", {}", things(values, "value"));

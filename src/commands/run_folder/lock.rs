@@ -6,9 +6,14 @@ use anyhow::{Result, anyhow};
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// The file that a running process holds locked, with its number in it.
+/// The file that a running process holds locked, with its number and its machine's name in it.
 const NAME: &str = ".lock";
+
+/// How often a lock is asked for, and how long between: [`holder`] has it for a moment, and must not keep a run from starting.
+const ASKED: usize = 5;
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// The lock of a run's folder. The system lifts it when the process ends, however it ends.
 pub struct Lock {
@@ -36,16 +41,23 @@ impl Lock {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        for _ in 1..ASKED {
+            if matches!(locked, Err(TryLockError::WouldBlock)) {
+                std::thread::sleep(BETWEEN);
+                locked = file.try_lock();
+            }
+        }
+        match locked {
             Ok(()) => {
                 // Only told to people; the lock itself is the system's.
                 let _ = file.set_len(0);
-                let _ = writeln!(file, "{}", std::process::id());
+                let _ = writeln!(file, "{}\n{}", std::process::id(), machine());
             }
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                return Err(in_use(root, holder.trim()).into());
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                return Err(in_use(root, &Holder::parse(&text)).into());
             }
             Err(TryLockError::Error(e)) => warn!(
                 "{}: this file system has no locks ({}); see to it that no second run writes here",
@@ -77,10 +89,59 @@ impl Lock {
     }
 }
 
-fn in_use(root: &Path, holder: &str) -> Usage {
-    let by = match holder {
-        "" => String::new(),
-        number => format!(" (process {number})"),
+/// Who works in a run's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The number of the process, as its machine or container counts.
+    pub process: String,
+    /// The name of another machine that it is on; empty for this one.
+    pub machine: String,
+}
+
+impl Holder {
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines().map(|l| l.trim().to_owned());
+        let (process, other) = (lines.next(), lines.next());
+        Self {
+            process: process.unwrap_or_default(),
+            machine: other.filter(|m| *m != machine()).unwrap_or_default(),
+        }
+    }
+
+    /// Whether its number is that of a living process, where only that can be asked.
+    fn seems_alive(&self) -> bool {
+        let all = Path::new("/proc");
+        let known = self.machine.is_empty() && !self.process.is_empty();
+        known && (!all.join("self").exists() || all.join(&self.process).exists())
+    }
+}
+
+/// Who works in the folder `root` now. The lock tells, not the number in it: that may be another process's after a
+/// reboot, and on another machine it means nothing.
+pub fn holder(root: &Path) -> Option<Holder> {
+    let mut file = File::open(root.join(NAME)).ok()?;
+    let mut text = String::new();
+    let _ = file.read_to_string(&mut text);
+    let holder = Holder::parse(&text);
+    let held = match file.try_lock_shared() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => holder.seems_alive(),
+    };
+    held.then_some(holder)
+}
+
+/// The name of this machine, which is empty where it has none.
+fn machine() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}
+
+fn in_use(root: &Path, holder: &Holder) -> Usage {
+    let by = match (&holder.process[..], &holder.machine[..]) {
+        ("", _) => String::new(),
+        (number, "") => format!(" (process {number})"),
+        (number, machine) => format!(" (process {number} on {machine})"),
     };
     Usage(format!(
         "{}: another dsd{by} is training in this folder; give this run another --out, or wait for the other to end",
@@ -116,8 +177,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(NAME), "1\n").unwrap();
         drop(Lock::take(folder.path()).unwrap());
-        let own = format!("{}\n", std::process::id());
-        assert_eq!(fs::read_to_string(folder.path().join(NAME)).unwrap(), own);
+        let text = fs::read_to_string(folder.path().join(NAME)).unwrap();
+        assert_eq!(Holder::parse(&text).process, std::process::id().to_string());
+    }
+
+    #[test]
+    fn who_holds_a_folder_is_known_while_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(holder(folder.path()), None);
+        let lock = Lock::take(folder.path()).unwrap();
+        let own = Holder {
+            process: std::process::id().to_string(),
+            machine: String::new(),
+        };
+        assert_eq!(holder(folder.path()), Some(own));
+        drop(lock);
+        // The number of a living process that has not locked it: as after a reboot.
+        fs::write(folder.path().join(NAME), "1\n").unwrap();
+        assert_eq!(holder(folder.path()), None);
+        let other = Holder::parse("12\nno.such.machine\n");
+        assert!(
+            in_use(folder.path(), &other)
+                .0
+                .contains("(process 12 on no.such.machine)")
+        );
     }
 
     #[test]

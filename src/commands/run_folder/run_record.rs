@@ -48,6 +48,7 @@ pub struct Settings {
     pub metrics: Option<PathBuf>,
     pub tensorboard: Option<PathBuf>,
     pub snapshot_minutes: Option<f64>,
+    pub keep: Option<u64>,
     pub level: i32,
     pub stage: Vec<String>,
 }
@@ -133,6 +134,7 @@ impl RunRecord {
                 metrics: a.metrics.clone(),
                 tensorboard: a.tensorboard.clone(),
                 snapshot_minutes: a.snapshot_minutes,
+                keep: a.keep,
                 level: a.state.level,
                 stage: a.state.stage.clone(),
             },
@@ -179,6 +181,7 @@ impl RunRecord {
         fill(&mut a.metrics, &own.metrics);
         fill(&mut a.tensorboard, &own.tensorboard);
         fill(&mut a.snapshot_minutes, &own.snapshot_minutes);
+        fill(&mut a.keep, &own.keep);
         if a.state.level == 0 {
             a.state.level = own.level;
         }

@@ -19,14 +19,14 @@ impl Study<'_> {
             self.measure.name,
             self.told(base),
             self.measure.name,
-            self.grid(bench)
+            self.grid(bench).shown()
         ))?;
         if let (Some(_), Some(suggestion)) = (self.args.suggest, &self.suggestion) {
             output::text(format_args!(
                 "\nSuggested for a density of {} over all layers:\n{}\n{}",
                 suggestion.asked,
-                proposal(suggestion),
-                self.checks(suggestion, base)
+                proposal(suggestion).shown(),
+                self.checks(suggestion, base).shown()
             ))?;
         }
         Ok(())

@@ -134,6 +134,7 @@ fn of(args: &Train, seed: Option<u64>, out: &Path) -> Result<Experiment> {
         first_seed: seed.unwrap_or(1),
         weights: args.args.weights.clone(),
         source: args.args.source.clone(),
+        keep: args.args.keep,
     })
 }
 

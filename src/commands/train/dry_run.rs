@@ -116,7 +116,11 @@ impl Runner<'_> {
             row[7] = HumanBytes(memory).to_string();
             table.row(row);
         }
-        output::text(format_args!("{table}\n{}", chart(&courses)))?;
+        output::table(&table)?;
+        // In a narrower terminal its columns would not stand below each other.
+        if output::columns() >= curve::COLUMNS {
+            output::text(format_args!("\n{}", chart(&courses)))?;
+        }
         if time > Duration::from_secs(24 * 3600) {
             warn!(
                 "This run takes about {} here; a run that is stopped goes on with --resume",

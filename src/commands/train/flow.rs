@@ -3,9 +3,10 @@
 use super::rates::Rate;
 use super::resume::{self, Said};
 use super::settings::{self, Rules, Settings};
-use super::{Runner, closing, copies, rates, warn_of_gpu};
+use super::{Runner, closing, copies, disk, rates, warn_of_gpu};
 use crate::cli::Phases;
 use crate::commands::Usage;
+use crate::commands::curves::Live;
 use crate::commands::run_folder::run_record::command_line;
 use crate::commands::run_folder::{Record, RunFolder};
 use crate::flow::{Flow, Step};
@@ -15,7 +16,7 @@ use crate::proto::SolverParameter;
 use crate::solver::bits::Bits;
 use crate::solver::config::Config;
 use crate::solver::sparsity::Sparsity;
-use crate::solver::{Ending, Solver, snapshot};
+use crate::solver::{Ending, Solver, snapshot, snapshots_left};
 use crate::{info, memory, outln, warn};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -267,6 +268,10 @@ impl Runner<'_> {
     ) -> Result<Ending> {
         let mut records: Vec<Record> = Vec::new();
         let lengths: Vec<f64> = plans.iter().map(|p| passes(&p.config)).collect();
+        let keep = self.args.args.keep;
+        let snapshots =
+            |p: &Plan| snapshots_left(&p.config, p.newest.as_ref().map_or(0, |n| n.0), keep);
+        self.snapshots = plans.iter().map(snapshots).sum();
         for (k, plan) in plans.into_iter().enumerate() {
             let step = &flow.steps[k];
             let later = lengths[k + 1..].iter().sum::<f64>() / per_iteration(&plan.config);
@@ -339,12 +344,20 @@ impl Runner<'_> {
             folder.make_room(&step.name)?;
         }
         snapshot::check_prefix(&prefix)?;
+        disk::announce(
+            solver.snapshot_bytes(),
+            std::mem::take(&mut self.snapshots),
+            folder.root(),
+        );
         record.nets = copies::write(&home, &plan.original, &plan.config)?;
         record.take(&solver);
         record.bits = settings.bits.map(|b| b.text().to_string());
         folder.write(&record)?;
         let mut reports = self.reports(&step.name, k, &solver, Some(folder), record.before)?;
         (reports.later, reports.save_every) = (later, self.save_every(&plan.config));
+        // When the reports go, however the phase ended, it draws for the last time.
+        let mut curves = Live::new(folder.root());
+        reports.news = Some(Box::new(move || curves.draw()));
         let started = Instant::now();
         let before = record.seconds;
         let mut ending = solver.solve(&mut reports)?;

@@ -7,6 +7,8 @@ pub struct Axis {
     pub name: String,
     /// Where its numbers stand, from one end to the other; at least two.
     ticks: Vec<f64>,
+    /// Whether it goes by powers of ten.
+    powers: bool,
 }
 
 impl Axis {
@@ -17,6 +19,27 @@ impl Axis {
         Self {
             name: name.to_owned(),
             ticks: ticks(low, high),
+            powers: false,
+        }
+    }
+
+    /// An axis of powers of ten from below `low` to above `high`; what is not above 0 has no place on it.
+    pub fn powers(name: &str, low: f64, high: f64) -> Self {
+        if !(low > 0.0 && low <= high && high.is_finite()) {
+            return Self::spanning(name, low, high);
+        }
+        // A power of ten but for its last bits is that power.
+        let first = (low.log10() + 1e-6).floor() as i32;
+        let last = ((high.log10() - 1e-6).ceil() as i32).max(first + 1);
+        let step = ((last - first) as usize).div_ceil(12).max(1);
+        let last = first + ((last - first) as usize).next_multiple_of(step) as i32;
+        Self {
+            name: name.to_owned(),
+            ticks: (first..=last)
+                .step_by(step)
+                .map(|p| 10f64.powi(p))
+                .collect(),
+            powers: true,
         }
     }
 
@@ -26,6 +49,7 @@ impl Axis {
             [first, .., last] if first < last => Self {
                 name: name.to_owned(),
                 ticks,
+                powers: false,
             },
             _ => Self::spanning(name, 0.0, 1.0),
         }
@@ -34,13 +58,20 @@ impl Axis {
     /// Where a number lies: 0 at the start, 1 at the end.
     pub(super) fn part(&self, value: f64) -> f64 {
         let (low, high) = (self.ticks[0], self.ticks[self.ticks.len() - 1]);
+        if self.powers {
+            return (value / low).log10() / (high / low).log10();
+        }
         (value - low) / (high - low)
     }
 
     /// The numbers and how they are written.
     pub(super) fn labels(&self) -> impl Iterator<Item = (f64, String)> + '_ {
         let step = self.ticks[1] - self.ticks[0];
-        self.ticks.iter().map(move |&t| (t, label(t, step)))
+        let label = move |t: f64| match self.powers {
+            true => written(t),
+            false => label(t, step),
+        };
+        self.ticks.iter().map(move |&t| (t, label(t)))
     }
 }
 
