@@ -1,6 +1,7 @@
 //! `dsd plot`: the curves of runs and logs in one picture, and the reading of logs for it and for `plot_training_log`.
 
 use super::curves::{Drawn, picture};
+use super::model_folder::ModelFolder;
 use super::run_folder::{LOG, METRICS};
 use crate::report::course::Course;
 use crate::report::training_log::{self, TrainingLog};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &cli::Plot) -> Result<()> {
     let mut drawn = Vec::new();
     for path in &args.logs {
-        let metrics = path.join(METRICS);
+        let metrics = ModelFolder::run_of(path).join(METRICS);
         let one = match metrics.is_file() {
             true => Drawn::of_course(label(path), &Course::read(&metrics)?),
             false => Drawn::of_log(label(path), &read(path)?),

@@ -1,5 +1,6 @@
 //! `dsd status`: how runs stand, a row each.
 
+use super::model_folder::ModelFolder;
 use super::run_folder::stand::{Stand, State};
 use crate::cli;
 use crate::report::human::{HumanBytes, HumanTime};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &cli::Status) -> Result<()> {
     let (mut stands, mut wrong) = (Vec::new(), Vec::new());
     for path in &args.runs {
-        match stands_in(path) {
+        match stands_in(&ModelFolder::run_of(path)) {
             Ok(found) => stands.extend(found),
             Err(error) => wrong.push(output::sentence(&error)),
         }

@@ -1,5 +1,6 @@
 //! `dsd watch`: a run in the terminal while it goes on.
 
+use super::model_folder::ModelFolder;
 use super::run_folder::{METRICS, Record, RunFolder, lock, stand};
 use crate::draw::terminal::{bar, curve};
 use crate::report::course::{Course, Follower, Part, TestRow, TrainRow, is_loss};
@@ -20,7 +21,7 @@ const SIZE: [usize; 2] = [80, 24];
 
 /// Shows the run until it ends; once where nobody looks.
 pub fn run(args: &cli::Watch) -> Result<()> {
-    let root = &args.run;
+    let root = &ModelFolder::run_of(&args.run);
     if !root.is_dir() {
         bail!(
             "{}: no such folder; give that of a run, as dsd train --out writes it",
