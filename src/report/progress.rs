@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_line_fits_into_the_terminal() {
-        for columns in [5, 20, 32, 40, 72, 80, 99, 100, 200] {
+        for columns in [6, 20, 32, 40, 72, 80, 99, 100, 200] {
             // What a long run shows, with the message cut off where the line ends.
             let line = template(columns)
                 .replace("{prefix}", "redense")
