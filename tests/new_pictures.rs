@@ -173,7 +173,7 @@ fn what_is_wrong_is_one_sentence_and_leaves_nothing() {
             "new broken --out x",
             "none of the 2 pictures that were tried can be read",
         ),
-        ("new db --out x", "db is a database"),
+        ("new db --out x", "db"),
         ("new good --val other --out x", "the folder 'z' is no class"),
         (
             "new good --net digits --out x",
@@ -216,4 +216,52 @@ fn a_built_in_net_is_written_out() {
     }
     let solver = fs::read_to_string(at.join("mine/solver_sparse.prototxt")).unwrap();
     assert_says(&solver, &["\"mine\""]);
+}
+
+#[test]
+fn databases_and_files_of_records_are_pictures_too() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    pictures(&at.join("photos"), &["red", "green", "blue"], 5, |i| {
+        [10 + i as u32, 12]
+    });
+    pictures(&at.join("others"), &["red", "green"], 2, |_| [12, 12]);
+    out(&run(at, "convert_imageset --root_folder= photos db"));
+    out(&run(at, "convert_imageset --root_folder= others other_db"));
+    let said = out(&run(at, "new db --out my --size 12"));
+    assert_says(&said, &["12 to train on, 3 to validate", "dsd train my"]);
+    assert_eq!(
+        fs::read_to_string(at.join("my/classes.txt")).unwrap(),
+        "blue\ngreen\nred\n"
+    );
+    assert_says(
+        &refusal(&run(at, "new db --val other_db --out x")),
+        &["db and other_db have 3 and 2 classes"],
+    );
+
+    // MNIST's form: two parts of gray pictures.
+    let mnist = at.join("mnist");
+    fs::create_dir(&mnist).unwrap();
+    for (part, count) in [("train", 20u8), ("t10k", 4)] {
+        let mut images = vec![0, 0, 8, 3, 0, 0, 0, count, 0, 0, 0, 12, 0, 0, 0, 12];
+        let mut labels = vec![0, 0, 8, 1, 0, 0, 0, count];
+        for i in 0..count {
+            images.extend([100 * (i % 2) + i; 144]);
+            labels.push(i % 2);
+        }
+        fs::write(mnist.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        fs::write(mnist.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let said = out(&run(at, "new mnist --out digits"));
+    assert_says(
+        &said,
+        &[
+            "gray, 12 x 12",
+            "16 to train on, 4 to validate",
+            "4 kept for the end",
+        ],
+    );
+    // Nothing is left of the databases on the way.
+    let hidden = |e: fs::DirEntry| e.file_name().to_string_lossy().starts_with('.');
+    assert!(!fs::read_dir(at).unwrap().any(|e| hidden(e.unwrap())));
 }

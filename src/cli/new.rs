@@ -21,13 +21,14 @@ pub struct New {
 #[command(rename_all = "snake_case")]
 pub struct Made {
     /// A folder with a folder of pictures for each class; one that holds such folders train and val (and test); a list, a line
-    /// `path label` a picture; or the name of a built-in net, whose files are written out
+    /// `path label` a picture; a database; CIFAR-10's or MNIST's files; or the name of a built-in net, whose files are written
+    /// out
     #[arg(value_name = "PICTURES|NET")]
     pub what: Option<PathBuf>,
     /// The folder to make; its name is the net's [default: my_net, or the built-in net's name]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// A folder or list of validation pictures [default: a part of the others]
+    /// A folder, list or database of validation pictures [default: a part of the others]
     #[arg(long, value_name = "PICTURES")]
     pub val: Option<PathBuf>,
     /// The part of each class that validates, where nothing else does

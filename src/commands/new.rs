@@ -4,6 +4,7 @@ mod databases;
 mod look;
 mod pictures;
 mod squeezenet;
+mod stock;
 mod words;
 
 use super::{Settings, Usage};

@@ -1,10 +1,11 @@
 //! Pictures into the databases that a new net trains and tests on.
 
-use crate::data::convert::{Conversion, Storage};
-use crate::data::datum::{Channels, decode_picture};
+use super::stock::{Raw, Stock};
+use crate::data::datum::Channels;
+use crate::data::encode::{Format, encode};
+use crate::data::resize::resize;
 use crate::data::writer::DatabaseWriter;
 use crate::error;
-use crate::files::encoding;
 use crate::proto::caffe::Datum;
 use crate::proto::caffe::data_parameter::Db;
 use crate::report::progress;
@@ -12,7 +13,7 @@ use crate::solver::signals::{Request, Signals};
 use anyhow::{Result, bail};
 use prost::Message;
 use rayon::prelude::*;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Pictures for each thread that are read at a time.
 const CHUNK: usize = 16;
@@ -22,9 +23,6 @@ const LARGE: usize = 2 << 30;
 
 /// Unreadable pictures that are named.
 const NAMED: usize = 5;
-
-/// A picture, and its class.
-pub(super) type Item<'a> = (&'a PathBuf, i32);
 
 /// What has been written.
 #[derive(Debug, Default)]
@@ -39,56 +37,112 @@ pub(super) struct Written {
     pub of_class: Vec<usize>,
 }
 
-/// How pictures of `size` (channels, side) are stored, `count` of them.
-pub(super) fn conversion([channels, side]: [usize; 2], count: usize) -> Conversion {
-    let bytes = channels * side * side * count;
-    Conversion {
-        gray: channels == 1,
-        size: Some([side, side]),
-        storage: match bytes > LARGE {
-            true => Storage::FileOf("jpg".to_string()),
-            false => Storage::Pixels,
-        },
+/// How pictures are stored.
+pub(super) struct Form {
+    /// 1 or 3.
+    pub channels: usize,
+    /// Height and width.
+    pub side: usize,
+    /// As JPEG files, not as pixels.
+    coded: bool,
+}
+
+impl Form {
+    /// That of `count` pictures: many large ones are coded.
+    pub fn new(channels: usize, side: usize, count: usize) -> Self {
+        Self {
+            channels,
+            side,
+            coded: channels * side * side * count > LARGE,
+        }
+    }
+
+    /// The planes of a picture in this form.
+    fn planes(&self, raw: &Raw) -> Result<Vec<u8>> {
+        let channels = match self.channels {
+            1 => Channels::Gray,
+            _ => Channels::Color,
+        };
+        let (planes, dims) = raw.decode(channels)?;
+        let [own, h, w] = dims;
+        let mut planes = match [h, w] == [self.side; 2] {
+            true => planes,
+            false => resize(&planes, dims, [self.side; 2]),
+        };
+        let area = self.side * self.side;
+        match (own, self.channels) {
+            // All planes of a gray picture are the same.
+            (3, 1) => planes.truncate(area),
+            (1, 3) => planes = planes.repeat(3),
+            _ => {}
+        }
+        Ok(planes)
+    }
+
+    fn record(&self, planes: Vec<u8>, label: i32) -> Result<Datum> {
+        let dims = [self.channels, self.side, self.side];
+        if self.coded {
+            return Ok(Datum {
+                data: Some(encode(&planes, dims, Format::Jpeg)?),
+                label: Some(label),
+                encoded: Some(true),
+                ..Datum::default()
+            });
+        }
+        let [channels, height, width] = dims.map(|d| i32::try_from(d).ok());
+        Ok(Datum {
+            channels,
+            height,
+            width,
+            data: Some(planes),
+            label: Some(label),
+            encoded: Some(false),
+            ..Datum::default()
+        })
     }
 }
 
-/// Writes the pictures in their order into the new LMDB `target`; `None` if a signal stopped it.
+/// Writes the pictures `order` of `stock` into the new LMDB `target`; `None` if a signal stopped it.
 pub(super) fn write(
     target: &Path,
     what: &str,
-    items: &[Item],
-    conversion: &Conversion,
+    (stock, order): (&Stock, &[usize]),
+    form: &Form,
     classes: &[String],
     signals: &Signals,
 ) -> Result<Option<Written>> {
+    let mut reader = stock.reader()?;
     let mut writer = DatabaseWriter::create(target, Db::Lmdb)?;
-    let bar = progress::bar(what.to_string(), 0, items.len() as u64);
+    let bar = progress::bar(what.to_string(), 0, order.len() as u64);
     let mut written = Written {
         of_class: vec![0; classes.len()],
         ..Written::default()
     };
-    let mut sums = vec![0.0f64; if conversion.gray { 1 } else { 3 }];
+    let mut sums = vec![0.0f64; form.channels];
     let chunk = CHUNK * rayon::current_num_threads();
-    for (k, part) in items.chunks(chunk).enumerate() {
+    for (k, part) in order.chunks(chunk).enumerate() {
         if signals.peek() == Request::Stop {
             return Ok(None);
         }
-        let one = |(path, label): &Item| {
-            let (datum, _) = conversion.read(path, *label)?;
-            let means = means(&datum, conversion.gray)?;
-            Ok((datum.encode_to_vec(), means))
+        let raws: Result<Vec<(Raw, i32)>> = part
+            .iter()
+            .map(|i| Ok((reader.fetch(*i)?, stock.labels[*i])))
+            .collect();
+        let one = |(raw, label): &(Raw, i32)| {
+            let planes = form.planes(raw)?;
+            let means = means(&planes, form.channels);
+            Ok((form.record(planes, *label)?.encode_to_vec(), means))
         };
-        let read: Vec<Result<(Vec<u8>, Vec<f64>)>> = part.par_iter().map(one).collect();
-        for (i, (record, (path, label))) in read.into_iter().zip(part).enumerate() {
+        let read: Vec<Result<(Vec<u8>, Vec<f64>)>> = raws?.par_iter().map(one).collect();
+        for (i, (record, number)) in read.into_iter().zip(part).enumerate() {
             bar.inc(1);
             match record {
                 Ok((record, means)) => {
-                    let name = path.file_name().unwrap_or_default();
-                    let key = format!("{:08}_{}", k * chunk + i, encoding::name(Path::new(name)));
-                    writer.put(&encoding::bytes(&key), record)?;
+                    let key = format!("{:08}", k * chunk + i);
+                    writer.put(key.as_bytes(), record)?;
                     sums.iter_mut().zip(means).for_each(|(s, m)| *s += m);
                     written.count += 1;
-                    let class = usize::try_from(*label).unwrap_or(usize::MAX);
+                    let class = usize::try_from(stock.labels[*number]).unwrap_or(usize::MAX);
                     if let Some(n) = written.of_class.get_mut(class) {
                         *n += 1;
                     }
@@ -96,7 +150,7 @@ pub(super) fn write(
                 Err(e) => {
                     written.unreadable += 1;
                     if written.unreadable <= NAMED {
-                        error!("{}: {e:#}; it is left out", path.display());
+                        error!("{}: {e:#}; it is left out", stock.name(*number));
                     }
                 }
             }
@@ -106,7 +160,7 @@ pub(super) fn write(
     if written.count == 0 {
         bail!(
             "none of the {} {what} pictures can be read (see above)",
-            items.len()
+            order.len()
         );
     }
     written.mean = sums
@@ -118,23 +172,9 @@ pub(super) fn write(
     Ok(Some(written))
 }
 
-/// The mean of each plane of a record.
-fn means(datum: &Datum, gray: bool) -> Result<Vec<f64>> {
-    let mut decoded = Vec::new();
-    let planes = match datum.encoded() {
-        true => {
-            let channels = if gray {
-                Channels::Gray
-            } else {
-                Channels::Color
-            };
-            decode_picture(datum.data(), channels, &mut decoded)?;
-            &decoded[..]
-        }
-        false => datum.data(),
-    };
-    let channels = if gray { 1 } else { 3 };
+/// The mean of each plane.
+fn means(planes: &[u8], channels: usize) -> Vec<f64> {
     let area = (planes.len() / channels).max(1);
     let mean = |plane: &[u8]| plane.iter().map(|v| f64::from(*v)).sum::<f64>() / area as f64;
-    Ok(planes.chunks_exact(area).map(mean).collect())
+    planes.chunks_exact(area).map(mean).collect()
 }

@@ -1,10 +1,10 @@
 //! `dsd new PICTURES`: databases, a net, solvers and a flow for a set of pictures.
 
-use super::databases::{self, Item, Written};
+use super::databases::{self, Form, Written};
 use super::look::{self, Found};
+use super::stock::Stock;
 use super::words::{self, Chosen};
 use crate::commands::{Settings, train};
-use crate::data::list::List;
 use crate::data::new_folder::NewFolder;
 use crate::models::{self, Builtin, Family};
 use crate::solver::signals::{Request, Signals};
@@ -39,32 +39,6 @@ enum Wanted {
     Builtin(&'static Builtin, Family, Option<PathBuf>),
 }
 
-/// The files of one part, with their labels, in the order in which they are stored.
-struct Part {
-    files: Vec<PathBuf>,
-    labels: Vec<i32>,
-}
-
-impl Part {
-    fn of(list: &List) -> Self {
-        Self {
-            files: look::files(list),
-            labels: list.entries.iter().map(|e| e.label).collect(),
-        }
-    }
-
-    fn items(&self, order: &[usize]) -> Vec<Item<'_>> {
-        order
-            .iter()
-            .map(|i| (&self.files[*i], self.labels[*i]))
-            .collect()
-    }
-
-    fn all(&self) -> Vec<Item<'_>> {
-        self.items(&(0..self.files.len()).collect::<Vec<_>>())
-    }
-}
-
 /// Runs the command.
 pub(super) fn run(what: &Path, args: &cli::Made, settings: &Settings) -> Result<ExitCode> {
     let out = args.out.clone().unwrap_or_else(|| OUT.into());
@@ -76,8 +50,8 @@ pub(super) fn run(what: &Path, args: &cli::Made, settings: &Settings) -> Result<
         out.display()
     );
     let wanted = wanted(args)?;
-    let found = Found::at(what, args.val.as_deref())?;
-    let classes = look::names(&found.train);
+    let found = Found::at(what, args.val.as_deref(), &out)?;
+    let classes = found.train.names();
     ensure!(
         classes.len() > 1,
         "{}: one class, '{}'; expected a folder for each of at least two",
@@ -139,8 +113,8 @@ fn make(
     settings: &Settings,
     signals: &Signals,
 ) -> Result<Option<Chosen>> {
-    let all = Part::of(&found.train);
-    let sample = look::sample(&all.files)?;
+    let all = &found.train;
+    let sample = look::sample(all)?;
     let gray = sample.gray && matches!(wanted, Wanted::Fire);
     let channels = if gray { 1 } else { 3 };
     let size = match wanted {
@@ -152,35 +126,35 @@ fn make(
     let seed = settings.seed.unwrap_or(crate::solver::DEFAULT_SEED);
     let parts = match &found.val {
         Some(_) => Split {
-            train: shuffled(all.files.len(), seed),
+            train: shuffled(all.len(), seed),
             val: Vec::new(),
         },
         None => split(&all.labels, args.val_share, seed),
     };
-    let conversion = databases::conversion([channels, size], all.files.len());
-    let write = |part: &str, items: &[Item]| {
+    let form = Form::new(channels, size, all.len());
+    let write = |part: &str, stock: &Stock, order: &[usize]| {
         let target = folder.join(database(name, part));
-        databases::write(&target, part, items, &conversion, classes, signals)
+        databases::write(&target, part, (stock, order), &form, classes, signals)
     };
-    let Some(train) = write("train", &all.items(&parts.train))? else {
+    let Some(train) = write("train", all, &parts.train)? else {
         return Ok(None);
     };
-    let apart = found.val.as_ref().map(Part::of);
-    let val_items = match &apart {
-        Some(val) => val.all(),
-        None => all.items(&parts.val),
+    let (val_stock, val_order) = match &found.val {
+        Some(val) => (val, (0..val.len()).collect()),
+        None => (all, parts.val.clone()),
     };
     ensure!(
-        !val_items.is_empty(),
+        !val_order.is_empty(),
         "{}: every class has one picture; expected at least two of one, to validate with",
-        found.train.source.display()
+        all.source.display()
     );
-    let Some(val) = write("val", &val_items)? else {
+    let Some(val) = write("val", val_stock, &val_order)? else {
         return Ok(None);
     };
     let mut test = None;
-    if let Some(list) = &found.test {
-        match write("test", &Part::of(list).all())? {
+    if let Some(stock) = &found.test {
+        let order: Vec<usize> = (0..stock.len()).collect();
+        match write("test", stock, &order)? {
             Some(written) => test = Some(written),
             None => return Ok(None),
         }
@@ -197,7 +171,8 @@ fn make(
     let (lengths, net, weights) = nets(folder, name, &pictures, wanted, args, &train, tests)?;
     solvers(folder, name, &lengths, tests, weights.as_deref())?;
     text(folder, "classes.txt", &(classes.join("\n") + "\n"))?;
-    lists(folder, &all, &parts, apart.as_ref())?;
+    list(folder, "train.txt", all, &parts.train)?;
+    list(folder, "val.txt", val_stock, &val_order)?;
     Ok(Some(Chosen {
         net,
         pictures,
@@ -321,15 +296,10 @@ fn solvers(
     text(folder, "flow.toml", &flow)
 }
 
-/// Writes which picture is in which part, as Caffe's list files.
-fn lists(folder: &Path, all: &Part, parts: &Split, val: Option<&Part>) -> Result<()> {
-    let lines = |items: &[Item]| {
-        let line = |(path, label): &Item| format!("{} {label}\n", path.display());
-        items.iter().map(line).collect::<String>()
-    };
-    text(folder, "train.txt", &lines(&all.items(&parts.train)))?;
-    let val = val.map_or_else(|| all.items(&parts.val), Part::all);
-    text(folder, "val.txt", &lines(&val))
+/// Writes which pictures are in a part, as Caffe's list files.
+fn list(folder: &Path, name: &str, stock: &Stock, order: &[usize]) -> Result<()> {
+    let line = |i: &usize| format!("{} {}\n", stock.name(*i), stock.labels[*i]);
+    text(folder, name, &order.iter().map(line).collect::<String>())
 }
 
 fn text(folder: &Path, name: &str, text: &str) -> Result<()> {
