@@ -84,6 +84,14 @@ impl Sandbox {
                 );
             }
         }
+        let named = command.text.split(' ').any(|word| word == "my");
+        if named && !command.text.starts_with("dsd new ") && !self.folder.path().join("my").exists()
+        {
+            run(self.folder.path(), "new animals --out my");
+            if !command.text.starts_with("dsd train ") {
+                run(self.folder.path(), "train my --max_iter 2");
+            }
+        }
         if command.text.starts_with("dsd compare ") {
             // Runs that have ended, under the names that it compares.
             let words = command.text.split_whitespace().skip(2);
