@@ -68,13 +68,16 @@ fn pictures_become_a_model_that_trains_labels_and_shrinks() {
     let untrained = refusal(&run(at, "classify my photos/red/0.png"));
     assert_says(&untrained, &["my has not been trained yet: dsd train my"]);
 
+    // Files of the same names where the user is are not its own.
+    fs::write(at.join("solver_dense.prototxt"), "net: \"nothing\"").unwrap();
+    fs::write(at.join("train_val.prototxt"), "nothing").unwrap();
     let said = out(&run(at, "train my"));
     assert_says(&said, &["redense"]);
     // Again: it is done.
     let again = run(at, "train my");
     assert_says(
         &String::from_utf8_lossy(&again.stderr),
-        &["Going on with the run in my/run"],
+        &["Going on with the run in ", "my/run; remove"],
     );
     out(&again);
 
@@ -226,8 +229,8 @@ fn databases_and_files_of_records_are_pictures_too() {
         [10 + i as u32, 12]
     });
     pictures(&at.join("others"), &["red", "green"], 2, |_| [12, 12]);
-    out(&run(at, "convert_imageset --root_folder= photos db"));
-    out(&run(at, "convert_imageset --root_folder= others other_db"));
+    out(&run(at, "convert_imageset ./ photos db"));
+    out(&run(at, "convert_imageset ./ others other_db"));
     let said = out(&run(at, "new db --out my --size 12"));
     assert_says(&said, &["12 to train on, 3 to validate", "dsd train my"]);
     assert_eq!(

@@ -111,6 +111,6 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   dsd new animals --out my                    for pictures in a folder a class; then dsd train my
   dsd new animals --finetune squeezenet.caffemodel --out my_net
-  dsd new squeezenet_v1.1 --out my_net        the files of a built-in net
-  dsd new squeezenet --base 128 --incr 128 --pct3x3 0.5 --freq 2 --sr 0.125 --out my_net
+  dsd new squeezenet_v1.1 --out own_net       the files of a built-in net
+  dsd new squeezenet --base 128 --incr 128 --pct3x3 0.5 --freq 2 --sr 0.125 --out my_design
   dsd new squeezenet --bypass simple --out squeezenet_bypass";

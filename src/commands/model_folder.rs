@@ -31,7 +31,16 @@ pub struct ModelFolder {
 impl ModelFolder {
     /// The model in the folder `path`; `None` if that is no such folder.
     pub fn at(path: &Path) -> Option<Self> {
-        let made = path.join(FLOW).is_file() && path.join(NET).is_file();
+        let is_made = |path: &Path| path.join(FLOW).is_file() && path.join(NET).is_file();
+        let above = path.parent().filter(|_| path.ends_with(RUN));
+        if let Some(above) = above.filter(|above| is_made(above)) {
+            // The net beside its run, wherever both have been moved.
+            return Some(Self {
+                root: above.to_path_buf(),
+                made: true,
+            });
+        }
+        let made = is_made(path);
         let ran = path.join(super::run_folder::run_record::NAME).is_file();
         (path.is_dir() && (made || ran)).then(|| Self {
             root: path.to_path_buf(),

@@ -48,8 +48,8 @@ fn resolved(args: &cli::Test) -> Result<(cli::Test, usize)> {
 
 /// Runs the command.
 pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
-    info!("Use CPU.");
     let (args, iterations) = &resolved(args)?;
+    info!("Use CPU.");
     let iterations = *iterations;
     let session = Session::find(Request {
         source: args.source.as_deref(),

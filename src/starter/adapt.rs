@@ -44,7 +44,13 @@ pub fn data_layers(data: &Pictures, [batch, test, records]: [usize; 3]) -> Strin
     };
     let only = format!("    records: {records}\n");
     layer("TRAIN", &format!("{moved}{mirror}"), &data.train, batch, "")
-        + &layer("TEST", "", &data.val, test, &only)
+        + &layer(
+            "TEST",
+            &format!("    crop_size: {side}\n"),
+            &data.val,
+            test,
+            &only,
+        )
 }
 
 /// The layers that tell how good the scores `bottom` are.
