@@ -191,6 +191,10 @@ fn what_is_wrong_is_one_sentence_and_leaves_nothing() {
             "nothing.caffemodel",
         ),
         ("new good --size 4 --out x", "expected at least 8"),
+        (
+            "new good --net squeezenet_v1.1 --size 100 --out x",
+            "squeezenet_v1.1 crops 227 x 227",
+        ),
         ("new good --out one", "one exists already"),
         ("train good", "good is no folder of a model"),
         ("test good", "good is no folder of a model"),

@@ -123,6 +123,18 @@ fn make(
         Wanted::Builtin(net, ..) => args.size.unwrap_or(crop(net)? * 9 / 8),
     };
     ensure!(size >= 8, "--size {size}: expected at least 8");
+    let moved = match wanted {
+        Wanted::Fire => (size / 8).max(1),
+        Wanted::Builtin(net, ..) => {
+            let crop = crop(net)?;
+            ensure!(
+                size >= crop,
+                "--size {size}: {} crops {crop} x {crop} out of its pictures; expected at least that",
+                net.name
+            );
+            size - crop
+        }
+    };
     let seed = settings.seed.unwrap_or(crate::solver::DEFAULT_SEED);
     let parts = match &found.val {
         Some(_) => Split {
@@ -178,6 +190,7 @@ fn make(
         pictures,
         lengths,
         tests,
+        moved,
         train,
         val,
         test,

@@ -17,6 +17,8 @@ pub(super) struct Chosen {
     pub pictures: Pictures,
     pub lengths: Lengths,
     pub tests: Batches,
+    /// Pixels by which pictures are moved in training, at most.
+    pub moved: usize,
     pub train: Written,
     pub val: Written,
     pub test: Option<Written>,
@@ -41,10 +43,7 @@ pub(super) fn tell(chosen: &Chosen, found: &Found, out: &Path) -> Result<()> {
         true => ", mirrored half of the time",
         false => ", not mirrored",
     };
-    outln!(
-        "training  moved by up to {} pixels{mirror}",
-        (side / 8).max(1)
-    )?;
+    outln!("training  moved by up to {} pixels{mirror}", chosen.moved)?;
     outln!("net       {}, {} classes", chosen.net, pictures.classes)?;
     let [dense, sparse, redense] = lengths.iterations;
     let rates = lengths.rates.map(|r| r.to_string()).join(", ");
