@@ -83,6 +83,7 @@ pub fn adapt(
 ) -> Result<Adapted> {
     let mut net = train_val.clone();
     let finals = classifiers(&net);
+    without_relu(&mut net, &finals);
     if finals.is_empty() {
         bail!(
             "net '{}' has no classifier: expected a loss on the scores of a Convolution or InnerProduct",
@@ -113,6 +114,7 @@ pub fn adapt(
         rename(layer, &renamed, data.classes, true);
     }
     let mut deploy = deploy.clone();
+    without_relu(&mut deploy, &finals);
     deploy.name = Some(name.to_string());
     for layer in &mut deploy.layer {
         rename(layer, &renamed, data.classes, false);
@@ -146,6 +148,20 @@ fn rename(layer: &mut LayerParameter, renamed: &[(String, String)], classes: usi
     for spec in &mut layer.param {
         spec.lr_mult = Some(spec.lr_mult() * NEW);
     }
+}
+
+/// Takes away what cuts off a classifier's negative scores: a new one, which learns fast, may have no others after a few
+/// updates, and would then learn nothing more.
+fn without_relu(net: &mut NetParameter, finals: &[String]) {
+    let of_finals = net
+        .layer
+        .iter()
+        .filter(|l| finals.contains(&l.name().to_string()));
+    let tops: Vec<String> = of_finals.flat_map(|l| l.top.clone()).collect();
+    let cuts = |l: &LayerParameter| {
+        l.r#type() == "ReLU" && l.bottom == l.top && l.top.iter().any(|t| tops.contains(t))
+    };
+    net.layer.retain(|l| !cuts(l));
 }
 
 /// The names of the last layers with weights below each loss.

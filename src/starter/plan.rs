@@ -28,10 +28,10 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches for a test of `n` pictures: all of them, if a number of batches divides them; else as many as possible.
-    pub fn of_test(n: usize) -> Self {
+    /// Batches of at most `most` for a test of `n` pictures: all of them, if a number of batches divides them; else as many as possible.
+    pub fn of_test(n: usize, most: usize) -> Self {
         let n = n.max(1);
-        let least = n.div_ceil(100);
+        let least = n.div_ceil(most);
         let left = |count: &usize| n % count;
         let count = (least..=(2 * least).min(n)).min_by_key(left).unwrap_or(1);
         Self {
@@ -99,18 +99,18 @@ mod tests {
     #[test]
     fn a_test_takes_every_picture_once_if_it_can() {
         for n in 1..1000 {
-            let b = Batches::of_test(n);
+            let b = Batches::of_test(n, 100);
             assert!(b.size <= 100 && b.pictures() <= n && b.count > 0 && b.size > 0);
             assert!(n - b.pictures() < 8, "{n}: {b:?}");
         }
         assert_eq!(
-            Batches::of_test(400),
+            Batches::of_test(400, 100),
             Batches {
                 size: 100,
                 count: 4
             }
         );
-        assert_eq!(Batches::of_test(8), Batches { size: 8, count: 1 });
+        assert_eq!(Batches::of_test(8, 100), Batches { size: 8, count: 1 });
     }
 
     #[test]

@@ -26,10 +26,15 @@ const LEAST: [usize; 2] = [300, 60];
 
 /// The rate that such nets start with.
 const FIRE_RATE: f64 = 0.1;
-const FINETUNE_RATE: f64 = 0.001;
+const BUILTIN_RATE: f64 = 0.004;
+/// That of a net without BatchNorm that has learned: at 0.0001 SqueezeNet learns more slowly, at 0.001 nothing.
+const FINETUNE_RATE: f64 = 0.00002;
 
 /// Pictures of a training batch, at most: of the small net, and of a built-in one.
 const BATCH: [usize; 2] = [64, 32];
+
+/// Pictures of a test's batch, at most.
+const TESTED: [usize; 2] = [100, 50];
 
 /// The net that is asked for.
 enum Wanted {
@@ -179,7 +184,8 @@ fn make(
         mirror: !args.no_mirror && !sample.gray,
         classes: classes.len(),
     };
-    let tests = Batches::of_test(val.count);
+    let most = TESTED[usize::from(!matches!(wanted, Wanted::Fire))];
+    let tests = Batches::of_test(val.count, most);
     let (lengths, net, weights) = nets(folder, name, &pictures, wanted, args, &train, tests)?;
     solvers(folder, name, &lengths, tests, weights.as_deref())?;
     text(folder, "classes.txt", &(classes.join("\n") + "\n"))?;
@@ -243,13 +249,9 @@ fn nets(
             let tuned = weights.is_some();
             let epochs = args.epochs.unwrap_or(EPOCHS[usize::from(tuned)]);
             let least = LEAST[usize::from(tuned)];
-            let rate = if tuned {
-                FINETUNE_RATE
-            } else {
-                4.0 * FINETUNE_RATE
-            };
+            let rate = if tuned { FINETUNE_RATE } else { BUILTIN_RATE };
             let lengths = Lengths::new(train.count, epochs, rate, [BATCH[1], least]);
-            let sizes = [lengths.batch, tests.size.min(50), tests.pictures()];
+            let sizes = [lengths.batch, tests.size, tests.pictures()];
             let [long, deploy] = [
                 net.train_val(*family)?.message,
                 net.deploy(*family)?.message,
