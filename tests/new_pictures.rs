@@ -176,7 +176,7 @@ fn what_is_wrong_is_one_sentence_and_leaves_nothing() {
             "new broken --out x",
             "none of the 2 pictures that were tried can be read",
         ),
-        ("new db --out x", "db"),
+        ("new db --out x", "cannot open the database db"),
         ("new good --val other --out x", "the folder 'z' is no class"),
         (
             "new good --net digits --out x",

@@ -77,7 +77,8 @@ impl Conversion {
     }
 }
 
-fn pixels(planes: Vec<u8>, dims: [usize; 3], label: i32) -> Result<Datum> {
+/// A record of a picture's planes; `dims` are channels, height and width.
+pub fn pixels(planes: Vec<u8>, dims: [usize; 3], label: i32) -> Result<Datum> {
     let [channels, height, width] = dims.map(|d| i32::try_from(d).ok());
     Ok(Datum {
         channels,

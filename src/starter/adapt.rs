@@ -69,8 +69,8 @@ pub fn ends(bottom: &str, classes: usize) -> String {
     text
 }
 
-/// Adapts a net, given with data layers and with an Input layer, to `data`; its last weighty layers, one a loss, get the classes
-/// and another name, so that they start anew. `scale` is what its data layers multiply pictures by.
+/// Adapts a net, given with data layers and with an Input layer, to `data`, of which it sees `crop` pixels; the last layer with
+/// weights below each loss gets the classes and another name, so that it starts anew.
 ///
 /// # Errors
 /// It has no layer that classifies, or no data.

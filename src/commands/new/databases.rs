@@ -1,6 +1,7 @@
 //! Pictures into the databases that a new net trains and tests on.
 
 use super::stock::{Raw, Stock};
+use crate::data::convert::pixels;
 use crate::data::datum::Channels;
 use crate::data::encode::{Format, encode};
 use crate::data::resize::resize;
@@ -89,16 +90,7 @@ impl Form {
                 ..Datum::default()
             });
         }
-        let [channels, height, width] = dims.map(|d| i32::try_from(d).ok());
-        Ok(Datum {
-            channels,
-            height,
-            width,
-            data: Some(planes),
-            label: Some(label),
-            encoded: Some(false),
-            ..Datum::default()
-        })
+        pixels(planes, dims, label)
     }
 }
 
