@@ -36,7 +36,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 
 use crate::layers::Mode;
 pub use classify::Classify;
-pub use compress::{Compress, CompressedFormat, Decompress};
+pub use compress::{Compress, CompressedFormat, Decompress, Pack};
 pub use convert::{Backend, ComputeImageMean, ConvertImageset, ExtractFeatures, FeatureStore};
 pub use convert_text::ConvertText;
 pub use detect::{CropMode, Detect};
@@ -256,11 +256,11 @@ pub struct NetState {
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Test {
-    /// The folder of a model, as `dsd new` makes it, or of a run: its net and last weights; or, with --weights, a folder with a
-    /// folder of pictures for each class, to score as `classify --score` does
+    /// The folder of a model, as `dsd new` makes it, or of a run: its net and last weights; or a model in one file (.dsdz); or,
+    /// with --weights, a folder with a folder of pictures for each class, to score as `classify --score` does
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
-    /// Behind the folder of a model: a folder of classes to score; all its pictures are taken
+    /// Behind a model: a folder of classes to score; all its pictures are taken
     #[arg(value_name = "PICTURES", conflicts_with = "source")]
     pub pictures: Option<PathBuf>,
     /// The net (prototxt or a built-in name) [default: the built-in net that fits the weights]

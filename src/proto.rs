@@ -48,7 +48,15 @@ pub fn descriptors() -> &'static DescriptorPool {
 
 /// Reads a net's text in any generation; the strings tell what was converted to today's form.
 pub fn load_net(path: &Path) -> Result<(Parsed<NetParameter>, Vec<String>)> {
-    let mut net = read_net(path)?;
+    upgraded_net(read_net(path)?)
+}
+
+/// The same of a text that is part of `file`.
+pub fn net_of_text(text: &str, file: &str) -> Result<(Parsed<NetParameter>, Vec<String>)> {
+    upgraded_net(parse(text, file)?)
+}
+
+fn upgraded_net(mut net: Parsed<NetParameter>) -> Result<(Parsed<NetParameter>, Vec<String>)> {
     let notes = upgrade::upgrade_parsed(&mut net)?;
     warn_of_ignored(&net);
     Ok((net, notes))

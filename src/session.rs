@@ -5,11 +5,13 @@
 //! before it reads weights.
 
 mod model;
+pub mod packed;
 mod rounds;
 mod source;
 mod weights;
 
 pub use model::{Model, state};
+pub use packed::Packed;
 pub use rounds::Rounds;
 pub use source::{Opener, Synthetic};
 

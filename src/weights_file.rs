@@ -160,6 +160,22 @@ pub fn read(path: &Path, net: &Net) -> Result<Stored> {
     }
 }
 
+/// What a `.dsdz` of these weights has beside them: of a `.dsdz` all that it has, of a caffemodel what it says beside its
+/// numbers.
+///
+/// # Errors
+/// The file is damaged.
+pub fn parts(bytes: &[u8]) -> Result<Vec<container::Part>> {
+    if kind(bytes, &[]) == Kind::Container {
+        return container::parts(bytes);
+    }
+    let caffemodel = skeleton(bytes)?.map(|bytes| container::Part {
+        name: container::CAFFEMODEL.to_string(),
+        bytes,
+    });
+    Ok(caffemodel.into_iter().collect())
+}
+
 /// What a weights file says beside the weights, as a caffemodel without numbers: of a caffemodel, and of a compressed
 /// file that was made from one.
 ///
@@ -167,7 +183,7 @@ pub fn read(path: &Path, net: &Net) -> Result<Stored> {
 /// The file is damaged.
 pub fn skeleton(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     match kind(bytes, &[]) {
-        Kind::Container => container::skeleton(bytes),
+        Kind::Container => container::part(bytes, container::CAFFEMODEL),
         Kind::Caffemodel if proto::binary::decode_caffemodel(bytes, "").is_ok() => {
             Ok(skeleton::of(bytes))
         }

@@ -156,7 +156,7 @@ fn the_weights_of_every_built_in_net_come_back_exactly() {
         .filter(|b| !["alexnet", "vgg16"].contains(&b.name))
     {
         let stored = weights_of(builtin.name);
-        let (bytes, written) = weights_file::to_container(&stored, None).unwrap();
+        let (bytes, written) = weights_file::to_container(&stored, &[]).unwrap();
         assert_eq!(written.len(), stored.layers.len());
         assert!(container::looks_like(&bytes));
         let values: usize = stored

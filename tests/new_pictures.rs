@@ -96,7 +96,7 @@ fn pictures_become_a_model_that_trains_labels_and_shrinks() {
     assert_says(&log, &["Running for 1 iterations."]);
 
     out(&run(at, "compress moved"));
-    assert!(at.join("moved/moved.dsdz").is_file());
+    one_file_is_the_model(at, &at.join("moved/moved.dsdz"));
     out(&run(at, "report moved --out page.html"));
     assert!(
         fs::read_to_string(at.join("page.html"))
@@ -109,6 +109,85 @@ fn pictures_become_a_model_that_trains_labels_and_shrinks() {
             .lines()
             .any(|l| l.ends_with("  green") || l.ends_with("  1")),
         "{run_itself}"
+    );
+}
+
+/// The file, elsewhere and with nothing beside it, gives the numbers of the folder that it was made of.
+fn one_file_is_the_model(at: &Path, file: &Path) {
+    let alone = tempfile::tempdir().unwrap();
+    fs::rename(file, alone.path().join("m.dsdz")).unwrap();
+    let photos = at.join("photos");
+    let photos = photos.display();
+    let there = out(&run(at, &format!("test moved {photos}")));
+    assert_eq!(
+        out(&run(alone.path(), &format!("test m.dsdz {photos}"))),
+        there
+    );
+    let one = format!("{photos}/green/0.png");
+    let there = out(&run(at, &format!("classify moved {one}")));
+    assert_eq!(
+        out(&run(alone.path(), &format!("classify m.dsdz {one}"))),
+        there
+    );
+
+    let told = out(&run(alone.path(), "inspect m.dsdz"));
+    assert_says(&told, &["a model by itself"]);
+    assert_says(&told, &["3 classes      blue, green, red"]);
+    assert_says(&told, &["redense", "accuracy 1"]);
+    let json = out(&run(alone.path(), "inspect m.dsdz --json"));
+    assert_says(&json, &["\"size\":[3,12,12]"]);
+
+    // Made smaller, it stays a model; its record goes on.
+    out(&run(
+        alone.path(),
+        "compress --weights m.dsdz --bits 5 --out s.dsdz",
+    ));
+    assert_says(
+        &out(&run(alone.path(), "inspect s.dsdz")),
+        &["redense", "--bits 5"],
+    );
+    out(&run(alone.path(), &format!("classify s.dsdz {one}")));
+    out(&run(
+        alone.path(),
+        "compress --weights m.dsdz --weights_only --out w.dsdz",
+    ));
+    assert!(!out(&run(alone.path(), "inspect w.dsdz")).contains("by itself"));
+    let none = refusal(&run(
+        alone.path(),
+        "decompress --weights w.dsdz --out parts",
+    ));
+    assert_says(
+        &none,
+        &["parts: a folder is for a .dsdz that is a model by itself, which w.dsdz is not"],
+    );
+
+    out(&run(
+        alone.path(),
+        "decompress --weights m.dsdz --out parts",
+    ));
+    for name in [
+        "net.prototxt",
+        "classes.txt",
+        "preprocessing.json",
+        "record.json",
+    ] {
+        assert!(alone.path().join("parts").join(name).is_file(), "{name}");
+    }
+    let line = "compress --model parts/net.prototxt --weights parts/weights.caffemodel --labels parts/classes.txt --out again.dsdz";
+    out(&run(alone.path(), line));
+    assert_eq!(
+        out(&run(alone.path(), &format!("classify again.dsdz {one}"))),
+        there
+    );
+
+    let alone_test = refusal(&run(alone.path(), "test m.dsdz --model parts/nothing"));
+    assert_says(&alone_test, &["--model is given without --weights"]);
+    let data = run(alone.path(), "test m.dsdz");
+    assert!(!data.status.success());
+    let log = String::from_utf8_lossy(&data.stderr).into_owned();
+    assert_says(
+        &log,
+        &["m.dsdz comes without its data: dsd test m.dsdz FOLDER"],
     );
 }
 

@@ -23,6 +23,8 @@ pub struct Given {
     pub resize: Option<usize>,
     /// Factor behind the mean.
     pub scale: Option<f32>,
+    /// Channels, height and width of the pictures in the data, where these need not be at hand.
+    pub stored: Option<[usize; 3]>,
 }
 
 /// From a picture's file to a net's input.
@@ -30,7 +32,7 @@ pub struct Given {
 pub struct Preprocess {
     channels: Channels,
     /// Channels, and height and width before the crop.
-    size: [usize; 3],
+    pub size: [usize; 3],
     transform: Transform,
     /// Channels, height and width that the net sees.
     pub input: [usize; 3],
@@ -54,7 +56,9 @@ impl Preprocess {
         let resolve = |name: &str| files::resolve(name, folder);
         // Caffe mirrors at random in the TEST phase too; a label should not depend on chance.
         param.mirror = None;
-        let stored = stored_size(source, &param, &resolve);
+        let stored = given
+            .stored
+            .or_else(|| stored_size(source, &param, &resolve));
         if builtin_digits(source) {
             // Pictures of digits have 15 levels for each one stored.
             param.scale = Some(param.scale() / f32::from(digits::LEVEL));

@@ -10,7 +10,8 @@ use super::{NetState, Numbers, Pycaffe, count};
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct Classify {
-    /// Pictures and folders of them, after the folder of a model, where neither --model nor --weights says which; or .npy arrays (height x width x channels, red, green, blue from 0 to 1); as the
+    /// Pictures and folders of them, after a model (its folder or its one file, .dsdz), where neither --model nor --weights says
+    /// which; or .npy arrays (height x width x channels, red, green, blue from 0 to 1); as the
     /// last one OUTPUT.npy, where the net's predictions go as classify.py writes them
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,

@@ -53,6 +53,45 @@ pub struct Compress {
     /// The numbers that --max_loss is measured in.
     #[command(flatten)]
     pub numbers: Numbers,
+    /// What makes the file a model.
+    #[command(flatten)]
+    pub pack: Pack,
+    /// Of a .dsdz leave out the net and all that belongs to it, which make the file a model
+    #[arg(long, conflicts_with_all = ["labels", "mean_file", "mean_value", "scale"])]
+    pub weights_only: bool,
+}
+
+/// What a model in one file says beside its weights and net.
+#[derive(Clone, Debug, Args)]
+#[command(rename_all = "snake_case")]
+pub struct Pack {
+    /// The classes' names for the .dsdz, one a line [default: of a model's folder its classes.txt]
+    #[arg(long, value_name = "F")]
+    pub labels: Option<PathBuf>,
+    /// The mean for the .dsdz, of a net without data layers (.binaryproto, .npy)
+    #[arg(long, value_name = "F", conflicts_with = "mean_value")]
+    pub mean_file: Option<PathBuf>,
+    /// The same as numbers: one value, or blue,green,red
+    #[arg(
+        long,
+        value_name = "B,G,R",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub mean_value: Vec<f32>,
+    /// The factor behind the mean for the .dsdz
+    #[arg(long, value_name = "V", allow_hyphen_values = true)]
+    pub scale: Option<f32>,
+}
+
+impl Pack {
+    /// Whether anything is given.
+    pub fn is_given(&self) -> bool {
+        self.labels.is_some()
+            || self.mean_file.is_some()
+            || !self.mean_value.is_empty()
+            || self.scale.is_some()
+    }
 }
 
 impl Compress {
@@ -83,6 +122,10 @@ Examples:
   dsd compress --weights pruned.caffemodel --out pruned.dsdz --bits 'conv1=8,conv*=6,*=4'
   dsd compress --model squeezenet_v1.0 --weights pruned.caffemodel --out pruned.net
   dsd compress --weights net.caffemodel --out net.dsdz --max_loss 1 --source val_lmdb --sparsity 0.3,0.5
+  dsd compress --model deploy.prototxt --weights w.caffemodel --labels synset_words.txt --mean_value 104,117,123 --out w.dsdz
+
+With a net (FOLDER, --model) a .dsdz is a model by itself: it has the net, what is done to pictures, the classes' names and the
+record of how it came about, and dsd classify m.dsdz PICTURES and dsd test m.dsdz FOLDER need nothing beside it.
 
 With --max_loss, 8 bits are tried first, then one less at a time until the accuracy is missed twice; without pruning and with
 each --sparsity. The smallest file that holds is written, or none, with a sentence that says why. The choice has seen its pictures: report
@@ -100,7 +143,7 @@ pub struct Decompress {
     #[arg(long, value_name = "F")]
     pub weights: PathBuf,
     /// The file to write; its name's end says the format: .caffemodel (which keeps the codebooks in a field that Caffe skips),
-    /// .caffemodel.h5 or .npz (arrays LAYER:K)
+    /// .caffemodel.h5 or .npz (arrays LAYER:K). Of a model in one file also a folder, for its net and all else in it
     #[arg(long, value_name = "F")]
     pub out: PathBuf,
 }
@@ -108,4 +151,5 @@ pub struct Decompress {
 pub(super) const DECOMPRESS_EXAMPLES: &str = "\
 Examples:
   dsd decompress --weights pruned.dsdz --out pruned.caffemodel
-  dsd decompress --weights squeezenet_deepcomp.net --out squeezenet.caffemodel";
+  dsd decompress --weights squeezenet_deepcomp.net --out squeezenet.caffemodel
+  dsd decompress --weights model.dsdz --out model/        net.prototxt, classes.txt, weights.caffemodel …";

@@ -1,6 +1,6 @@
 //! `dsd classify`: labels pictures.
 
-mod classifier;
+pub mod classifier;
 pub mod pycaffe;
 pub mod score;
 mod tables;
@@ -9,7 +9,7 @@ use super::model_folder::ModelFolder;
 use super::{Settings, Usage};
 use crate::classify::{self, Given, Prediction, imagenet};
 use crate::report::{output, progress};
-use crate::session::{Request, Session};
+use crate::session::{Packed, Request, Session};
 use crate::{cli, error, info, outln, warn};
 use anyhow::{Result, bail, ensure};
 use classifier::{Classifier, input_of};
@@ -45,6 +45,7 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
         mean_value: args.mean_value.clone(),
         resize: args.resize,
         scale: args.scale,
+        stored: None,
     };
     if args.score {
         let [folder] = &args.images[..] else {
@@ -67,7 +68,15 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
         );
     }
     let classifier = Classifier::open(&session, &given, files.len())?;
-    let labels = Labels::new(labels, args.labels.as_deref(), classifier.scores.classes)?;
+    let packed = session.model.packed();
+    let (labels, list) = match labels {
+        Some(labels) => (Some(labels), args.labels.as_deref()),
+        None => (
+            packed.and_then(|p| p.labels.clone()),
+            packed.map(|p| p.file.as_path()),
+        ),
+    };
+    let labels = Labels::new(labels, list, classifier.scores.classes)?;
     let bar = progress::bar("classify", 0, files.len() as u64);
     let mut list = Vec::new();
     let mut failed = 0;
@@ -102,28 +111,31 @@ pub fn run(args: &cli::Classify, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The arguments, where the first picture is the folder of a model.
+/// The arguments, where the first picture is a model: its folder, or its one file.
 fn resolved(args: &cli::Classify) -> Result<cli::Classify> {
     let mut args = args.clone();
     if !args.weights.is_empty() {
         return Ok(args);
     }
+    let file = args.images.first().is_some_and(|i| Packed::looks_like(i));
     let model = args.images.first().and_then(|first| ModelFolder::at(first));
-    let Some(model) = model.filter(|_| args.model.is_none()) else {
-        let text = "--weights is missing: give the weights of the net, or the folder of a model before the pictures";
+    if !file && (model.is_none() || args.model.is_some()) {
+        let text = "--weights is missing: give the weights of the net, or a model before the pictures, its folder or its .dsdz";
         return Err(Usage(text.into()).into());
-    };
-    let folder = args.images.remove(0);
+    }
+    let first = args.images.remove(0);
     if args.images.is_empty() {
-        let text = format!(
-            "no pictures are given behind the folder {}",
-            folder.display()
-        );
+        let text = format!("no pictures are given behind the model {}", first.display());
         return Err(Usage(text).into());
     }
-    args.weights = vec![model.weights()?];
-    args.model = Some(model.net()?);
-    args.labels = args.labels.or_else(|| model.labels());
+    match model {
+        Some(model) => {
+            args.weights = vec![model.weights()?];
+            args.model = Some(model.net()?);
+            args.labels = args.labels.or_else(|| model.labels());
+        }
+        None => args.weights = vec![first],
+    }
     Ok(args)
 }
 

@@ -4,16 +4,20 @@ mod choose;
 mod forms;
 mod judge;
 mod layers;
+mod pack;
 
 use anyhow::Result;
 use rayon::prelude::*;
+use std::path::Path;
 
 use super::model_folder::ModelFolder;
 use super::nets;
 use super::{Settings, Usage};
 use crate::cli::{self, CompressedFormat};
 use crate::compress::codebook::Codebook;
+use crate::compress::container;
 use crate::net::Net;
+use crate::session::packed;
 use crate::solver::bits::Bits;
 use crate::weights_file::{Stored, StoredLayer};
 use crate::{files, info, warn, weights_file};
@@ -28,13 +32,15 @@ pub fn run(args: &cli::Compress, settings: &Settings) -> Result<()> {
     }
     let (stored, net) = nets::stored(args.model.as_deref(), args.weights())?;
     warn_of_unmatched(bits.as_ref(), &stored);
-    let coded = Coder::new(args, net)?.code(stored, bits.as_ref())?;
+    let coder = Coder::new(args, settings, net)?;
+    let coded = coder.code(stored, bits.as_ref())?;
     for note in &coded.notes {
         info!("{note}");
     }
     files::write_atomic(args.out(), |w| Ok(w.write_all(&coded.bytes)?))?;
     info!("Wrote {}", args.out().display());
     layers::report(&coded.stored, &coded.parts, coded.bytes.len(), args.out())?;
+    coder.tell_model(args.out());
     if !coded.notes.is_empty() {
         info!(
             "Weights have changed, and the accuracy was not checked; --max_loss P --source VAL does that"
@@ -71,8 +77,8 @@ struct Coder {
     format: CompressedFormat,
     /// The net of the weights; a .net needs one.
     net: Option<Net>,
-    /// What a caffemodel has beside its blobs.
-    skeleton: Option<Vec<u8>>,
+    /// What the file has beside its weights.
+    beside: Vec<container::Part>,
 }
 
 /// A file to be.
@@ -86,7 +92,7 @@ struct Coded {
 }
 
 impl Coder {
-    fn new(args: &cli::Compress, net: Option<Net>) -> Result<Self> {
+    fn new(args: &cli::Compress, settings: &Settings, net: Option<Net>) -> Result<Self> {
         let is_net = args.out().extension().is_some_and(|e| e == "net");
         let format = args.format.unwrap_or(match is_net {
             true => CompressedFormat::Net,
@@ -94,9 +100,13 @@ impl Coder {
         });
         Ok(Self {
             format,
-            skeleton: match format {
-                CompressedFormat::Huffman => weights_file::skeleton(&files::read(args.weights())?)?,
-                CompressedFormat::Net => None,
+            beside: match format {
+                CompressedFormat::Huffman => pack::parts(args, settings)?,
+                CompressedFormat::Net if args.pack.is_given() => {
+                    let text = "a .net holds weights alone: --labels, --mean_file, --mean_value and --scale go with a .dsdz";
+                    return Err(Usage(text.into()).into());
+                }
+                CompressedFormat::Net => Vec::new(),
             },
             net: match (format, net) {
                 // Without a net, this says why none was found.
@@ -106,16 +116,26 @@ impl Coder {
         })
     }
 
+    /// Says what can be done with the file, if it is a model.
+    fn tell_model(&self, out: &Path) {
+        let has = |name: &str| self.beside.iter().any(|p| p.name == name);
+        let shown = out.display();
+        if has(packed::PREPROCESSING) {
+            info!(
+                "It is a model by itself, with its net{}: dsd classify {shown} PICTURES, dsd test {shown} FOLDER",
+                match has(packed::LABELS) {
+                    true => " and its classes' names",
+                    false => "",
+                }
+            );
+        }
+    }
+
     /// The file of `stored`, whose layers share as few values as `bits` and the format say.
     fn code(&self, mut stored: Stored, bits: Option<&Bits>) -> Result<Coded> {
         let (bytes, parts, notes) = match (self.format, &self.net) {
             (CompressedFormat::Net, Some(net)) => net_file(&mut stored, net, bits)?,
-            _ => huffman(
-                &mut stored,
-                self.net.as_ref(),
-                bits,
-                self.skeleton.as_deref(),
-            )?,
+            _ => huffman(&mut stored, self.net.as_ref(), bits, &self.beside)?,
         };
         Ok(Coded {
             bytes,
@@ -140,7 +160,7 @@ fn huffman(
     stored: &mut Stored,
     net: Option<&Net>,
     bits: Option<&Bits>,
-    skeleton: Option<&[u8]>,
+    beside: &[container::Part],
 ) -> Result<Written> {
     let file = stored.file.clone();
     let share = |layer: &mut StoredLayer| -> Result<Vec<String>> {
@@ -161,8 +181,8 @@ fn huffman(
     let layers = stored.layers.par_iter_mut().with_max_len(1);
     let notes: Vec<Result<Vec<String>>> = layers.map(share).collect();
     let notes = notes.into_iter().collect::<Result<Vec<_>>>()?.concat();
-    let (bytes, written) = weights_file::to_container(stored, skeleton)?;
-    let part = |(layer, written): (&StoredLayer, crate::compress::container::Written)| Part {
+    let (bytes, written) = weights_file::to_container(stored, beside)?;
+    let part = |(layer, written): (&StoredLayer, container::Written)| Part {
         name: layer.name.clone(),
         bits: written.bits.first().copied().flatten(),
         bytes: written.bytes,

@@ -7,6 +7,7 @@ mod compressed;
 mod content;
 mod database;
 mod net;
+mod packed;
 mod partial;
 mod run;
 mod solver;

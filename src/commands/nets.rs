@@ -13,12 +13,12 @@ use std::path::Path;
 pub fn skeleton(model: &Model) -> Result<Net> {
     match model {
         Model::Builtin(builtin, family) => builtin.skeleton(*family),
-        Model::File(file) => match inspect::build(model)? {
+        Model::File(_) | Model::Packed(_) => match inspect::build(model)? {
             (Built::Whole(net), _) => Ok(*net),
             (Built::Names(_), notes) => {
                 bail!(
                     "{}: its shapes are unknown: {}",
-                    file.file,
+                    model.train_val()?.file,
                     notes.join("; ")
                 )
             }

@@ -11,9 +11,9 @@ use crate::report::human::HumanBytes;
 use crate::report::metrics::outputs as as_json;
 use crate::report::number::G;
 use crate::report::{self, output, progress};
-use crate::session::{Open, Request, Rounds, Session};
+use crate::session::{Open, Packed, Request, Rounds, Session};
 use crate::solver::scores::Scores;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::Path;
 use std::time::Instant;
@@ -26,7 +26,10 @@ fn resolved(args: &cli::Test) -> Result<(cli::Test, usize)> {
     let mut args = args.clone();
     let mut iterations = args.iterations;
     let said = args.model.is_some() || !args.weights.is_empty();
-    if let Some(folder) = args.folder.take_if(|_| !said) {
+    if let Some(file) = args.folder.take_if(|f| !said && Packed::looks_like(f)) {
+        args.weights = vec![file];
+        args.folder = args.pictures.take();
+    } else if let Some(folder) = args.folder.take_if(|_| !said) {
         let model = ModelFolder::expect(&folder)?;
         args.weights = vec![model.weights()?];
         args.model = Some(model.net()?);
@@ -67,7 +70,14 @@ pub fn run(args: &cli::Test, settings: &Settings) -> Result<()> {
         return score::run(&session, &Given::default(), &asked);
     }
     let options = session.options();
-    let Open { net, batches } = session.open(&options)?;
+    let opened = session.open(&options);
+    let Open { net, batches } = match session.model.packed() {
+        Some(packed) if args.source.is_none() => opened.with_context(|| {
+            let shown = packed.file.display();
+            format!("{shown} comes without its data: dsd test {shown} FOLDER scores a folder of classes, --source a database")
+        }),
+        _ => opened,
+    }?;
     report::nets::built(&net);
     report::nets::precision(&net);
     let threads = rayon::current_num_threads();

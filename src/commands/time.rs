@@ -48,7 +48,7 @@ pub fn run(args: &cli::Time, settings: &Settings) -> Result<()> {
             deploy: builtin.deploy(*family)?,
             seed,
         }),
-        Model::File(_) => Box::new(session.opener()),
+        Model::File(_) | Model::Packed(_) => Box::new(session.opener()),
     };
     let options = Options {
         backward: mode == Mode::Train,

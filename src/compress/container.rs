@@ -3,6 +3,7 @@
 
 mod blob;
 mod message;
+mod parts;
 
 use super::bits::{Input, put_varint};
 use super::codebook::Codebook;
@@ -12,9 +13,10 @@ use anyhow::{Context, Result, ensure};
 /// The first bytes of a file. The high bit and the line ends show a transfer that changed them.
 pub const MAGIC: [u8; 8] = *b"\x89DSDZ\r\n\x1a";
 
-/// The versions: 2 has a message before the layers.
+/// The versions: 2 has a caffemodel's message before the layers, 3 any parts with names.
 const VERSION: u32 = 1;
 const WITH_MESSAGE: u32 = 2;
+const WITH_PARTS: u32 = 3;
 
 /// Magic, version and total length.
 const HEADER: usize = 20;
@@ -30,6 +32,24 @@ const VALUES_A_BYTE: u64 = 1 << 10;
 const MOST_LAYERS: usize = 50_000;
 const MOST_BLOBS: usize = 1000;
 const MOST_AXES: usize = 32;
+
+/// The most parts beside the layers.
+const MOST_PARTS: usize = 100;
+
+/// The part that holds a caffemodel without its blobs' shapes and numbers.
+pub const CAFFEMODEL: &str = "caffemodel";
+
+/// The part that holds a mean, as a BlobProto.
+pub const MEAN: &str = "mean.binaryproto";
+
+/// Bytes that a file has beside its layers, by a name of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What they are called.
+    pub name: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
 
 /// A blob and, if it is coded, the codebook that holds its values. No blob at all stands for one that another
 /// layer owns.
@@ -149,15 +169,22 @@ impl Writer {
         Ok(layer.written)
     }
 
-    /// The bytes of the file; `message`, if there is one, is what the caffemodel that the weights come from says
-    /// beside them.
-    pub fn finish(self, message: Option<&[u8]>) -> Vec<u8> {
+    /// The bytes of the file, with `parts` beside the layers; [`CAFFEMODEL`] is what the caffemodel that the weights come
+    /// from says beside them.
+    pub fn finish(self, parts: &[Part]) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
-        let version = message.map_or(VERSION, |_| WITH_MESSAGE);
+        // The oldest version that can say it, for the programs that are out.
+        let version = match parts {
+            [] => VERSION,
+            [one] if one.name == CAFFEMODEL => WITH_MESSAGE,
+            _ => WITH_PARTS,
+        };
         file.extend(version.to_le_bytes());
         file.extend([0; 8]);
-        if let Some(message) = message {
-            message::put(message, &mut file);
+        match (version, parts) {
+            (WITH_MESSAGE, [one]) => message::put(&one.bytes, &mut file),
+            (WITH_PARTS, parts) => parts::put(parts, &mut file),
+            _ => {}
         }
         put_varint(self.layers, &mut file);
         file.extend(self.content);
@@ -182,8 +209,10 @@ impl Writer {
 pub fn decode(bytes: &[u8]) -> Result<Vec<Layer>> {
     let (version, content) = content(bytes)?;
     let mut input = Input::new(content);
-    if version == WITH_MESSAGE {
-        message::skip(&mut input)?;
+    match version {
+        WITH_MESSAGE => message::skip(&mut input)?,
+        WITH_PARTS => parts::skip(&mut input)?,
+        _ => {}
     }
     let most = FREE_VALUES + VALUES_A_BYTE * bytes.len() as u64;
     let mut budget = blob::Budget { most, left: most };
@@ -206,16 +235,31 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Layer>> {
     Ok(decoded)
 }
 
-/// What the caffemodel that the weights come from says beside them, if they come from one.
+/// What the file has beside its layers.
 ///
 /// # Errors
 /// The file is damaged.
-pub fn skeleton(bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+pub fn parts(bytes: &[u8]) -> Result<Vec<Part>> {
     let (version, content) = content(bytes)?;
-    if version != WITH_MESSAGE {
-        return Ok(None);
+    let mut input = Input::new(content);
+    let most = message::most(bytes.len());
+    match version {
+        WITH_MESSAGE => Ok(vec![Part {
+            name: CAFFEMODEL.to_string(),
+            bytes: message::read(&mut input, most)?,
+        }]),
+        WITH_PARTS => parts::read(&mut input, most),
+        _ => Ok(Vec::new()),
     }
-    message::read(&mut Input::new(content), bytes.len()).map(Some)
+}
+
+/// The file's part of this name, if it has one.
+///
+/// # Errors
+/// The file is damaged.
+pub fn part(bytes: &[u8], name: &str) -> Result<Option<Vec<u8>>> {
+    let found = parts(bytes)?.into_iter().find(|p| p.name == name);
+    Ok(found.map(|p| p.bytes))
 }
 
 /// The version, and what lies between the header and the check sum, once these are known to be right.
@@ -258,8 +302,8 @@ fn content(bytes: &[u8]) -> Result<(u32, &[u8])> {
         "damaged: expected the CRC-32C {wanted:08x}, found {found:08x}; copy or write it again"
     );
     ensure!(
-        version == u64::from(VERSION) || version == u64::from(WITH_MESSAGE),
-        "expected version {VERSION} or {WITH_MESSAGE}, found {version}: a newer dsd wrote it"
+        (u64::from(VERSION)..=u64::from(WITH_PARTS)).contains(&version),
+        "expected version {VERSION} to {WITH_PARTS}, found {version}: a newer dsd wrote it"
     );
     Ok((version as u32, &all[HEADER..]))
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::augment::Augment;
 use super::datum::{Channels, Picture, Pixels};
 use super::pictures::Stored;
+use crate::compress::container;
 use crate::files;
 use crate::layers::Mode;
 use crate::npz;
@@ -334,7 +335,13 @@ pub fn read_mean(file: &Path) -> Result<([usize; 3], Vec<f32>)> {
         let array = npz::read_npy(&bytes).with_context(named)?;
         (array.shape.dims().to_vec(), array.data)
     } else {
-        let blob = binary::read_blob(file)?;
+        // A model in one file has its mean in it.
+        let inner = match container::looks_like(&bytes) {
+            true => container::part(&bytes, container::MEAN).with_context(named)?,
+            false => None,
+        };
+        let bytes = inner.as_deref().unwrap_or(&bytes);
+        let blob = binary::decode_blob(bytes, &named())?;
         let shape = blob::shape(&blob).with_context(named)?;
         (shape, blob::values(&blob).with_context(named)?.into_owned())
     };

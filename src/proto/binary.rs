@@ -57,8 +57,12 @@ pub fn read_solverstate(path: &Path) -> Result<SolverState> {
 
 /// Reads a mean or any other single blob (`.binaryproto`).
 pub fn read_blob(path: &Path) -> Result<BlobProto> {
-    let file = path.display().to_string();
-    let blob: BlobProto = decode(&files::read(path)?, &file, "binaryproto blob")?;
+    decode_blob(&files::read(path)?, &path.display().to_string())
+}
+
+/// The same of the bytes of `file`.
+pub fn decode_blob(bytes: &[u8], file: &str) -> Result<BlobProto> {
+    let blob: BlobProto = decode(bytes, file, "binaryproto blob")?;
     if blob.data.is_empty() && blob.double_data.is_empty() {
         bail!("{file}: not a binaryproto blob (or an empty one): it holds no values");
     }

@@ -1,5 +1,6 @@
 //! `--model`: from a name or a path, or the weights' own layers, to a net.
 
+use super::Packed;
 use crate::cli::NetState;
 use crate::info;
 use crate::layers::Mode;
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub enum Model {
     /// A prototxt.
     File(Box<Parsed<NetParameter>>),
+    /// A model in one file, `.dsdz`.
+    Packed(Box<Packed>),
     /// A net of `models/`.
     Builtin(&'static Builtin, Family),
 }
@@ -24,6 +27,12 @@ impl Model {
     /// # Errors
     /// There is no such file or built-in net, or a built-in net's weights are not there.
     pub fn find(model: Option<&Path>, weights: &[PathBuf]) -> Result<Self> {
+        // What is named is meant, else what the weights bring.
+        if let Some(file) = model.or(weights.first().map(PathBuf::as_path))
+            && let Some(packed) = Packed::at(file)?
+        {
+            return Ok(Self::Packed(Box::new(packed)));
+        }
         let builtin = model.filter(|m| !m.is_file()).and_then(Path::to_str);
         let builtin = builtin.and_then(models::find).map(|b| b.name);
         if builtin.is_some() || model.is_none() {
@@ -72,6 +81,7 @@ impl Model {
     pub fn train_val(&self) -> Result<Parsed<NetParameter>> {
         match self {
             Self::File(net) => Ok((**net).clone()),
+            Self::Packed(packed) => Ok(packed.net.clone()),
             Self::Builtin(builtin, family) => builtin.train_val(*family),
         }
     }
@@ -80,18 +90,26 @@ impl Model {
     pub fn deploy(&self) -> Result<Parsed<NetParameter>> {
         match self {
             Self::File(net) => Ok((**net).clone()),
+            Self::Packed(packed) => packed.deploy(),
             Self::Builtin(builtin, family) => builtin.deploy(*family),
         }
     }
 
     /// The folder from which the net's paths are looked up.
     pub fn folder(&self) -> PathBuf {
+        let file = match self {
+            Self::File(net) => Path::new(&net.file),
+            Self::Packed(packed) => &packed.file,
+            Self::Builtin(..) => return PathBuf::new(),
+        };
+        file.parent().unwrap_or(Path::new("")).to_path_buf()
+    }
+
+    /// The model in one file, if it is one.
+    pub fn packed(&self) -> Option<&Packed> {
         match self {
-            Self::File(net) => Path::new(&net.file)
-                .parent()
-                .unwrap_or(Path::new(""))
-                .to_path_buf(),
-            Self::Builtin(..) => PathBuf::new(),
+            Self::Packed(packed) => Some(packed),
+            Self::File(_) | Self::Builtin(..) => None,
         }
     }
 }

@@ -135,11 +135,11 @@ pub(super) fn blob_of(layer: &StoredLayer, k: usize) -> BlobProto {
     proto
 }
 
-/// The weights as our own compressed file, with what [`super::skeleton()`] says, and what became of each layer.
+/// The weights as our own compressed file with these parts, and what became of each layer.
 ///
 /// # Errors
 /// More layers, blobs or axes than a file can have.
-pub fn to_container(stored: &Stored, skeleton: Option<&[u8]>) -> Result<(Vec<u8>, Vec<Written>)> {
+pub fn to_container(stored: &Stored, parts: &[container::Part]) -> Result<(Vec<u8>, Vec<Written>)> {
     let values = |layer: &StoredLayer| layer.blobs.iter().map(|b| b.data.len() as u64).sum::<u64>();
     let bar = progress::bar("values", 0, stored.layers.iter().map(values).sum());
     let encode = |layer: &StoredLayer| {
@@ -155,7 +155,7 @@ pub fn to_container(stored: &Stored, skeleton: Option<&[u8]>) -> Result<(Vec<u8>
     let mut writer = container::Writer::new();
     let added = encoded.into_iter().map(|layer| writer.add(layer?));
     let written = added.collect::<Result<_>>()?;
-    Ok((writer.finish(skeleton), written))
+    Ok((writer.finish(parts), written))
 }
 
 /// The weights of `net` as a Deep Compression file, with the layers of [`super::net_layers`].

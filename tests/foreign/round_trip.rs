@@ -97,7 +97,7 @@ fn a_damaged_compressed_file_is_still_told() {
         let mut odd = whole.clone();
         odd[at] ^= 0x55;
         assert!(dsd::compress::container::decode(&odd).is_err(), "{at}");
-        assert!(dsd::compress::container::skeleton(&odd).is_err(), "{at}");
+        assert!(dsd::compress::container::parts(&odd).is_err(), "{at}");
     }
 }
 

@@ -25,11 +25,14 @@ fn prepare(session: &Session, given: &Given, gray: bool) -> Result<(PictureNet, 
     let picture_net = |parsed: Parsed<NetParameter>| -> Result<PictureNet> {
         PictureNet::new(&session.graph(&parsed)?)
     };
-    let net = picture_net(model.deploy()?)?;
+    let net = picture_net(match model {
+        Model::Packed(_) => model.train_val()?,
+        Model::File(_) | Model::Builtin(..) => model.deploy()?,
+    })?;
     // A built-in net's training form knows the preprocessing.
     let trained = match model {
         Model::Builtin(..) => Some(picture_net(model.train_val()?)?),
-        Model::File(_) => None,
+        Model::File(_) | Model::Packed(_) => None,
     };
     let mut source = trained.map_or_else(|| net.source.clone(), |t| t.source);
     if gray {
@@ -70,22 +73,27 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// The net of `session` for up to `batch` pictures at a time; `given` is what the user says of the preprocessing. Says
+    /// The net of `session` for up to `batch` pictures at a time; `asked` is what the user says of the preprocessing. Says
     /// what is done.
     ///
     /// # Errors
     /// The net or the weights cannot be read, or the settings do not fit the net's input.
-    pub fn open(session: &Session, given: &Given, batch: usize) -> Result<Self> {
+    pub fn open(session: &Session, asked: &Given, batch: usize) -> Result<Self> {
         let batch = batch.clamp(1, BATCH);
         let model = &session.model;
+        let given = &match model.packed() {
+            Some(packed) => packed.given(asked.clone()),
+            None => asked.clone(),
+        };
         let build = |gray| Self::new(session, given, batch, gray);
         // A data layer whose data are not here does not say whether they are gray; the weights do.
         let classifier = match (build(false), model) {
-            (Err(why), Model::File(_)) => build(true).map_err(|_| why)?,
+            (Err(why), Model::File(_) | Model::Packed(_)) => build(true).map_err(|_| why)?,
             (built, _) => built?,
         };
         info!("Preprocessing: {}", classifier.preprocess.text);
-        if !classifier.preprocess.has_mean && matches!(model, Model::File(_)) {
+        let has_mean = classifier.preprocess.has_mean;
+        if !has_mean && matches!(model, Model::File(_) | Model::Packed(_)) {
             warn!(
                 "No mean is subtracted; if the net was trained with one, give --mean_file or --mean_value"
             );

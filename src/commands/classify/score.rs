@@ -123,8 +123,18 @@ pub fn run(session: &Session, given: &Given, asked: &Asked) -> Result<()> {
 /// The class list of the data that the net's own data layer names, or of the net's folder; not where the pictures'
 /// folder has one itself.
 fn nets_own(session: &Session, classifier: &Classifier, folder: &Path) -> Option<Known> {
-    if !matches!(session.model, Model::File(_)) || folder.join(class_list::CLASSES).is_file() {
+    if folder.join(class_list::CLASSES).is_file() {
         return None;
+    }
+    match &session.model {
+        Model::File(_) => {}
+        Model::Packed(packed) => {
+            return packed.labels.clone().map(|lines| Known {
+                lines,
+                list: packed.file.display().to_string(),
+            });
+        }
+        Model::Builtin(..) => return None,
     }
     let layer = &classifier.source;
     let of_data = layer.data_param.as_ref().map(|p| p.source().to_string());

@@ -48,7 +48,7 @@ pub fn run(
     let sparsities = sparsities(args, points)?;
     let (stored, net) = nets::stored(args.model.as_deref(), args.weights())?;
     super::warn_of_unmatched(bits.as_ref(), &stored);
-    let coder = Coder::new(args, net)?;
+    let coder = Coder::new(args, settings, net)?;
     let judge = Judge::open(args, settings)?;
     info!(
         "Measuring {} on {} pictures, each choice by itself",
@@ -134,7 +134,7 @@ pub fn run(
     let mut rows = vec![("dense (float32)".to_string(), plain_bytes(&stored), dense)];
     if let Some((s, measured)) = pruned_rows.into_iter().find(|(s, _)| *s == best.sparsity) {
         let alone = pruned(&stored, coder.net.as_ref(), s);
-        let (bytes, _) = weights_file::to_container(&alone, None)?;
+        let (bytes, _) = weights_file::to_container(&alone, &[])?;
         rows.push((format!("pruned ({s})"), bytes.len(), measured));
     }
     let shared = shared_bytes(&best.coded.stored);
@@ -145,6 +145,7 @@ pub fn run(
     ));
     rows.push(("coded (the file)".into(), best.coded.bytes.len(), file));
     output::text(format_args!("{}", table(&rows, &judge)))?;
+    coder.tell_model(args.out());
     let n = judge.pictures() as u64;
     outln!(
         "{}: {} by --bits {} loses {:.2} of at most {points} points ({n} pictures: ± {:.2} by chance alone); {:.2} times \

@@ -55,7 +55,7 @@ fn build_in(model: &Model, mode: Option<Mode>, state: &NetState) -> Result<(Buil
         },
         deploy: match model {
             Model::File(_) => None,
-            Model::Builtin(..) => Some(model.deploy()?),
+            Model::Packed(_) | Model::Builtin(..) => Some(model.deploy()?),
         },
     };
     let sources = sources::find(&graph, &hints)?;

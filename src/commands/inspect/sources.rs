@@ -30,7 +30,7 @@ pub struct Hints<'a> {
     pub net: &'a NetParameter,
     /// The folder from which its paths are looked up.
     pub folder: &'a Path,
-    /// The deploy form of a built-in net.
+    /// The deploy form of a built-in net, or of a model in one file.
     pub deploy: Option<Parsed<NetParameter>>,
 }
 

@@ -8,13 +8,14 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::compressed;
 use super::net::{self, Built};
 use super::{Description, counted, density, dims, noted, things};
+use super::{compressed, packed};
+use crate::compress::container;
 use crate::report::human::HumanBytes;
 use crate::report::number::G;
 use crate::report::table::{Align, Table};
-use crate::session::Model;
+use crate::session::{Model, Packed};
 use crate::tensor::Tensor;
 use crate::weights_file::{Stored, StoredLayer};
 use crate::{npz as arrays, weights_file};
@@ -31,11 +32,13 @@ pub fn named(path: &Path, bytes: &[u8], model: Option<&Path>) -> Result<Descript
     }
     let rows: Vec<Row> = stored.layers.iter().map(Row::of_layer).collect();
     let size = HumanBytes(bytes.len() as u64);
+    let mut model = Vec::new();
     let (format, what) = match weights_file::kind(bytes, &[]) {
         weights_file::Kind::Hdf5 => ("hdf5", format!("weights in HDF5, {size}")),
         weights_file::Kind::Container => {
             let values = rows.iter().map(|r| r.values).sum();
             let smaller = compressed::smaller(values, bytes.len());
+            model = container::parts(bytes)?;
             ("dsdz", format!("compressed weights, {smaller}"))
         }
         _ => ("caffemodel", format!("weights in a caffemodel, {size}")),
@@ -45,7 +48,11 @@ pub fn named(path: &Path, bytes: &[u8], model: Option<&Path>) -> Result<Descript
         word: "layer",
         notes,
     };
-    Ok(table.describe(path, &what, format))
+    let mut description = table.describe(path, &what, format);
+    if let Some(packed) = Packed::at(path)? {
+        packed::add(&packed, &model, &mut description)?;
+    }
+    Ok(description)
 }
 
 /// How far the weights are those of a net.

@@ -7,9 +7,14 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use std::io::{Read, Write};
 
-/// Bytes of a message that a file of any length may hold, and those that each of the file's bytes may stand for.
+/// Bytes of messages that a file of any length may hold, and those that each of the file's bytes may stand for.
 const FREE: usize = 1 << 20;
 const A_BYTE: usize = 1 << 10;
+
+/// The bytes that all messages of a file of `file` bytes may have together.
+pub(super) fn most(file: usize) -> usize {
+    FREE.saturating_add(file.saturating_mul(A_BYTE))
+}
 
 /// Adds a message.
 pub(super) fn put(message: &[u8], out: &mut Vec<u8>) {
@@ -34,10 +39,9 @@ fn deflated<'a>(input: &mut Input<'a>) -> Result<(usize, &'a [u8])> {
     Ok((length, bytes))
 }
 
-/// Reads the message of a file of `file` bytes.
-pub(super) fn read(input: &mut Input<'_>, file: usize) -> Result<Vec<u8>> {
+/// Reads a message of at most `most` bytes.
+pub(super) fn read(input: &mut Input<'_>, most: usize) -> Result<Vec<u8>> {
     let (length, bytes) = deflated(input)?;
-    let most = FREE.saturating_add(file.saturating_mul(A_BYTE));
     ensure!(
         length <= most,
         "expected a message of at most {most} bytes, found one of {length}"

@@ -37,7 +37,7 @@ fn write(layers: &[Layer]) -> Vec<u8> {
             .add(Encoded::new(&l.name, l.legacy, &blobs).unwrap())
             .unwrap();
     }
-    writer.finish(None)
+    writer.finish(&[])
 }
 
 fn layer(name: &str, blobs: Vec<Option<(Tensor, Option<Codebook>)>>) -> Layer {
@@ -137,7 +137,7 @@ fn a_codebook_is_kept_in_its_order_only_while_it_holds_the_values() {
         let written = writer
             .add(Encoded::new("a", false, &[Some((&t, Some(&book)))]).unwrap())
             .unwrap();
-        let found = decode(&writer.finish(None))
+        let found = decode(&writer.finish(&[]))
             .unwrap()
             .remove(0)
             .blobs
@@ -252,10 +252,10 @@ fn a_transfer_as_text_says_so() {
 #[test]
 fn another_version_says_so() {
     let mut file = write(&small());
-    file[8] = 3;
+    file[8] = 4;
     assert_eq!(
         decode(&signed(file)).unwrap_err().to_string(),
-        "expected version 1 or 2, found 3: a newer dsd wrote it"
+        "expected version 1 to 3, found 4: a newer dsd wrote it"
     );
 }
 
@@ -267,5 +267,55 @@ fn weights_that_are_all_zero_are_small_but_not_out_of_proportion() {
     assert_eq!(
         decode(&file).unwrap()[0].blobs[0].as_ref().unwrap().0.data,
         vec![0.0; n]
+    );
+}
+
+fn part(name: &str, bytes: &[u8]) -> Part {
+    Part {
+        name: name.into(),
+        bytes: bytes.to_vec(),
+    }
+}
+
+#[test]
+fn parts_come_back_in_the_oldest_version_that_holds_them() {
+    let caffemodel = part(CAFFEMODEL, b"message");
+    let net = part("net.prototxt", &b"layer { } ".repeat(100));
+    let cases: [(Vec<Part>, u8); 4] = [
+        (vec![], 1),
+        (vec![caffemodel.clone()], 2),
+        (vec![net.clone()], 3),
+        (vec![caffemodel.clone(), net.clone(), part("", b"")], 3),
+    ];
+    for (parts_in, version) in cases {
+        let mut writer = Writer::new();
+        let blob = tensor(&[2], vec![1.0, 2.0]);
+        writer
+            .add(Encoded::new("a", false, &[Some((&blob, None))]).unwrap())
+            .unwrap();
+        let file = writer.finish(&parts_in);
+        assert_eq!(file[8], version);
+        assert_eq!(parts(&file).unwrap(), parts_in);
+        assert_eq!(decode(&file).unwrap()[0].name, "a");
+        let found = part_of(&file, "net.prototxt");
+        assert_eq!(found, parts_in.contains(&net).then(|| net.bytes.clone()));
+    }
+}
+
+fn part_of(file: &[u8], name: &str) -> Option<Vec<u8>> {
+    super::part(file, name).unwrap()
+}
+
+#[test]
+fn parts_together_stay_within_a_bound() {
+    let mut bytes = Vec::new();
+    parts::put(&[part("a", b"123456"), part("b", b"123456")], &mut bytes);
+    assert!(parts::read(&mut Input::new(&bytes), 12).is_ok());
+    let said = parts::read(&mut Input::new(&bytes), 11)
+        .err()
+        .map(|e| format!("{e:#}"));
+    assert_eq!(
+        said.as_deref(),
+        Some("part 1 ('b'): expected a message of at most 5 bytes, found one of 6")
     );
 }
