@@ -102,7 +102,7 @@ fn convolution(
     measure(0, "forward", &mut || {
         let relu = Then {
             relu: true,
-            add: false,
+            ..Then::default()
         };
         kernel.forward(&Crew::alone(), 1, &x, &packed, relu, &mut y);
     });
@@ -113,7 +113,7 @@ fn convolution(
     if !first {
         let mut dx = vec![0.0; x.len()];
         measure(2, "gradient of input", &mut || {
-            kernel.data(&Crew::alone(), 1, &packed, &dy, &mut dx);
+            kernel.data(&Crew::alone(), 1, &packed, &dy, Then::default(), &mut dx);
         });
     }
     Row {

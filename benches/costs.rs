@@ -218,7 +218,7 @@ impl Layer {
         let mut best = vec![f64::INFINITY; kernels.len()];
         let then = Then {
             relu: true,
-            add: false,
+            ..Then::default()
         };
         for _ in 0..rounds {
             for ((kernel, packed), best) in kernels.iter().zip(&packed).zip(&mut best) {

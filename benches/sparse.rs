@@ -127,7 +127,7 @@ fn layers(quick: bool) {
             chosen.pack(&Crew::alone(), &w, Some(&bias), false, &mut auto);
             let then = Then {
                 relu: true,
-                add: false,
+                ..Then::default()
             };
             let [one, two] = &mut y;
             let mut dense = || kernel.forward(&Crew::alone(), 1, &x, &packed[0], then, one);

@@ -5,6 +5,7 @@
 //! assert them. Beside LMDB's mapping this is the only place with `unsafe`.
 
 pub mod aligned;
+pub mod amx;
 pub mod bf16;
 pub mod broadcast;
 pub mod convolution;

@@ -41,3 +41,12 @@ impl Shared {
         self.0
     }
 }
+
+/// [`with`] for halves of a float, of which the first starts a line of the cache.
+#[allow(unsafe_code)]
+pub(super) fn halves<T>(n: usize, f: impl FnOnce(&mut [u16]) -> T) -> T {
+    with(n.div_ceil(2), |floats| {
+        // SAFETY: two halves fit into a float, and any bits are some.
+        f(unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), n) })
+    })
+}

@@ -47,6 +47,8 @@ pub struct Forward<'a, 'b> {
     pub relu: bool,
     /// The results shall be added to what is in top 0 (of such a layer).
     pub add: bool,
+    /// The results shall be rounded to bfloat16 (of a kernel that says that it [`rounds`](super::Kernel::rounds)).
+    pub round: bool,
     /// Random numbers of this layer and iteration.
     pub random: Random,
     /// The number within the batch of the group's first sample: random indices count from it.
@@ -89,6 +91,8 @@ pub struct Backward<'a, 'b> {
     pub param_diffs: &'b mut [Option<&'a mut [f32]>],
     /// What forward left.
     pub keep: &'b mut Keep,
+    /// As [`Forward::round`], for the gradients of the bottoms.
+    pub round: bool,
     /// [`Layer::normaliser`](super::Layer::normaliser) of the whole batch.
     pub normaliser: f32,
     /// As [`Forward::precision`].

@@ -58,10 +58,15 @@ impl Kernel for Direct {
         self.packed.bytes()
     }
 
+    fn rounds(&self) -> [bool; 2] {
+        self.sizes.rounds(&self.packed)
+    }
+
     fn forward(&self, f: &mut Forward) -> Result<()> {
         let then = Then {
             add: f.add,
             relu: f.relu,
+            round: f.round,
         };
         for (x, y) in f.bottoms.iter().zip(f.tops.iter_mut()) {
             let samples = x.shape.dim(0);
@@ -82,8 +87,12 @@ impl Kernel for Direct {
                     .weights(b.crew, samples, b.bottoms[i].data, dy.data, dw);
             }
             if let Some(dx) = &mut b.bottom_diffs[i] {
+                let then = Then {
+                    round: b.round,
+                    ..Then::default()
+                };
                 self.sizes
-                    .data(b.crew, samples, &self.packed, dy.data, dx.data);
+                    .data(b.crew, samples, &self.packed, dy.data, then, dx.data);
             }
         }
         Ok(())
@@ -154,7 +163,9 @@ impl Layer for Convolution {
         };
         let sizes = self.front.convolution(&l.bottoms[0]).ok()?;
         let mut direct = Direct {
-            sizes: channels_last(&sizes, l.layouts[0], pitch)?.with_sparse(l.sparse),
+            sizes: channels_last(&sizes, l.layouts[0], pitch)?
+                .with_sparse(l.sparse)
+                .with_amx(l.precision.amx()),
             packed: Packed::default(),
         };
         direct.pack(l);

@@ -56,6 +56,11 @@ pub trait Kernel: Send + Sync {
     /// The memory of what it has made of the weights.
     fn bytes(&self) -> usize;
 
+    /// Whether forward, and backward, round what they are told to (`round`).
+    fn rounds(&self) -> [bool; 2] {
+        [false; 2]
+    }
+
     /// As [`Layer::forward`](super::Layer::forward).
     fn forward(&self, f: &mut Forward) -> Result<()>;
 

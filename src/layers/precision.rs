@@ -1,5 +1,6 @@
 //! In what numbers a net multiplies.
 
+use crate::kernels::amx::Amx;
 use crate::kernels::bf16;
 use crate::kernels::crew::Crew;
 use clap::ValueEnum;
@@ -37,6 +38,11 @@ impl Precision {
     /// Whether anything is rounded.
     pub fn rounds(self) -> bool {
         self == Self::Bf16
+    }
+
+    /// AMX, where it may multiply these numbers.
+    pub fn amx(self) -> Option<Amx> {
+        Amx::here().filter(|_| self.rounds())
     }
 
     /// Makes operands of `x`.

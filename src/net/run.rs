@@ -72,6 +72,8 @@ impl Leaf<'_> {
         if run.counts {
             normalisers[i] = layer.normaliser(&bottoms);
         }
+        let kernel = self.ready.kernels[i].as_deref();
+        let own = kernel.is_some_and(|k| k.rounds()[0]) && run.tops.iter().all(|t| t.rounds);
         let mut updates = Vec::new();
         let pairs = run.tops.iter().zip(&mut taken);
         let mut tops: Vec<ViewMut> = pairs
@@ -84,13 +86,14 @@ impl Leaf<'_> {
             keep: &mut keeps[i],
             relu: run.relu && !self.pass.check_finite,
             add: run.add,
+            round: own,
             random: self.pass.random.branch(self.net.stream(i)),
             first: self.rows.start,
             precision: self.net.precision,
             crew,
             updates: &mut updates,
         };
-        let result = match &self.ready.kernels[i] {
+        let result = match kernel {
             Some(kernel) => kernel.forward(&mut f),
             None => layer.forward(&mut f),
         };
@@ -100,7 +103,7 @@ impl Leaf<'_> {
         }
         let rounded = run.tops.iter().zip(&mut tops);
         rounded
-            .filter(|(top, _)| top.rounds)
+            .filter(|(top, _)| top.rounds && !own)
             .for_each(|(_, top)| round(crew, top));
         let finite = match result.is_ok() && self.pass.check_finite {
             true => self.check_finite(i, run.relu, &mut tops),
@@ -180,6 +183,9 @@ impl Leaf<'_> {
             .iter_mut()
             .map(|g| (!g.is_empty()).then_some(&mut g[..]))
             .collect();
+        let kernel = self.ready.kernels[i].as_deref();
+        let mut rounded = back.bottom_diffs.iter().flatten();
+        let own = kernel.is_some_and(|k| k.rounds()[1]) && rounded.all(|diff| diff.rounds);
         let mut b = Backward {
             params: &self.params(i, &[]),
             bottoms: &bottoms,
@@ -188,17 +194,19 @@ impl Leaf<'_> {
             bottom_diffs: &mut bottom_diffs,
             param_diffs: &mut param_diffs,
             keep: &mut keeps[i],
+            round: own,
             normaliser: normalisers[i],
             precision: self.net.precision,
             crew,
         };
-        let result = match &self.ready.kernels[i] {
+        let result = match kernel {
             Some(kernel) => kernel.backward(&mut b),
             None => layer.backward(&mut b),
         };
         for (to, diff) in back.bottom_diffs.iter().zip(&mut bottom_diffs) {
             if let (Some(to), Some(diff)) = (to, diff)
                 && to.rounds
+                && !own
             {
                 round(crew, diff);
             }

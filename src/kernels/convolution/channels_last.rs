@@ -18,6 +18,7 @@ use super::sparse::Sparse;
 pub use super::tile::Then;
 use super::winograd::Winograd;
 use crate::kernels::aligned::Aligned;
+use crate::kernels::amx::Amx;
 use crate::kernels::crew::Crew;
 use crate::kernels::processor::Processor;
 use crate::kernels::scratch;
@@ -45,6 +46,8 @@ pub struct ChannelsLast {
     winograd: Option<Winograd>,
     back: Back,
     sparse: UseSparse,
+    /// Operands are multiplied as bfloat16, in AMX's tiles.
+    amx: Option<Amx>,
 }
 
 /// The kernel for the gradient of X where weights are dense.
@@ -53,6 +56,7 @@ enum Back {
     Winograd(Winograd),
     Direct(Direct),
     Strided(Strided),
+    Amx(Amx, Direct),
 }
 
 /// Weights as the kernels want them, which says which kernel it is.
@@ -126,7 +130,33 @@ impl ChannelsLast {
             winograd,
             back,
             sparse: UseSparse::Auto,
+            amx: None,
         })
+    }
+
+    /// With AMX's tiles for dense weights where they are made for the sizes: operands are rounded to bfloat16.
+    pub fn with_amx(self, amx: Option<Amx>) -> Self {
+        let fits = self.depthwise.is_none() && self.direct.suits_amx();
+        let Some(amx) = amx.filter(|_| fits) else {
+            return self;
+        };
+        Self {
+            amx: Some(amx),
+            winograd: None,
+            back: match self.direct.transposed() {
+                Some(direct) => Back::Amx(amx, direct),
+                None => self.back,
+            },
+            ..self
+        }
+    }
+
+    /// Whether results of these weights are rounded where [`Then::round`] says so: forward, and for the gradient of X.
+    pub fn rounds(&self, packed: &Packed) -> [bool; 2] {
+        [
+            self.amx.is_some() && packed.forward.sparse.is_none(),
+            matches!(self.back, Back::Amx(..)) && packed.backward.sparse.is_none(),
+        ]
     }
 
     /// When zeros among the weights are left out.
@@ -162,6 +192,9 @@ impl ChannelsLast {
                 Set::Avx2 => "depthwise avx2",
                 Set::Avx512 => "depthwise avx512",
             };
+        }
+        if self.amx.is_some() {
+            return "amx bf16";
         }
         match (&self.winograd, self.isa.set()) {
             (Some(_), Set::Portable) => "winograd portable",
@@ -208,9 +241,10 @@ impl ChannelsLast {
             side.thin(&self.direct, w, false);
         } else {
             side.sparse = None;
-            match &self.winograd {
-                Some(kernel) => kernel.pack(self.isa, crew, w, false, &mut side.dense),
-                None => self.direct.pack(crew, w, false, &mut side.dense),
+            match (&self.winograd, self.amx) {
+                (_, Some(_)) => self.direct.pack_amx(crew, w, false, &mut side.dense),
+                (Some(kernel), _) => kernel.pack(self.isa, crew, w, false, &mut side.dense),
+                (None, _) => self.direct.pack(crew, w, false, &mut side.dense),
             }
         }
         packed.bias = bias.map(|b| match self.winograd {
@@ -236,6 +270,7 @@ impl ChannelsLast {
             Back::Winograd(kernel) => kernel.pack(self.isa, crew, w, true, to),
             Back::Direct(kernel) => kernel.pack(crew, w, true, to),
             Back::Strided(kernel) => kernel.pack(crew, w, to),
+            Back::Amx(_, kernel) => kernel.pack_amx(crew, w, true, to),
         }
     }
 
@@ -244,14 +279,16 @@ impl ChannelsLast {
         if let Some(kernel) = &self.depthwise {
             return [4 * kernel.packed(), 0];
         }
-        let forward = match &self.winograd {
-            Some(kernel) => kernel.packed(),
-            None => self.direct.packed(),
+        let forward = match (&self.winograd, self.amx) {
+            (_, Some(_)) => self.direct.amx_packed(),
+            (Some(kernel), _) => kernel.packed(),
+            (None, _) => self.direct.packed(),
         };
         let back = match &self.back {
             Back::Winograd(kernel) => kernel.packed(),
             Back::Direct(kernel) => kernel.packed(),
             Back::Strided(kernel) => kernel.packed(),
+            Back::Amx(_, kernel) => kernel.amx_packed(),
         };
         [4 * forward, 4 * back]
     }
@@ -262,6 +299,8 @@ impl ChannelsLast {
             && match self.sparse {
                 UseSparse::Never => false,
                 UseSparse::Always => true,
+                // Tiles multiply some twenty times as fast as registers of float32.
+                _ if self.amx.is_some() => false,
                 UseSparse::Auto | UseSparse::AutoFor(_) => {
                     self.expected(d, winograd, alive) > MARGIN
                 }
@@ -305,6 +344,10 @@ impl ChannelsLast {
         }
         match (&packed.forward.sparse, &self.winograd) {
             (Some(w), _) => w.forward(isa, crew, ordered, bias, then, samples, y),
+            (None, None) if let Some(amx) = self.amx => {
+                let kernel = &self.direct;
+                kernel.forward_amx(amx, crew, ordered, w, bias, then, samples, y);
+            }
             (None, Some(kernel)) => kernel.forward(isa, crew, x, w, bias, then, samples, y),
             (None, None) => {
                 let kernel = &self.direct;
@@ -369,12 +412,20 @@ impl ChannelsLast {
         });
     }
 
-    /// dX, NHWC, all of it.
-    pub fn data(&self, crew: &Crew, samples: usize, packed: &Packed, dy: &[f32], dx: &mut [f32]) {
+    /// dX, NHWC, all of it; of `then` only `round` may be set.
+    pub fn data(
+        &self,
+        crew: &Crew,
+        samples: usize,
+        packed: &Packed,
+        dy: &[f32],
+        then: Then,
+        dx: &mut [f32],
+    ) {
         if let Some(kernel) = &self.depthwise {
             return kernel.data(self.isa, crew, dy, &packed.forward.dense, samples, dx);
         }
-        let (isa, w, then) = (self.isa, &packed.backward.dense, Then::default());
+        let (isa, w) = (self.isa, &packed.backward.dense);
         let ordered = (dy, Order::Nhwc);
         match (&packed.backward.sparse, &self.back) {
             (Some(w), _) => w.forward(isa, crew, ordered, None, then, samples, dx),
@@ -385,6 +436,9 @@ impl ChannelsLast {
                 kernel.forward(isa, crew, ordered, w, None, then, samples, dx);
             }
             (None, Back::Strided(kernel)) => kernel.data(isa, crew, dy, w, samples, dx),
+            (None, Back::Amx(amx, kernel)) => {
+                kernel.forward_amx(*amx, crew, ordered, w, None, then, samples, dx);
+            }
         }
     }
 }

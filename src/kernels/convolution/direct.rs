@@ -11,12 +11,17 @@ use super::choice::Dense;
 use super::im2col::{Axis, picture};
 use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::aligned::Aligned;
+use crate::kernels::bf16::nearest;
 use crate::kernels::crew::Crew;
 use crate::kernels::each_chunk;
 use crate::kernels::scratch::Shared;
 use crate::kernels::simd::{Isa, Lanes, dispatch};
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod strided;
 mod strips;
 mod weights;
@@ -276,7 +281,8 @@ impl Direct {
                 let at = o / self.outputs * self.blocks() * 16 + o % self.outputs;
                 let b = bias.map_or(0.0, |b| b[at]);
                 let sum = if then.add { *y + b } else { b };
-                *y = if then.relu && sum < 0.0 { 0.0 } else { sum };
+                let v = if then.relu && sum < 0.0 { 0.0 } else { sum };
+                *y = if then.round { nearest(v) } else { v };
             }
         }
     }

@@ -83,13 +83,15 @@ pub(super) struct Out {
     pub then: Then,
 }
 
-/// What else is done with results before they are stored: first `add`, then `relu`.
+/// What else is done with results before they are stored: first `add`, then `relu`, then `round`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Then {
     /// They are added to what is there.
     pub add: bool,
     /// Negative ones become 0.
     pub relu: bool,
+    /// They are rounded to bfloat16. Only AMX's kernels do this; whoever asks others does it afterwards.
+    pub round: bool,
 }
 
 /// Sums on their way out. Each step is a loop of its own, without a branch inside, and whole and partial rows have

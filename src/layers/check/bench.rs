@@ -156,6 +156,7 @@ impl<'a> Bench<'a> {
             keep: &mut keep,
             relu: false,
             add: false,
+            round: false,
             random: Random::new(self.check.seed, Purpose::Layer, 0),
             first: self.check.first,
             precision: Default::default(),
@@ -246,6 +247,7 @@ impl<'a> Bench<'a> {
                 .map(|d| Some(&mut d.data[..]))
                 .collect::<Vec<_>>(),
             keep: &mut keep,
+            round: false,
             normaliser,
             precision: Default::default(),
             crew,

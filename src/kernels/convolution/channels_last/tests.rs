@@ -1,6 +1,7 @@
 //! Every kernel and instruction set against the plain twin: products over columns, in planes.
 
 use super::*;
+use crate::kernels::bf16::nearest;
 use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::layout::{to_nchw, to_nhwc};
@@ -53,14 +54,17 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
     let plane: usize = c.axes.iter().map(|a| a.input).product();
     let elements: usize = c.axes.iter().map(|a| a.kernel).product();
     let (input, output) = (c.inputs * plane, c.outputs * c.positions());
-    let x = noise(1, samples * input);
-    let mut w = noise(2, c.outputs * c.inputs / c.groups * elements);
+    // As bfloat16 has them, for the kernels that round.
+    let numbers =
+        |seed: u64, n: usize| -> Vec<f32> { noise(seed, n).into_iter().map(nearest).collect() };
+    let x = numbers(1, samples * input);
+    let mut w = numbers(2, c.outputs * c.inputs / c.groups * elements);
     if sparse == UseSparse::Always {
         let dropped = noise(5, w.len());
         let drop = w.iter_mut().zip(dropped).filter(|(_, d)| *d < 0.3);
         drop.for_each(|(w, _)| *w = 0.0);
     }
-    let (b, dy) = (noise(3, c.outputs), noise(4, samples * output));
+    let (b, dy) = (noise(3, c.outputs), numbers(4, samples * output));
 
     let mut scratch = vec![0.0; c.scratch(&Crew::alone())];
     let (mut y, mut dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
@@ -83,11 +87,12 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         Order::Nhwc => laid(&x, samples, c.inputs, pitch[0]),
     };
     let dy_last = laid(&dy, samples, c.outputs, pitch[1]);
-    for isa in Isa::all() {
+    let amx = Amx::here().map(|amx| (Isa::best(), Some(amx)));
+    for (isa, amx) in Isa::all().map(|isa| (isa, None)).chain(amx) {
         let Some(kernel) = ChannelsLast::new(c, order, pitch, isa) else {
             panic!("no kernel for {c:?}");
         };
-        let kernel = kernel.with_sparse(sparse);
+        let kernel = kernel.with_sparse(sparse).with_amx(amx);
         let mut packed = Packed::default();
         // The second time only values are new, the third time the pattern is.
         let halves: Vec<f32> = w.iter().map(|w| w / 2.0).collect();
@@ -101,7 +106,8 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         crew::tests::each(|crew| {
             let mut again = Packed::default();
             kernel.pack(crew, &w, Some(&b), true, &mut again);
-            let same = |a: &Side, b: &Side| a.dense[..] == b.dense[..];
+            let bits = |s: &Side| -> Vec<u32> { s.dense.iter().map(|v| v.to_bits()).collect() };
+            let same = |a: &Side, b: &Side| bits(a) == bits(b);
             assert!(
                 same(&again.forward, &packed.forward) && same(&again.backward, &packed.backward)
             );
@@ -114,7 +120,7 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
             kernel.bias(crew, samples, &dy_last, &mut db);
             let last = samples * plane * pitch[0] - gaps[0];
             let mut dx = vec![f32::NAN; last];
-            kernel.data(crew, samples, &packed, &dy_last, &mut dx);
+            kernel.data(crew, samples, &packed, &dy_last, Then::default(), &mut dx);
             let dx = planes(&dx, samples, c.inputs, pitch[0]);
             (planes(&y, samples, c.outputs, pitch[1]), dw, db, dx)
         };
@@ -127,7 +133,7 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         crew::tests::each(|crew| assert!(run(crew) == one, "threads change {name}"));
         let relu = Then {
             relu: true,
-            add: false,
+            ..Then::default()
         };
         let mut rectified = vec![f32::NAN; dy_last.len()];
         crew::tests::with(3, |crew| {
@@ -141,6 +147,7 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
         let both = Then {
             relu: true,
             add: true,
+            ..Then::default()
         };
         let mut sum = dy_last.clone();
         crew::tests::with(3, |crew| {
@@ -154,6 +161,17 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
                 .all(|(s, (y, d))| (s - (y + d).max(0.0)).abs() < 1e-4),
             "sum of {name}"
         );
+        let round = Then {
+            round: true,
+            ..Then::default()
+        };
+        if kernel.rounds(&packed)[0] {
+            let mut rounded = vec![f32::NAN; dy_last.len()];
+            kernel.forward(&Crew::alone(), samples, &x, &packed, round, &mut rounded);
+            let rounded = planes(&rounded, samples, c.outputs, pitch[1]);
+            let wanted: Vec<f32> = one.0.iter().map(|y| nearest(*y)).collect();
+            assert!(rounded == wanted, "rounded {name}");
+        }
     }
 }
 
@@ -426,7 +444,7 @@ fn a_nan_is_not_hidden() {
             let mut y = vec![0.0; 16 * 81];
             let relu = Then {
                 relu: true,
-                add: false,
+                ..Then::default()
             };
             kernel.forward(&Crew::alone(), 1, &x, &packed, relu, &mut y);
             assert!(y.iter().any(|v| v.is_nan()));

@@ -53,7 +53,7 @@ impl Taken {
     }
 
     /// The input pixel of output pixel `i`, of any sample.
-    fn at(&self, i: usize) -> usize {
+    pub fn at(&self, i: usize) -> usize {
         let [y, x] = [i / self.output[1], i % self.output[1]];
         let [n, y] = [y / self.output[0], y % self.output[0]];
         n * self.pixels() + y * self.stride[0] * self.input[1] + x * self.stride[1]

@@ -92,6 +92,7 @@ fn every_height_width_and_ending() {
             let then = Then {
                 add: ending & 2 > 0,
                 relu: ending & 4 > 0,
+                round: false,
             };
             let mut want = y.clone();
             for (r, want) in want.chunks_exact_mut(ROW).enumerate() {
@@ -120,6 +121,7 @@ fn a_nan_is_kept_in_whole_and_partial_rows() {
     let then = Then {
         add: true,
         relu: true,
+        ..Then::default()
     };
     for isa in Isa::all() {
         for lanes in [7, 16, 40, 64] {
