@@ -374,6 +374,11 @@ impl ChannelsLast {
         if let Some(kernel) = &self.depthwise {
             return kernel.weights(isa, crew, x, samples, dy, dw);
         }
+        if let Some(amx) = self.amx.filter(|_| self.direct.suits_amx_weights()) {
+            return self
+                .direct
+                .weights_amx(amx, crew, (x, self.order), samples, dy, dw);
+        }
         match &self.winograd {
             Some(kernel) => kernel.weights(isa, crew, x, samples, dy, dw),
             None => self

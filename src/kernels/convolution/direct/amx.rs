@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)]
 
+mod weights;
+
 use super::{Direct, Order};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::amx::{Amx, COLUMNS, DEPTH, PANEL, ROWS, SUMS, TILE, Tiles};
