@@ -64,7 +64,7 @@ pub mod types;
 mod windows;
 
 pub use call::{Backward, Forward, Keep};
-pub use facts::{Coupling, Facts, Layouts, Role};
+pub use facts::{Coupling, Facts, Halves, Layouts, Role};
 pub use kernel::{Kernel, Lower};
 pub use layer::{Layer, Mode, ParamSpec};
 pub use precision::Precision;

@@ -28,7 +28,7 @@ pub mod weights;
 pub mod zeros;
 
 use crate::filler;
-use crate::kernels::bf16::Hardware;
+use crate::kernels::amx::{Amx, State};
 use crate::kernels::convolution::choice::UseSparse;
 pub use crate::layers::Precision;
 use crate::layers::{self, Facts, Layer, Mode};
@@ -122,6 +122,14 @@ pub struct Options {
     pub streams: Vec<u64>,
 }
 
+impl Options {
+    /// Whether values may lie in bfloat16: where tiles read them so, and nobody else.
+    fn takes_halves(&self) -> bool {
+        let forward = !(self.backward || self.every_blob || self.plain);
+        forward && self.sparse != UseSparse::Always && self.precision.amx().is_some()
+    }
+}
+
 /// A net that can run.
 pub struct Net {
     graph: Graph,
@@ -180,6 +188,7 @@ impl Net {
             every_blob: options.every_blob,
             plain: options.plain,
             precision: options.precision,
+            halves: options.takes_halves(),
             weighted: &weighted,
         };
         let lowered = Lowered::new(source, needs, rows, values);
@@ -232,15 +241,19 @@ impl Net {
 
     /// What is to be said of that on this processor.
     pub fn precision_note(&self) -> Option<&'static str> {
-        match (self.precision, Hardware::here().has_amx()) {
-            (Precision::F32, _) => None,
-            (Precision::Bf16, false) => Some(
+        match (self.precision, self.precision.amx(), Amx::state()) {
+            (Precision::F32, ..) | (_, Some(_), _) => None,
+            (.., State::Missing) => Some(
                 "bf16 is rounded in float32 arithmetic here, since this processor has no AMX: the numbers are bfloat16's, \
                  but it is no faster than f32",
             ),
-            (Precision::Bf16, true) => Some(
-                "bf16 is rounded in float32 arithmetic in this version, which does not use this processor's AMX yet: the \
-                 numbers are bfloat16's, but it is no faster than f32",
+            (.., State::Refused(_)) => Some(
+                "bf16 is rounded in float32 arithmetic here, since the system does not let this process use the \
+                 processor's AMX: the numbers are bfloat16's, but it is no faster than f32",
+            ),
+            (.., State::Granted(_)) => Some(
+                "bf16 is rounded in float32 arithmetic here, since DSD_ISA asks for a set without AMX: the numbers are \
+                 bfloat16's, but it is no faster than f32",
             ),
         }
     }

@@ -113,6 +113,11 @@ pub enum Layout {
         /// Floats from pixel to pixel.
         pitch: usize,
     },
+    /// As `Pixels`, in bfloat16: two numbers lie in each float. Channels, `pitch` and where a slice starts are even.
+    Halves {
+        /// Numbers from pixel to pixel.
+        pitch: usize,
+    },
 }
 
 impl Layout {
@@ -128,6 +133,11 @@ impl Layout {
         self != Self::Planes
     }
 
+    /// Whether the numbers are bfloat16.
+    pub fn is_halves(self) -> bool {
+        matches!(self, Self::Halves { .. })
+    }
+
     /// Floats that an array of `shape` spans, with those between the parts of a slice.
     pub fn extent(self, shape: &Shape) -> usize {
         match self {
@@ -136,6 +146,7 @@ impl Layout {
                 let pixels = shape.dim(0) * shape.count_from(2);
                 (pixels * pitch).saturating_sub(pitch - shape.dim(1))
             }
+            Self::Halves { pitch } => Self::Pixels { pitch }.extent(shape).div_ceil(2),
         }
     }
 }
@@ -273,6 +284,6 @@ impl<'a> ViewMut<'a> {
 fn pitch(layout: Layout, shape: &Shape) -> usize {
     match layout {
         Layout::Planes => shape.dim(1),
-        Layout::Pixels { pitch } => pitch,
+        Layout::Pixels { pitch } | Layout::Halves { pitch } => pitch,
     }
 }

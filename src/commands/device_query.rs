@@ -1,6 +1,7 @@
 //! `dsd device_query`: what the processor is, and what of it the kernels use.
 
 use super::Settings;
+use crate::kernels::amx::{Amx, State};
 use crate::kernels::bf16::Hardware;
 use crate::kernels::simd::Isa;
 use crate::outln;
@@ -108,10 +109,14 @@ fn bfloat16(here: Hardware) -> String {
         found(here.amx_bf16, "amx_bf16"),
         found(here.avx512_bf16, "avx512_bf16"),
     ];
-    format!(
-        "{}; --precision bf16 rounds in float32 arithmetic",
-        all.join(", ")
-    )
+    let does = match (Amx::here(), Amx::state()) {
+        (Some(_), _) => "multiplies by AMX",
+        (None, State::Refused(_)) => {
+            "rounds in float32 arithmetic, since the system does not grant AMX"
+        }
+        _ => "rounds in float32 arithmetic",
+    };
+    format!("{}; --precision bf16 {does}", all.join(", "))
 }
 
 /// What the compiler was allowed to use everywhere.

@@ -3,6 +3,7 @@
 
 use super::crew::Crew;
 use super::{CHUNK, each_chunk};
+use crate::kernels::scratch::halves;
 use crate::tensor::{Layout, View, ViewMut};
 
 /// Rows and columns of a block that is turned at once.
@@ -89,6 +90,21 @@ pub fn copy(crew: &Crew, from: &View, to: &mut ViewMut) {
                 }
             });
         }
+        (Layout::Halves { pitch }, _) => {
+            // Read out for somebody to see, no pass waits for it.
+            let (from, out) = (halves(from.data), to.layout);
+            for pixel in 0..shape.dim(0) * plane {
+                let (n, p) = (pixel / plane, pixel % plane);
+                for (c, half) in from[pixel * pitch..][..channels].iter().enumerate() {
+                    let at = match out {
+                        Layout::Pixels { pitch } => pixel * pitch + c,
+                        _ => (n * channels + c) * plane + p,
+                    };
+                    to.data[at] = f32::from_bits(u32::from(*half) << 16);
+                }
+            }
+        }
+        (_, Layout::Halves { .. }) => unreachable!("only kernels write halves"),
     }
 }
 
@@ -104,7 +120,7 @@ mod tests {
         let (channels, plane) = (shape.dim(1), shape.count_from(2));
         match layout {
             Layout::Planes => (n * channels + c) * plane + p,
-            Layout::Pixels { pitch } => (n * plane + p) * pitch + c,
+            Layout::Pixels { pitch } | Layout::Halves { pitch } => (n * plane + p) * pitch + c,
         }
     }
 

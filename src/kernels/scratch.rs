@@ -20,33 +20,55 @@ pub(super) fn with<T>(n: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
 }
 
 /// A pointer that several tasks share, each for its own part of what is behind it.
-#[derive(Clone, Copy)]
-pub(super) struct Shared(*mut f32);
+pub(super) struct Shared<T = f32>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: the pointer alone does nothing; whoever writes through it says why the parts are disjoint.
 #[allow(unsafe_code)]
-unsafe impl Send for Shared {}
+unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Shared {}
+unsafe impl<T: Send> Sync for Shared<T> {}
 
-impl Shared {
+impl<T> Shared<T> {
     /// The start of `data`.
-    pub fn new(data: &mut [f32]) -> Self {
+    pub fn new(data: &mut [T]) -> Self {
         Self(data.as_mut_ptr())
     }
 
+    /// Of a pointer.
+    pub fn of(start: *mut T) -> Self {
+        Self(start)
+    }
+
     /// The pointer.
-    pub fn get(self) -> *mut f32 {
+    pub fn get(self) -> *mut T {
         self.0
     }
 }
 
 /// [`with`] for halves of a float, of which the first starts a line of the cache.
+pub(super) fn with_halves<T>(n: usize, f: impl FnOnce(&mut [u16]) -> T) -> T {
+    with(n.div_ceil(2), |floats| f(&mut halves_mut(floats)[..n]))
+}
+
+/// The halves of some floats.
 #[allow(unsafe_code)]
-pub(super) fn halves<T>(n: usize, f: impl FnOnce(&mut [u16]) -> T) -> T {
-    with(n.div_ceil(2), |floats| {
-        // SAFETY: two halves fit into a float, and any bits are some.
-        f(unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), n) })
-    })
+pub(super) fn halves(floats: &[f32]) -> &[u16] {
+    // SAFETY: two halves fit into a float, and any bits are some.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), 2 * floats.len()) }
+}
+
+/// The same, to be written.
+#[allow(unsafe_code)]
+pub(super) fn halves_mut(floats: &mut [f32]) -> &mut [u16] {
+    // SAFETY: two halves fit into a float, and any bits of two are one.
+    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), 2 * floats.len()) }
 }

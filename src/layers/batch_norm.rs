@@ -185,7 +185,7 @@ impl Layer for BatchNorm {
 fn inner(layout: Layout, shape: &Shape) -> usize {
     match layout {
         Layout::Planes => shape.count_from(2),
-        Layout::Pixels { .. } => 1,
+        Layout::Pixels { .. } | Layout::Halves { .. } => 1,
     }
 }
 

@@ -109,7 +109,7 @@ impl Layer for Concat {
 fn inner(layout: Layout, shape: &Shape, axis: usize) -> usize {
     match layout {
         Layout::Planes => shape.count_from(axis + 1),
-        Layout::Pixels { .. } => 1,
+        Layout::Pixels { .. } | Layout::Halves { .. } => 1,
     }
 }
 

@@ -4,7 +4,9 @@
 
 pub(super) mod front;
 
-use super::{Backward, Facts, Forward, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role};
+use super::{
+    Backward, Facts, Forward, Halves, Kernel, Layer, Layouts, Lower, Mode, ParamSpec, Role,
+};
 use crate::kernels::convolution::Convolution as Columns;
 use crate::kernels::convolution::channels_last::{ChannelsLast, Order, Packed, Then};
 use crate::kernels::simd::Isa;
@@ -125,7 +127,7 @@ impl Convolution {
 fn channels_last(kernel: &Columns, x: Layout, pitch: usize) -> Option<ChannelsLast> {
     let (order, x_pitch) = match x {
         Layout::Planes => (Order::Nchw, kernel.inputs),
-        Layout::Pixels { pitch } => (Order::Nhwc, pitch),
+        Layout::Pixels { pitch } | Layout::Halves { pitch } => (Order::Nhwc, pitch),
     };
     ChannelsLast::new(kernel, order, [x_pitch, pitch], Isa::current())
 }
@@ -149,6 +151,10 @@ impl Layer for Convolution {
             None => facts,
             Some(direct) => Facts {
                 layouts: Layouts::Pixels,
+                halves: match direct.suits_amx() && bottoms.len() == 1 {
+                    true => Halves::Either,
+                    false => Halves::Never,
+                },
                 // The threads keep it, whatever the leaf.
                 scratch_bytes: 0,
                 packed_bytes: direct.packed_bytes(),
@@ -158,14 +164,15 @@ impl Layer for Convolution {
     }
 
     fn lower(&self, l: &Lower) -> Option<Box<dyn Kernel>> {
-        let Layout::Pixels { pitch } = l.top else {
+        let (Layout::Pixels { pitch } | Layout::Halves { pitch }) = l.top else {
             return None;
         };
         let sizes = self.front.convolution(&l.bottoms[0]).ok()?;
         let mut direct = Direct {
             sizes: channels_last(&sizes, l.layouts[0], pitch)?
                 .with_sparse(l.sparse)
-                .with_amx(l.precision.amx()),
+                .with_amx(l.precision.amx())
+                .with_halves([l.layouts[0].is_halves(), l.top.is_halves()]),
             packed: Packed::default(),
         };
         direct.pack(l);

@@ -1,8 +1,9 @@
 //! Dropout (Srivastava et al. 2014): in training each element is 0 with probability `dropout_ratio` and
 //! divided by 1 − `dropout_ratio` otherwise; in testing nothing happens.
 
-use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Halves, Layer, Layouts, Mode, take};
 use crate::kernels::crew::Crew;
+use crate::kernels::simd::wide;
 use crate::kernels::{CHUNK, each_chunk};
 use crate::proto::caffe::LayerParameter;
 use crate::tensor::Shape;
@@ -34,11 +35,13 @@ impl Dropout {
     fn apply(&self, crew: &Crew, kept: &[u32], x: &mut [f32]) {
         let scale = 1.0 / (1.0 - self.ratio);
         each_chunk(crew, CHUNK, x, |start, part| {
-            for (word, part) in kept[start / 32..].iter().zip(part.chunks_mut(32)) {
-                for (i, v) in part.iter_mut().enumerate() {
-                    *v *= if word >> i & 1 == 1 { scale } else { 0.0 };
+            wide(|| {
+                for (word, part) in kept[start / 32..].iter().zip(part.chunks_mut(32)) {
+                    for (i, v) in part.iter_mut().enumerate() {
+                        *v *= if word >> i & 1 == 1 { scale } else { 0.0 };
+                    }
                 }
-            }
+            });
         });
     }
 }
@@ -73,6 +76,10 @@ impl Layer for Dropout {
     fn facts(&self, bottoms: &[Shape]) -> Facts {
         Facts {
             layouts: Layouts::Either,
+            halves: match self.drops() {
+                true => Halves::Never,
+                false => Halves::Alike,
+            },
             in_place: true,
             scratch_bytes: match self.drops() {
                 true => bottoms[0].count().div_ceil(32) * 4,

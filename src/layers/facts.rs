@@ -57,6 +57,21 @@ pub enum Layouts {
     Pixels,
 }
 
+/// Whether a layer that runs channels last, forward alone, takes numbers that lie in bfloat16
+/// ([`Layout::Halves`](crate::tensor::Layout)), where the net multiplies by AMX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Halves {
+    /// No.
+    #[default]
+    Never,
+    /// Its bottom, not its top.
+    Bottom,
+    /// Bottom and top, if both do.
+    Alike,
+    /// Bottom and top, each for itself.
+    Either,
+}
+
 /// What a layer is to its neighbours: who can do whose work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -87,6 +102,8 @@ pub struct Facts {
     pub role: Role,
     /// The layouts in which it can run.
     pub layouts: Layouts,
+    /// Whether it takes numbers in bfloat16.
+    pub halves: Halves,
     /// Whether top 0 may be the same buffer as bottom 0 (the prototxt decides whether it is).
     pub in_place: bool,
     /// Whether backward reads bottom 0's data: a layer that works in place then does so only where no backward
@@ -125,6 +142,7 @@ impl Default for Facts {
             coupling: Coupling::default(),
             role: Role::default(),
             layouts: Layouts::default(),
+            halves: Halves::default(),
             in_place: false,
             reads_bottom: false,
             reads_tops: false,

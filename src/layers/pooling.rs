@@ -2,7 +2,7 @@
 //! of each channel, [N, C, H, W] → [N, C, pooled H, pooled W]. A second top of MAX gets the index of each
 //! maximum within its channel.
 
-use super::{Backward, Facts, Forward, Layer, Layouts, Mode, take};
+use super::{Backward, Facts, Forward, Halves, Layer, Layouts, Mode, take};
 use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::Crew;
 use crate::kernels::pooling::channels_last;
@@ -145,6 +145,12 @@ impl Pooling {
         if x.layout.is_pixels() {
             let channels = x.shape.dim(1);
             match self.param.pool() {
+                PoolMethod::Ave if x.layout.is_halves() => {
+                    channels_last::average_halves(crew, x.data, channels, axes, y);
+                }
+                _ if x.layout.is_halves() => {
+                    channels_last::max_halves(crew, x.data, channels, axes, y);
+                }
                 PoolMethod::Ave => channels_last::average(crew, x.data, channels, axes, y),
                 _ => {
                     let indices = self.keeps_indices().then_some(&mut indices[..]);
@@ -253,6 +259,11 @@ impl Layer for Pooling {
             layouts: match self.param.pool() {
                 PoolMethod::Max | PoolMethod::Ave if self.tops == 1 => Layouts::Either,
                 _ => Layouts::Planes,
+            },
+            halves: match self.param.pool() {
+                PoolMethod::Max if self.tops == 1 && !self.keeps_indices() => Halves::Alike,
+                PoolMethod::Ave => Halves::Bottom,
+                _ => Halves::Never,
             },
             scratch_bytes: match self.keeps_indices() {
                 true => 4 * count,

@@ -97,7 +97,7 @@ impl Layer for Scale {
         };
         let inner = match f.tops[0].layout {
             Layout::Planes => inner(&f.bottoms[0].shape, self.param.axis(), &s.shape)?,
-            Layout::Pixels { .. } => 1,
+            Layout::Pixels { .. } | Layout::Halves { .. } => 1,
         };
         let crew = f.crew;
         match b {
@@ -117,7 +117,7 @@ impl Layer for Scale {
         let s = if two { &b.bottoms[1] } else { &b.params[0] }.clone();
         let inner = match b.bottoms[0].layout {
             Layout::Planes => inner(&b.bottoms[0].shape, self.param.axis(), &s.shape)?,
-            Layout::Pixels { .. } => 1,
+            Layout::Pixels { .. } | Layout::Halves { .. } => 1,
         };
         let (x, dy) = (b.bottoms[0].data, b.top_diffs[0].data);
         let (first, last) = b

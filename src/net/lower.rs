@@ -6,6 +6,7 @@ mod buffers;
 mod cut;
 mod form;
 mod forward;
+mod halves;
 mod rounding;
 
 pub(super) use cut::{Cut, Gather};
@@ -33,6 +34,8 @@ pub(super) struct Source<'a> {
     /// All values lie in C order and every layer does its own work.
     pub plain: bool,
     pub precision: Precision,
+    /// Values may lie in bfloat16.
+    pub halves: bool,
     /// For every layer: whether it has weights.
     pub weighted: &'a [bool],
 }
@@ -56,8 +59,10 @@ impl Lowered {
     /// Lowers `source`, whose parameters have `params` numbers.
     pub fn new(source: Source, needs: Needs, rows: usize, params: usize) -> Self {
         let cut = Cut::new(source, rows, params);
-        let form = form::form(source);
+        let mut form = form::form(source);
         let rounding = Rounding::new(source);
+        halves::halve(source, &rounding, &mut form);
+        let form = form;
         let mut buffers = Buffers::assign(source, &cut, &form, &needs);
         let mut sizes: Vec<usize> = cut.leaves.iter().map(|leaf| leaf.len()).collect();
         sizes.dedup();
@@ -136,8 +141,9 @@ impl Lowering<'_> {
         let operand = |v: ValueId, place: Place, rounds: bool| Operand {
             value: v,
             place,
-            first: match place {
-                Place::Buffer(_) => self.form.first(v),
+            first: match (place, self.form.layouts[v].is_halves()) {
+                (Place::Buffer(_), false) => self.form.first(v),
+                (Place::Buffer(_), true) => self.form.first(v) / 2,
                 _ => 0,
             },
             layout: self.form.layouts[v],

@@ -103,7 +103,8 @@ impl Leaf<'_> {
         }
         let rounded = run.tops.iter().zip(&mut tops);
         rounded
-            .filter(|(top, _)| top.rounds && !own)
+            // What lies in bfloat16 is rounded.
+            .filter(|(top, _)| top.rounds && !own && !top.layout.is_halves())
             .for_each(|(_, top)| round(crew, top));
         let finite = match result.is_ok() && self.pass.check_finite {
             true => self.check_finite(i, run.relu, &mut tops),

@@ -12,7 +12,7 @@ pub use super::choice::UseSparse;
 use super::choice::{Costs, Dense, MARGIN, Thin};
 use super::depthwise::Depthwise;
 pub use super::direct::Order;
-use super::direct::{Direct, Strided};
+use super::direct::{Direct, Input, Output, Strided};
 use super::im2col::picture;
 use super::sparse::Sparse;
 pub use super::tile::Then;
@@ -21,7 +21,7 @@ use crate::kernels::aligned::Aligned;
 use crate::kernels::amx::Amx;
 use crate::kernels::crew::Crew;
 use crate::kernels::processor::Processor;
-use crate::kernels::scratch;
+use crate::kernels::scratch::{self, halves, halves_mut};
 use crate::kernels::simd::{Isa, Set};
 use crate::kernels::{CHUNK, each_chunk};
 use join::Join;
@@ -48,6 +48,8 @@ pub struct ChannelsLast {
     sparse: UseSparse,
     /// Operands are multiplied as bfloat16, in AMX's tiles.
     amx: Option<Amx>,
+    /// Whether X and Y lie in bfloat16, forward.
+    halves: [bool; 2],
 }
 
 /// The kernel for the gradient of X where weights are dense.
@@ -131,13 +133,13 @@ impl ChannelsLast {
             back,
             sparse: UseSparse::Auto,
             amx: None,
+            halves: [false; 2],
         })
     }
 
     /// With AMX's tiles for dense weights where they are made for the sizes: operands are rounded to bfloat16.
     pub fn with_amx(self, amx: Option<Amx>) -> Self {
-        let fits = self.depthwise.is_none() && self.direct.suits_amx();
-        let Some(amx) = amx.filter(|_| fits) else {
+        let Some(amx) = amx.filter(|_| self.suits_amx()) else {
             return self;
         };
         Self {
@@ -149,6 +151,17 @@ impl ChannelsLast {
             },
             ..self
         }
+    }
+
+    /// Whether AMX's tiles are made for the sizes.
+    pub fn suits_amx(&self) -> bool {
+        self.depthwise.is_none() && self.direct.suits_amx()
+    }
+
+    /// With X, Y or both in bfloat16, two numbers in a float, forward; only with AMX's tiles.
+    pub fn with_halves(self, halves: [bool; 2]) -> Self {
+        debug_assert!(halves == [false; 2] || self.amx.is_some());
+        Self { halves, ..self }
     }
 
     /// Whether results of these weights are rounded where [`Then::round`] says so: forward, and for the gradient of X.
@@ -346,7 +359,15 @@ impl ChannelsLast {
             (Some(w), _) => w.forward(isa, crew, ordered, bias, then, samples, y),
             (None, None) if let Some(amx) = self.amx => {
                 let kernel = &self.direct;
-                kernel.forward_amx(amx, crew, ordered, w, bias, then, samples, y);
+                let x = match self.halves[0] {
+                    true => Input::Halves(halves(x)),
+                    false => Input::Floats(x, self.order),
+                };
+                let y = match self.halves[1] {
+                    true => Output::Halves(halves_mut(y)),
+                    false => Output::Floats(y),
+                };
+                kernel.forward_amx(amx, crew, x, w, bias, then, samples, y);
             }
             (None, Some(kernel)) => kernel.forward(isa, crew, x, w, bias, then, samples, y),
             (None, None) => {
@@ -442,7 +463,8 @@ impl ChannelsLast {
             }
             (None, Back::Strided(kernel)) => kernel.data(isa, crew, dy, w, samples, dx),
             (None, Back::Amx(amx, kernel)) => {
-                kernel.forward_amx(*amx, crew, ordered, w, None, then, samples, dx);
+                let (x, y) = (Input::Floats(dy, Order::Nhwc), Output::Floats(dx));
+                kernel.forward_amx(*amx, crew, x, w, None, then, samples, y);
             }
         }
     }

@@ -38,6 +38,57 @@ pub enum Order {
     Nhwc,
 }
 
+/// What AMX's kernel reads.
+#[derive(Clone, Copy)]
+pub(super) enum Input<'a> {
+    /// float32 in some order; it is rounded.
+    Floats(&'a [f32], Order),
+    /// bfloat16, channels last.
+    Halves(&'a [u16]),
+}
+
+impl<'a> Input<'a> {
+    /// How its pixels follow each other.
+    pub fn order(self) -> Order {
+        match self {
+            Self::Floats(_, order) => order,
+            Self::Halves(_) => Order::Nhwc,
+        }
+    }
+
+    /// How many numbers there are.
+    pub fn len(self) -> usize {
+        match self {
+            Self::Floats(x, _) => x.len(),
+            Self::Halves(x) => x.len(),
+        }
+    }
+
+    /// Those from number `at` on.
+    pub fn from(self, at: usize) -> Self {
+        match self {
+            Self::Floats(x, order) => Self::Floats(&x[at..], order),
+            Self::Halves(x) => Self::Halves(&x[at..]),
+        }
+    }
+}
+
+/// What it writes, channels last.
+pub(super) enum Output<'a> {
+    Floats(&'a mut [f32]),
+    Halves(&'a mut [u16]),
+}
+
+impl Output<'_> {
+    /// How many numbers there is room for.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(y) => y.len(),
+            Self::Halves(y) => y.len(),
+        }
+    }
+}
+
 /// The sizes of a convolution as this kernel wants them. All of one group's.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Direct {
@@ -200,7 +251,7 @@ impl Direct {
             return;
         }
         if self.border != [0, 0] {
-            self.fill_border(bias, then, y);
+            self.fill_border(bias, then, y, |v| v, |v| v);
         }
         let strips = self.strips(crew, samples);
         // Where samples have few pixels, some of the outputs.
@@ -262,27 +313,40 @@ impl Direct {
         (y + self.border[0]) * self.out_row() + self.border[1] * self.y_pitch
     }
 
-    pub(super) fn fill_border(&self, bias: Option<&[f32]>, then: Then, y: &mut [f32]) {
+    /// Writes what the border of the output sees; `to` makes an element of Y of a number.
+    pub(super) fn fill_border<T: Copy>(
+        &self,
+        bias: Option<&[f32]>,
+        then: Then,
+        y: &mut [T],
+        to: impl Fn(f32) -> T,
+        from: impl Fn(T) -> f32,
+    ) {
         let height = self.h.output + 2 * self.border[0];
         let width = self.w.output + 2 * self.border[1];
+        // Its numbers are the same everywhere.
+        let each = 0..self.groups * self.outputs;
+        let place = |o: usize| o / self.outputs * self.blocks() * 16 + o % self.outputs;
+        let biases: Vec<f32> = each.map(|o| bias.map_or(0.0, |b| b[place(o)])).collect();
+        let end = |sum: f32| {
+            let v = if then.relu && sum < 0.0 { 0.0 } else { sum };
+            if then.round { nearest(v) } else { v }
+        };
+        let alone: Vec<T> = biases.iter().map(|b| to(end(*b))).collect();
+        let inside = |at: usize, border: usize, size: usize| (border..border + size).contains(&at);
         for (i, pixel) in y.chunks_mut(self.y_pitch).enumerate() {
             let (r, c) = (i / width % height, i % width);
-            let inside =
-                |at: usize, border: usize, size: usize| (border..border + size).contains(&at);
             if inside(r, self.border[0], self.h.output) && inside(c, self.border[1], self.w.output)
             {
                 continue;
             }
-            for (o, y) in pixel
-                .iter_mut()
-                .take(self.groups * self.outputs)
-                .enumerate()
-            {
-                let at = o / self.outputs * self.blocks() * 16 + o % self.outputs;
-                let b = bias.map_or(0.0, |b| b[at]);
-                let sum = if then.add { *y + b } else { b };
-                let v = if then.relu && sum < 0.0 { 0.0 } else { sum };
-                *y = if then.round { nearest(v) } else { v };
+            let pixel = &mut pixel[..biases.len()];
+            match then.add {
+                false => pixel.copy_from_slice(&alone),
+                true => pixel
+                    .iter_mut()
+                    .zip(&biases)
+                    .for_each(|(y, b)| *y = to(end(from(*y) + b))),
             }
         }
     }

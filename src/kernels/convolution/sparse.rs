@@ -230,7 +230,7 @@ impl Sparse {
         assert!(bias.is_none_or(|b| b.len() == d.groups * d.blocks() * 16));
         assert!(order == Order::Nhwc || d.crop == [0, 0]);
         if samples > 0 && d.border != [0, 0] {
-            d.fill_border(bias, then, y);
+            d.fill_border(bias, then, y, |v| v, |v| v);
         }
         let strips = self.strips(crew, samples);
         let out = Shared::new(y);

@@ -31,6 +31,24 @@ pub fn max(
     g.max(crew, x, y, indices);
 }
 
+/// [`max`] of numbers that lie in bfloat16, two in a float, where channels are even.
+pub fn max_halves(crew: &Crew, x: &[f32], channels: usize, axes: [Axis; 2], y: &mut [f32]) {
+    let g = Windows::new(Isa::current(), channels / 2, axes, x.len(), y.len());
+    // SAFETY: the body is safe code.
+    each_chunk(crew, g.chunk(true) / 2, y, |start, y| unsafe {
+        maxima_of_halves(g.isa, &g, start, x, y)
+    });
+}
+
+/// [`average`] of numbers that lie in bfloat16; the averages are float32.
+pub fn average_halves(crew: &Crew, x: &[f32], channels: usize, axes: [Axis; 2], y: &mut [f32]) {
+    let g = Windows::new(Isa::current(), channels / 2, axes, 2 * x.len(), y.len());
+    // SAFETY: the body is safe code.
+    each_chunk(crew, g.chunk(true), y, |start, y| unsafe {
+        averages_of_halves(g.isa, &g, start, x, y)
+    });
+}
+
 /// Gives each maximum's gradient to its place: `dx` ← 0, then `dx`\[index\] += `dy`.
 pub fn max_backward(
     crew: &Crew,
@@ -256,6 +274,79 @@ dispatch! {
 dispatch! {
     /// The part of the maxima's gradient that starts at element `start`.
     unsafe fn give(g: &Windows, start: usize, dy: &[f32], at: &[u32], dx: &mut [f32]) = give_body
+}
+/// The two numbers of a float.
+#[inline(always)]
+fn two(x: f32) -> [f32; 2] {
+    let bits = x.to_bits();
+    [bits << 16, bits & 0xffff_0000].map(f32::from_bits)
+}
+
+#[inline(always)]
+fn maximum_of_halves<const B: usize>(g: &Windows, s: &Segment, x: &[f32], y: &mut [f32], c: usize) {
+    let mut best = [[-f32::MAX; B]; 2];
+    for i in s.rows.clone() {
+        for j in s.columns.clone() {
+            let x = block::<_, B>(x, s.at(g, g.input(), i, j) + c);
+            for l in 0..B {
+                let x = two(x[l]);
+                best[0][l] = if x[0] > best[0][l] { x[0] } else { best[0][l] };
+                best[1][l] = if x[1] > best[1][l] { x[1] } else { best[1][l] };
+            }
+        }
+    }
+    for l in 0..B {
+        let [even, odd] = [best[0][l], best[1][l]].map(f32::to_bits);
+        y[c + l] = f32::from_bits(even >> 16 | odd & 0xffff_0000);
+    }
+}
+
+#[inline(always)]
+unsafe fn maxima_of_halves_body<L: Lanes, const M: usize>(
+    g: &Windows,
+    start: usize,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    for s in g.segments(start, y.len(), g.output(), span) {
+        let y = &mut y[s.part.clone()];
+        blocks!(y.len(), maximum_of_halves(g, &s, x, y));
+    }
+}
+
+/// `g` counts pairs of channels, as `x` has them, `start` and `y` single ones.
+#[inline(always)]
+unsafe fn averages_of_halves_body<L: Lanes, const M: usize>(
+    g: &Windows,
+    start: usize,
+    x: &[f32],
+    y: &mut [f32],
+) {
+    for s in g.segments(start / 2, y.len() / 2, g.output(), span) {
+        let y = &mut y[2 * s.part.start..2 * s.part.end];
+        y.fill(0.0);
+        for i in s.rows.clone() {
+            for j in s.columns.clone() {
+                let x = &x[s.at(g, g.input(), i, j)..][..y.len() / 2];
+                for (y, x) in y.chunks_exact_mut(2).zip(x) {
+                    let x = two(*x);
+                    y[0] += x[0];
+                    y[1] += x[1];
+                }
+            }
+        }
+        let n = g.divisor(s.row, s.column);
+        y.iter_mut().for_each(|y| *y /= n);
+    }
+}
+
+dispatch! {
+    /// The part of the maxima of halves that starts at float `start`.
+    unsafe fn maxima_of_halves(g: &Windows, start: usize, x: &[f32], y: &mut [f32]) = maxima_of_halves_body
+}
+dispatch! {
+    /// The part of the averages of halves that starts at element `start`.
+    unsafe fn averages_of_halves(g: &Windows, start: usize, x: &[f32], y: &mut [f32]) = averages_of_halves_body
 }
 dispatch! {
     /// The part of the averages that starts at element `start`.

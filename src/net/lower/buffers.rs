@@ -34,7 +34,13 @@ impl Buffers {
     /// Buffers for the values and gradients of a net.
     pub fn assign(source: Source, cut: &Cut, form: &Form, needs: &Needs) -> Self {
         let shapes = source.shapes.iter().enumerate();
-        let counts = shapes.map(|(v, shape)| cut.shape(shape, v, cut.most()).count());
+        let counts = shapes.map(|(v, shape)| {
+            let count = cut.shape(shape, v, cut.most()).count();
+            match form.layouts[v].is_halves() {
+                true => count.div_ceil(2),
+                false => count,
+            }
+        });
         let counts: Vec<usize> = counts.collect();
         let (homes, mut sizes) = values(source, &counts, form);
         let diffs = match source.backward {

@@ -10,7 +10,8 @@
 
 mod weights;
 
-use super::{Direct, Order};
+use super::halves::half;
+use super::{Direct, Input, Output};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::amx::{Amx, COLUMNS, DEPTH, PANEL, ROWS, SUMS, TILE, Tiles};
 use crate::kernels::convolution::tile::Then;
@@ -84,8 +85,7 @@ impl Direct {
                     };
                     for (e, v) in w[at * elements..][..elements].iter().enumerate() {
                         let e = if turned { elements - 1 - e } else { e };
-                        let half = crate::kernels::bf16::nearest(*v).to_bits() >> 16;
-                        block[places[e * c + k] + 2 * lane] = half as u16;
+                        block[places[e * c + k] + 2 * lane] = half(*v);
                     }
                 }
             }
@@ -97,35 +97,45 @@ impl Direct {
         &self,
         amx: Amx,
         crew: &Crew,
-        (x, order): (&[f32], Order),
+        x: Input,
         packed: &[f32],
         bias: Option<&[f32]>,
         then: Then,
         samples: usize,
-        y: &mut [f32],
+        mut y: Output,
     ) {
         if let Some(d) = self.taken() {
-            return d.forward_amx(amx, crew, (x, order), packed, bias, then, samples, y);
+            return d.forward_amx(amx, crew, x, packed, bias, then, samples, y);
         }
-        let (input, whole) = (self.input(order), self.output());
+        let (input, whole) = (self.input(x.order()), self.output());
         assert_eq!(packed.len(), self.amx_packed());
         assert!(bias.is_none_or(|b| b.len() == self.groups * self.blocks() * 16));
-        self.check(x.len(), order, y.len(), samples);
+        self.check(x.len(), x.order(), y.len(), samples);
         if samples == 0 {
             return;
         }
         if self.border != [0, 0] {
-            self.fill_border(bias, then, y);
+            match &mut y {
+                Output::Floats(y) => self.fill_border(bias, then, y, |v| v, |v| v),
+                Output::Halves(y) => self.fill_border(bias, then, y, half, whole_of),
+            }
         }
         let offsets = self.offsets();
         let strips = self.strips(crew, samples);
         let all = self.groups * self.blocks();
         let parts = crew.share_of(samples * strips.len(), 1).min(all);
-        let out = Shared::new(y);
+        let (to_halves, out) = match y {
+            Output::Floats(y) => (false, Shared::new(y)),
+            Output::Halves(y) => (true, Shared::of(y.as_mut_ptr().cast())),
+        };
         crew.for_each(samples * strips.len() * parts, |i| {
             let (i, part) = (i / parts, i % parts);
             let (n, rows) = (i / strips.len(), &strips[i % strips.len()]);
-            let lines = self.lines(rows.len());
+            let mut lines = self.lines(rows.len());
+            let in_place = self.in_place(&x, &lines);
+            if in_place {
+                lines.step = self.x_pitch;
+            }
             let behind = self.behind(lines.pixels, self.w.stride);
             let task = Task {
                 d: self,
@@ -135,17 +145,37 @@ impl Direct {
                 packed: packed.as_ptr().cast(),
                 bias: bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
                 then,
+                to_halves,
             };
             // SAFETY: an `Amx` says that the instructions are there. The strip holds all that is under the rows and what
             // tiles read behind it, the weights and biases their blocks (asserted above), and each task writes its own
             // blocks of its own rows of its own sample.
             unsafe {
-                let y = out.get().add(n * whole + self.row_at(rows.start));
-                self.with_halves(&x[n * input..], order, rows, behind, |strip| {
+                let at = n * whole + self.row_at(rows.start);
+                let y = match to_halves {
+                    true => out.get().cast::<u16>().add(at).cast(),
+                    false => out.get().add(at),
+                };
+                let x = x.from(n * input);
+                if let (Input::Halves(x), true) = (x, in_place) {
+                    let strip = x[rows.start * self.w.output * self.x_pitch..].as_ptr();
+                    return task.run(&Tiles::new(amx), strip, y);
+                }
+                self.with_halves(x, rows, behind, |strip| {
                     task.run(&Tiles::new(amx), strip, y);
                 });
             }
         });
+    }
+
+    /// Whether tiles read X where it lies: numbers are bfloat16, nothing is padded, and no tile reads on behind the end.
+    fn in_place(&self, x: &Input, lines: &Lines) -> bool {
+        let whole = self.channels.is_multiple_of(DEPTH) && lines.pixels >= ROWS;
+        matches!(x, Input::Halves(_))
+            && self.is_flat()
+            && self.crop == [0, 0]
+            && self.taken.is_none()
+            && whole
     }
 
     /// Where the steps of a row of A start, in bytes.
@@ -203,6 +233,8 @@ struct Task<'a> {
     packed: *const u16,
     bias: *const f32,
     then: Then,
+    /// Y is bfloat16.
+    to_halves: bool,
 }
 
 /// Sums of a product.
@@ -292,18 +324,29 @@ impl Task<'_> {
                 // Rows without a border follow each other.
                 // SAFETY: as the caller says.
                 unsafe {
-                    let y = y.add(row * d.out_row() + x * d.y_pitch + g * d.outputs + first);
-                    for c in 0..end.columns {
-                        let (to, mask) = (y.add(c * COLUMNS), masks[c]);
-                        let mut v = _mm512_add_ps(_mm512_load_ps(sums.add(c * TILE)), biases[c]);
-                        if self.then.add {
-                            v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, to));
+                    let at = row * d.out_row() + x * d.y_pitch + g * d.outputs + first;
+                    if self.to_halves {
+                        let to = y.cast::<u16>().add(at);
+                        let v = [0, 1].map(|c| {
+                            let v = _mm512_load_ps(sums.add(c % end.columns * TILE));
+                            _mm512_max_ps(low, _mm512_add_ps(v, biases[c % end.columns]))
+                        });
+                        store_halves(v, &masks[..end.columns], to);
+                    } else {
+                        let y = y.add(at);
+                        for c in 0..end.columns {
+                            let (to, mask) = (y.add(c * COLUMNS), masks[c]);
+                            let mut v =
+                                _mm512_add_ps(_mm512_load_ps(sums.add(c * TILE)), biases[c]);
+                            if self.then.add {
+                                v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, to));
+                            }
+                            v = _mm512_max_ps(low, v);
+                            if self.then.round {
+                                v = round(v);
+                            }
+                            _mm512_mask_storeu_ps(to, mask, v);
                         }
-                        v = _mm512_max_ps(low, v);
-                        if self.then.round {
-                            v = round(v);
-                        }
-                        _mm512_mask_storeu_ps(to, mask, v);
                     }
                 }
             }
@@ -315,6 +358,26 @@ impl Task<'_> {
             }
         }
     }
+}
+
+/// Rounds two registers, or the first, and stores them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn store_halves(v: [__m512; 2], masks: &[u16], to: *mut u16) {
+    let mask = masks
+        .iter()
+        .rev()
+        .fold(0u32, |all, m| all << 16 | u32::from(*m));
+    // SAFETY: both are 512 bits; the mask leaves out what is not there.
+    unsafe {
+        let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(v[1], v[0]));
+        _mm512_mask_storeu_epi16(to.cast(), mask, both);
+    }
+}
+
+/// The number of a half.
+fn whole_of(half: u16) -> f32 {
+    f32::from_bits(u32::from(half) << 16)
 }
 
 /// Where a tile row's sums go.

@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)]
 
+use super::super::halves::{half, halve, halve_every_second};
 use super::super::{Direct, Order};
 use crate::kernels::amx::{Amx, COLUMNS, DEPTH, PANEL, ROWS, SUMS, TILE, Tiles};
 use crate::kernels::crew::Crew;
@@ -20,6 +21,9 @@ use std::ops::Range;
 
 /// Bytes of both operands that are packed at a time.
 const PACKED: usize = 768 << 10;
+
+/// The same where there are many sums.
+const MOST_PACKED: usize = 1536 << 10;
 
 /// Floats that all sums may take.
 const MOST_SUMS: usize = 16 << 20;
@@ -114,7 +118,8 @@ impl Direct {
         let planes = grid.planes[0] * grid.planes[1];
         let wide = self.groups * (self.channels * planes + self.blocks() * COLUMNS);
         let row = 2 * grid.across * wide;
-        let room = PACKED / row.max(1);
+        // All sums are read and written for each: where they are many, more is packed.
+        let room = (PACKED + 2 * self.sums(grid)).min(MOST_PACKED) / row.max(1);
         let height = self.h.output;
         if room >= height + grid.reach {
             return Cut {
@@ -135,12 +140,15 @@ impl Direct {
         [lines.div_ceil(2 * ROWS), self.blocks().div_ceil(2)]
     }
 
+    /// Floats of all sums.
+    fn sums(&self, grid: &Grid) -> usize {
+        let [lines, outputs] = self.pairs(grid);
+        self.groups * grid.shifts.len() * lines * outputs * SUMS * TILE
+    }
+
     /// Whether the sums of [`Direct::weights_amx`] are of a bearable size.
     pub fn suits_amx_weights(&self) -> bool {
-        let grid = self.grid();
-        let [lines, outputs] = self.pairs(&grid);
-        self.suits_amx()
-            && self.groups * grid.shifts.len() * lines * outputs * SUMS * TILE <= MOST_SUMS
+        self.suits_amx() && self.sums(&self.grid()) <= MOST_SUMS
     }
 
     /// dW += dY·X over `samples` samples, as [`Direct::weights`].
@@ -192,7 +200,7 @@ impl Direct {
         scratch::with(units * SUMS * TILE, |sums| {
             sums.fill(0.0);
             let sums = Shared::new(sums);
-            scratch::halves(turned + panels, |packed| {
+            scratch::with_halves(turned + panels, |packed| {
                 let (turned, panels) = packed.split_at_mut(turned);
                 // Whatever is read and not written below must be a number.
                 turned.fill(0);
@@ -304,7 +312,7 @@ impl Direct {
         turned: &mut [u16],
     ) {
         let input = self.input(order);
-        let to = Shared::new(floats(turned));
+        let to = Shared::new(turned);
         let tiles = self.channels.div_ceil(ROWS);
         let planes = grid.planes[0] * grid.planes[1];
         crew.for_each(own.len() * self.groups * planes * tiles, |i| {
@@ -417,7 +425,7 @@ impl Direct {
         panels: &mut [u16],
     ) {
         let whole = self.output();
-        let to = Shared::new(floats(panels));
+        let to = Shared::new(panels);
         let flat = self.is_flat() || self.taken.is_some();
         let width = if flat { 1 } else { self.w.output };
         crew.for_each(own.len() * self.groups * self.blocks(), |i| {
@@ -429,7 +437,7 @@ impl Direct {
             // SAFETY: dY has the rows' results (`check`), the buffer all blocks, of which each task writes its own.
             unsafe {
                 let from = dy.as_ptr().add(from);
-                let to = to.get().cast::<u16>().add(at);
+                let to = to.get().add(at);
                 let row = if flat { self.y_pitch } else { self.out_row() };
                 let grid = [
                     rows.len() * if flat { self.w.output } else { 1 },
@@ -450,17 +458,6 @@ impl Shift {
             .into_iter()
             .any(|p| matches!(self.taps.get(p), Some(Some(_))))
     }
-}
-
-/// Halves as the floats that they lie in.
-fn floats(halves: &mut [u16]) -> &mut [f32] {
-    let n = halves.len() / 2;
-    // SAFETY: the scratch that they come from is one of floats, and starts are even.
-    unsafe { std::slice::from_raw_parts_mut(halves.as_mut_ptr().cast(), n) }
-}
-
-fn half(v: f32) -> u16 {
-    (crate::kernels::bf16::nearest(v).to_bits() >> 16) as u16
 }
 
 /// `n` pixels of some channels to a row a channel: element c of pixel i is at `start` + i·`pixel` + c·`plane`.
@@ -492,7 +489,11 @@ unsafe fn turn_run(
         for (k, c) in channels.enumerate() {
             let (from, to) = (x.as_ptr().add(start + c * plane), to.add(k * line));
             if pixel == 1 {
-                super::super::halves::halve(from, n, to);
+                halve(from, n, to);
+                continue;
+            }
+            if pixel == 2 {
+                halve_every_second(from, n, to);
                 continue;
             }
             for i in 0..n {
