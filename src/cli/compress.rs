@@ -152,4 +152,4 @@ pub(super) const DECOMPRESS_EXAMPLES: &str = "\
 Examples:
   dsd decompress --weights pruned.dsdz --out pruned.caffemodel
   dsd decompress --weights squeezenet_deepcomp.net --out squeezenet.caffemodel
-  dsd decompress --weights model.dsdz --out model/        net.prototxt, classes.txt, weights.caffemodel …";
+  dsd decompress --weights my/my.dsdz --out my_parts     net.prototxt, classes.txt, weights.caffemodel …";

@@ -64,7 +64,22 @@ dispatch! {
     unsafe fn round_with(x: &mut [f32]) = round_body
 }
 
-/// Instructions of this processor for bfloat16, none of which a kernel uses so far.
+/// Numbers as bfloat16, two in a float.
+#[cfg(test)]
+pub(crate) fn to_halves(x: &[f32]) -> Vec<f32> {
+    let half = |x: f32| nearest(x).to_bits() >> 16;
+    let pair = |p: &[f32]| half(p[0]) | half(*p.get(1).unwrap_or(&0.0)) << 16;
+    x.chunks(2).map(|p| f32::from_bits(pair(p))).collect()
+}
+
+/// And back.
+#[cfg(test)]
+pub(crate) fn from_halves(x: &[f32]) -> Vec<f32> {
+    let two = |x: &f32| [x.to_bits() << 16, x.to_bits() & 0xffff_0000].map(f32::from_bits);
+    x.iter().flat_map(two).collect()
+}
+
+/// Instructions of this processor for bfloat16.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hardware {
     /// AMX's tiles.

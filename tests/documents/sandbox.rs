@@ -84,13 +84,17 @@ impl Sandbox {
                 );
             }
         }
-        let named = command.text.split(' ').any(|word| word == "my");
+        let packed = command.text.split(' ').any(|word| word == "my/my.dsdz");
+        let named = packed || command.text.split(' ').any(|word| word == "my");
         if named && !command.text.starts_with("dsd new ") && !self.folder.path().join("my").exists()
         {
             run(self.folder.path(), "new animals --out my");
             if !command.text.starts_with("dsd train ") {
                 run(self.folder.path(), "train my --max_iter 2");
             }
+        }
+        if packed && !self.folder.path().join("my/my.dsdz").exists() {
+            run(self.folder.path(), "compress my");
         }
         if command.text.starts_with("dsd compare ") {
             // Runs that have ended, under the names that it compares.

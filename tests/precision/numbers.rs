@@ -115,13 +115,33 @@ fn layers_that_multiply_do_so_with_rounded_operands_and_whole_sums() {
         let before: Vec<Tensor> = weights.iter().cloned().collect();
         let [got, dx] = pass(&half, &weights, &x, &dy);
         let [want, want_dx] = pass(&whole, &operands, &rounded(&x), &rounded(&dy));
-        assert!(got == want, "{layer}");
+        // In AMX's tiles sums have an order of their own.
+        let tiles = Precision::Bf16.amx().is_some();
+        let close = |got: &[f32], want: &[f32], by: f32| {
+            let most = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            let mut pairs = got.iter().zip(want);
+            got.len() == want.len() && pairs.all(|(g, w)| (g - w).abs() <= by * most)
+        };
+        match tiles {
+            true => assert!(
+                got.iter().zip(&want).all(|(g, w)| close(g, w, 1e-5)),
+                "{layer}"
+            ),
+            false => assert!(got == want, "{layer}"),
+        }
         assert!(
             !is_rounded(&got[0]) && !is_rounded(got.last().unwrap()),
             "{layer}"
         );
         let want_dx: Vec<f32> = want_dx[0].iter().map(|v| nearest(*v)).collect();
-        assert!(dx[0] == want_dx, "{layer}: what it passes down");
+        match tiles {
+            // A sum that is nearly halfway may be rounded to the other neighbour.
+            true => assert!(
+                is_rounded(&dx[0]) && close(&dx[0], &want_dx, 1.0 / 256.0),
+                "{layer}: what it passes down"
+            ),
+            false => assert!(dx[0] == want_dx, "{layer}: what it passes down"),
+        }
         assert!(
             weights.iter().eq(&before),
             "{layer}: the weights themselves"

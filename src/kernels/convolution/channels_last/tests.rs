@@ -1,7 +1,7 @@
 //! Every kernel and instruction set against the plain twin: products over columns, in planes.
 
 use super::*;
-use crate::kernels::bf16::nearest;
+use crate::kernels::bf16::{from_halves, nearest, to_halves};
 use crate::kernels::convolution::im2col::Axis;
 use crate::kernels::crew::{self, Crew};
 use crate::kernels::layout::{to_nchw, to_nhwc};
@@ -171,6 +171,28 @@ fn check_with(c: &Convolution, samples: usize, order: Order, gaps: [usize; 2], s
             let rounded = planes(&rounded, samples, c.outputs, pitch[1]);
             let wanted: Vec<f32> = one.0.iter().map(|y| nearest(*y)).collect();
             assert!(rounded == wanted, "rounded {name}");
+            // The same from and to bfloat16, where floats hold two.
+            let even = [pitch[0], pitch[1], c.inputs, c.outputs];
+            let whole = even.iter().all(|n| n.is_multiple_of(2));
+            if order == Order::Nhwc && whole {
+                let kernel = kernel.clone().with_halves([true, true]);
+                let x = to_halves(&x);
+                let mut y = vec![0.0; dy_last.len().div_ceil(2)];
+                crew::tests::with(3, |crew| {
+                    kernel.forward(crew, samples, &x, &packed, round, &mut y)
+                });
+                let mut y = from_halves(&y);
+                y.truncate(dy_last.len());
+                for pixel in y.chunks_mut(pitch[1]) {
+                    assert!(
+                        pixel[c.outputs..].iter().all(|v| *v == 0.0),
+                        "gap of {name}"
+                    );
+                    pixel[c.outputs..].fill(f32::NAN);
+                }
+                let y = planes(&y, samples, c.outputs, pitch[1]);
+                assert!(y == wanted, "halves of {name}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the kernel against the planar one, which has naive twins of its own.
 
 use super::*;
+use crate::kernels::bf16::{from_halves, nearest, to_halves};
 use crate::kernels::crew;
 use crate::kernels::{noise, pooling};
 
@@ -179,4 +180,36 @@ fn nothing_is_pooled_to_nothing() {
     crew::tests::with(3, |crew| max_backward(crew, &[], &[], 0, axes, &mut []));
     crew::tests::with(3, |crew| average(crew, &[], 0, axes, &mut []));
     crew::tests::with(3, |crew| average_backward(crew, &[], 0, axes, &mut []));
+}
+
+#[test]
+fn halves_are_pooled_as_the_floats_that_they_are() {
+    for (h, w, channels) in axes()
+        .into_iter()
+        .zip(axes().into_iter().rev())
+        .flat_map(|(h, w)| [2, 6, 34, 100].map(|c| (h, w, c)))
+    {
+        let [input, output] = [h.input * w.input, h.output * w.output];
+        let x = noise(8, SAMPLES * input * channels)
+            .into_iter()
+            .map(nearest);
+        let x: Vec<f32> = x.collect();
+        let half = to_halves(&x);
+        crew::tests::each(|crew| {
+            let count = SAMPLES * output * channels;
+            let (mut want, mut got) = (vec![0.0; count], vec![0.0; count / 2]);
+            max(crew, &x, channels, [h, w], &mut want, None);
+            max_halves(crew, &half, channels, [h, w], &mut got);
+            // A window of padding alone has the least number, which bfloat16 does not have.
+            let want: Vec<f32> = want
+                .into_iter()
+                .map(|v| f32::from_bits(v.to_bits() & 0xffff_0000))
+                .collect();
+            assert_eq!(from_halves(&got), want, "{h:?} {w:?} {channels}");
+            let (mut want, mut got) = (vec![0.0; count], vec![0.0; count]);
+            average(crew, &x, channels, [h, w], &mut want);
+            average_halves(crew, &half, channels, [h, w], &mut got);
+            assert_eq!(got, want, "{h:?} {w:?} {channels}");
+        });
+    }
 }
