@@ -107,7 +107,7 @@ impl ChannelsLast {
         let depthwise = Depthwise::new(sizes, order, pitch);
         // Winograd's kernel needs a quarter of the products, so that zeros among them do no harm.
         // The order of X may not decide: a layer is laid out before it is known.
-        let fits = |join: &Join| Winograd::new(&join.sizes(sizes), pitch).is_some();
+        let fits = |join: &Join| Winograd::new(&join.sizes(sizes), pitch, isa).is_some();
         let join = Join::of(sizes).filter(|join| depthwise.is_none() && fits(join));
         let joined = join.map_or_else(|| sizes.clone(), |join| join.sizes(sizes));
         let sizes = &joined;
@@ -115,7 +115,7 @@ impl ChannelsLast {
             Some(_) => Direct::sized(sizes, pitch)?,
             None => Direct::new(sizes, pitch)?,
         };
-        let winograd = Winograd::new(sizes, pitch).filter(|_| order == Order::Nhwc);
+        let winograd = Winograd::new(sizes, pitch, isa).filter(|_| order == Order::Nhwc);
         let back = match (&winograd, direct.transposed()) {
             (Some(kernel), _) => Back::Winograd(kernel.transposed()),
             (None, Some(direct)) => Back::Direct(direct),

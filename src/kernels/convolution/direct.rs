@@ -413,7 +413,7 @@ unsafe fn forward_body<L: Lanes, const M: usize>(
             // SAFETY: there are as many blocks.
             start: unsafe { packed.add(b * d.taps() * 16) },
             step: d.taps() * 16,
-            count: columns::<L>(left),
+            count: columns::<L>(left, d.taps()),
         };
         for row in 0..rows {
             // SAFETY: as the caller says.

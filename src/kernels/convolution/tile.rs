@@ -242,14 +242,18 @@ macro_rules! sized {
 
 pub(super) use sized;
 
-/// How many of `count` panels the next tile takes side by side: a number that is broadcast is then multiplied with all
-/// of them. Where registers are few, rows are worth more than columns. A single panel is left only where there is but
-/// one.
+/// Panels as long as this come from far for every tile: fewer and higher tiles read them less often.
+const LONG: usize = 1024;
+
+/// How many of `count` panels, of so many rows, the next tile takes side by side: a number that is broadcast is then
+/// multiplied with all of them. Where registers are few, rows are worth more than columns. A single panel is left only
+/// where there is but one.
 #[inline(always)]
-pub(super) fn columns<L: Lanes>(count: usize) -> usize {
+pub(super) fn columns<L: Lanes>(count: usize, rows: usize) -> usize {
     match count {
         _ if L::COLUMNS == 1 => 1,
         1 | 2 => count,
+        n if rows >= LONG && n != 3 => 2,
         n if n.is_multiple_of(4) => 4,
         n if n.is_multiple_of(3) || n % 4 == 1 => 3,
         _ => 4,

@@ -8,11 +8,12 @@
 #![allow(unsafe_code)]
 
 use super::Convolution;
-use super::choice::Dense;
+use super::choice::{Dense, winograd_block};
 use super::im2col::picture;
 use super::tile::{Out, Panels, Rows, Then, columns, product};
 use crate::kernels::aligned::Aligned;
 use crate::kernels::crew::Crew;
+use crate::kernels::processor::Processor;
 use crate::kernels::scratch::{self, Shared};
 use crate::kernels::simd::{Isa, Lanes, dispatch};
 
@@ -32,6 +33,8 @@ pub(super) struct Winograd {
     pad: [usize; 2],
     size: [usize; 2],
     out: [usize; 2],
+    /// Bytes of transformed input worked on at a time.
+    block: usize,
 }
 
 /// Some tiles, in arrays with room for so many: a sample's, or those of several small samples, one after the other.
@@ -63,9 +66,6 @@ impl Block {
 /// Outputs worked on at a time.
 const OUT_BLOCK: usize = 64;
 
-/// Bytes of transformed input worked on at a time.
-const BLOCK: usize = 224 << 10;
-
 /// So few tiles are not shared out among the threads.
 const FEW_TILES: usize = 24;
 
@@ -83,7 +83,7 @@ const G: [[f32; 3]; 6] = [
 
 impl Winograd {
     /// `None` where the kernels are not made for it. Pixels of X and Y are `pitch` floats apart.
-    pub fn new(c: &Convolution, pitch: [usize; 2]) -> Option<Self> {
+    pub fn new(c: &Convolution, pitch: [usize; 2], isa: Isa) -> Option<Self> {
         let axes = picture(&c.axes)?;
         let fits = axes
             .iter()
@@ -99,6 +99,7 @@ impl Winograd {
             pad: axes.map(|a| a.pad),
             size: axes.map(|a| a.input),
             out: axes.map(|a| a.output),
+            block: winograd_block(Processor::of(isa)),
         })
     }
 
@@ -113,6 +114,7 @@ impl Winograd {
             pad: self.pad.map(|p| 2 - p),
             size: self.out,
             out: self.size,
+            block: self.block,
         }
     }
 
@@ -144,7 +146,7 @@ impl Winograd {
 
     /// Tiles that are worked on at a time, at most: so few that they stay in the cache.
     fn fit(&self) -> usize {
-        (BLOCK / 4 / 36 / self.channels).clamp(12, 96)
+        (self.block / 4 / 36 / self.channels).clamp(12, 96)
     }
 
     /// Blocks of tiles of a sample that are worked on at a time.
@@ -345,7 +347,7 @@ unsafe fn products_body<L: Lanes, const M: usize>(
     for e in 0..36 {
         let mut b = 0;
         while b < width / 16 {
-            let count = columns::<L>(width / 16 - b);
+            let count = columns::<L>(width / 16 - b, c);
             // SAFETY: as the caller says.
             unsafe {
                 let a = Rows {

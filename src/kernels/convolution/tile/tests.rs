@@ -135,19 +135,24 @@ fn a_nan_is_kept_in_whole_and_partial_rows() {
 fn columns_leave_no_panel_alone() {
     use crate::kernels::simd::Portable;
     for count in 1..200 {
-        assert_eq!(columns::<Portable>(count), 1);
+        assert_eq!(columns::<Portable>(count, 0), 1);
     }
     #[cfg(target_arch = "x86_64")]
     for count in 1..200 {
         use crate::kernels::simd::Avx512;
         let (mut left, mut widths) = (count, Vec::new());
         while left > 0 {
-            widths.push(columns::<Avx512>(left));
+            widths.push(columns::<Avx512>(left, 0));
             left -= widths[widths.len() - 1];
         }
         assert!(count == 1 || !widths.contains(&1), "{count}: {widths:?}");
         let narrow = widths.iter().filter(|w| **w == 2).count();
         assert!(narrow <= 1, "{count}: {widths:?}");
+        let mut left = count;
+        while left > 1 {
+            left -= columns::<Avx512>(left, LONG);
+        }
+        assert!(left == 0 || count == 1, "{count} long ones");
     }
 }
 

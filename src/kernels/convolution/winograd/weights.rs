@@ -254,7 +254,7 @@ unsafe fn products_body<L: Lanes, const M: usize>(
     for e in 0..36 {
         let mut b = 0;
         while b < width / 16 {
-            let count = columns::<L>(width / 16 - b);
+            let count = columns::<L>(width / 16 - b, 0);
             // SAFETY: as the caller says.
             unsafe {
                 let lines = Lines {
