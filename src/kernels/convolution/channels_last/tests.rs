@@ -217,6 +217,13 @@ fn sizes_of_real_nets() {
         Order::Nchw,
         [0, 0],
     );
+    // ResNet's first: rows of whole registers.
+    check(
+        &square(1, 3, 16, axis(32, 7, 2, 3, 1)),
+        1,
+        Order::Nchw,
+        [0, 0],
+    );
     check(&square(1, 96, 16, axis(11, 1, 1, 0, 1)), 2, nhwc, [0, 0]);
     check(&square(1, 16, 64, axis(11, 1, 1, 0, 1)), 2, nhwc, [0, 64]);
     check(&square(1, 16, 64, axis(11, 3, 1, 1, 1)), 2, nhwc, [0, 64]);

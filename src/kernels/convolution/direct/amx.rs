@@ -21,6 +21,12 @@ use crate::kernels::scratch::Shared;
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+/// Bytes of input that shall stay in the second-level cache while all outputs pass over them.
+const STRIP: usize = 256 << 10;
+
+/// Fewer pixels are no strip of their own only to keep the threads busy.
+const FEW_PIXELS: usize = 96;
+
 /// Pixels that follow each other under one kernel.
 #[derive(Clone, Copy)]
 struct Lines {
@@ -121,7 +127,7 @@ impl Direct {
             }
         }
         let offsets = self.offsets();
-        let strips = self.strips(crew, samples);
+        let strips = self.wide_strips(crew, samples);
         let all = self.groups * self.blocks();
         let parts = crew.share_of(samples * strips.len(), 1).min(all);
         let (to_halves, out) = match y {
@@ -166,6 +172,26 @@ impl Direct {
                 });
             }
         });
+    }
+
+    /// The output rows of one of `samples` samples cut into strips: fewer than other kernels have, since the borders that
+    /// neighbours share take longer here than the products.
+    fn wide_strips(&self, crew: &Crew, samples: usize) -> Vec<Range<usize>> {
+        let [rows, columns] = [self.h.output, self.w.output];
+        let row = 2 * self.strip_row(self.groups * self.channels) * self.h.stride;
+        let least = rows.div_ceil((STRIP / row.max(1)).max(1));
+        let fine = (rows * columns / FEW_PIXELS).max(1);
+        let several = match crew.threads() {
+            1 => 1,
+            threads => (2 * threads).div_ceil(samples),
+        };
+        let n = crew
+            .share_of(samples, least.max(fine.min(several)))
+            .min(least.max(fine));
+        (0..n)
+            .map(|i| rows * i / n..rows * (i + 1) / n)
+            .filter(|r| !r.is_empty())
+            .collect()
     }
 
     /// Whether tiles read X where it lies: numbers are bfloat16, nothing is padded, and no tile reads on behind the end.

@@ -202,7 +202,11 @@ unsafe fn interleave(planes: [&[f32]; 3], to: &mut [u16]) {
         }
     }
     for (k, plane) in planes.into_iter().enumerate() {
-        scatter(plane[whole..].iter(), &mut to[3 * whole..][k..], 3);
+        scatter(
+            plane.iter().skip(whole),
+            to.get_mut(3 * whole + k..).unwrap_or_default(),
+            3,
+        );
     }
 }
 
