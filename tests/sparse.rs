@@ -121,7 +121,7 @@ fn the_choice_is_of_sizes_and_density() {
         let net = net(1, Mode::Test, UseSparse::AutoFor(set));
         let mut weights = pruned(&net);
         run(&net, &weights);
-        assert!(kernel(&net, "e1").starts_with("sparse"), "{set:?}");
+        assert!(kernel(&net, "e3").starts_with("sparse"), "{set:?}");
         for (p, w) in net.params().iter().zip(&mut weights) {
             if p.prunable {
                 w.data.fill(0.5);
