@@ -171,7 +171,8 @@ def main():
     program = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
     if not program:
         raise SystemExit("no Chromium here: apt-get install chromium")
-    with tempfile.TemporaryDirectory() as profile:
+    # Chromium's helpers may still write there for a moment after it has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
             browser.open(page.as_uri())
