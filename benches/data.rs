@@ -105,6 +105,7 @@ impl Reader {
             seed: 1,
             source: None,
             resolve: &|name| name.into(),
+            skip_bad: false,
             warn: &|text| eprintln!("{text}"),
         };
         let source = open(&net.message.layer[0], &options).expect("it opens");

@@ -232,6 +232,10 @@ pub struct Global {
     /// Only warnings and errors on stderr, and no progress bar; log files and a run's own log stay whole
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Where a data layer's database, list or folder has a record that cannot be read, warn and take the next good one in its
+    /// place
+    #[arg(long, global = true)]
+    pub skip_bad_records: bool,
     /// Accepted for Caffe's scripts: there is no GPU backend, and the run is on the CPU
     #[arg(long, global = true, value_name = "IDS")]
     pub gpu: Option<String>,

@@ -5,6 +5,7 @@
 
 pub mod about;
 mod augment;
+pub mod bad_records;
 pub mod batch;
 pub mod batches;
 pub mod class_list;
@@ -26,6 +27,7 @@ pub mod leveldb_writer;
 pub mod list;
 pub mod lmdb;
 mod lmdb_file;
+mod lmdb_tree;
 pub mod lmdb_writer;
 pub mod mean;
 pub mod new_folder;
@@ -117,6 +119,8 @@ pub struct Options<'a> {
     pub source: Option<String>,
     /// Where a file is that the net's text names.
     pub resolve: &'a dyn Fn(&str) -> PathBuf,
+    /// Whether bad records are left out.
+    pub skip_bad: bool,
     /// Takes a line for the user to read.
     pub warn: &'a dyn Fn(&str),
 }

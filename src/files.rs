@@ -4,7 +4,7 @@
 pub mod encoding;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
@@ -54,15 +54,57 @@ pub fn resolve(name: &str, folder: &Path) -> PathBuf {
     }
 }
 
+/// The most that is read of a file at once: protobuf's own limit, which Caffe's files have.
+const MOST: u64 = i32::MAX as u64;
+
+/// What weights files begin with that may be larger: HDF5's, and npz's.
+const LARGE: [&[u8]; 2] = [b"\x89HDF", b"PK"];
+
 /// The bytes of a file.
+///
+/// # Errors
+/// It cannot be read, or is larger than any file of its kind.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let large = path.metadata().map_or(0, |m| m.len());
+    if large > MOST {
+        let head = head(path, 4)?;
+        if !LARGE.iter().any(|l| head.starts_with(l)) {
+            bail!(
+                "{} has {large} bytes; Caffe's files have at most {MOST} (protobuf's limit), and only .h5 and .npz may have more",
+                path.display()
+            );
+        }
+    }
     fs::read(path).map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))
+}
+
+/// The first `count` bytes of a file, or all of a shorter one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn head(path: &Path, count: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(count).read_to_end(&mut bytes));
+    read.map_err(|e| anyhow!("cannot read {}: {}", path.display(), reason(&e)))?;
+    Ok(bytes)
 }
 
 /// The text of a file, in whatever encoding that has ASCII's characters or is UTF-16; see [`encoding`] for what
 /// becomes of bytes that are not UTF-8.
+///
+/// # Errors
+/// As of [`read`], or it is no text.
 pub fn read_text(path: &Path) -> Result<String> {
-    encoding::text(read(path)?).map_err(|e| {
+    // What shows at its beginning to be no text is not read to its end; a pipe can be read but once.
+    let head = match path.is_file() {
+        true => head(path, 512)?,
+        false => Vec::new(),
+    };
+    let text = match encoding::text(head) {
+        Ok(_) => encoding::text(read(path)?),
+        Err(e) => Err(e),
+    };
+    text.map_err(|e| {
         anyhow!(
             "{}: not a text file (byte {} is {:#04x}, a control character)",
             path.display(),
@@ -222,6 +264,18 @@ mod tests {
     }
 
     #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_larger_than_its_kind_or_no_text_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("net.prototxt");
+        // Three gigabytes that take no room on the disk.
+        File::create(&path).unwrap().set_len(3 << 30).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("has 3221225472 bytes"), "{error}");
+        let error = read_text(&path).unwrap_err().to_string();
+        assert!(error.contains("not a text file (byte 0 is 0x00"), "{error}");
+    }
+
     #[test]
     fn a_device_is_written_directly() {
         write_atomic(Path::new("/dev/null"), |w| Ok(w.write_all(b"x")?)).unwrap();

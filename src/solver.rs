@@ -11,6 +11,7 @@ mod data_checks;
 mod debug;
 mod diverged;
 mod dropout;
+pub mod find_lr;
 pub mod forecast;
 mod keep;
 pub mod lr_policy;

@@ -173,6 +173,7 @@ fn every_blob_of_eight_photographs_is_caffes() {
         seed: 1,
         source: Some(lmdb.display().to_string()),
         resolve: &|name| name.into(),
+        skip_bad: false,
         warn: &|text| eprintln!("{text}"),
     };
     let mut source = data::open(&graph.nodes[0].param, &options).unwrap();

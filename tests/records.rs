@@ -526,6 +526,35 @@ fn a_dry_run_says_what_each_phase_needs_and_writes_nothing() {
 }
 
 #[test]
+fn a_range_test_finds_a_rate_and_leaves_a_curve() {
+    let folder = tempfile::tempdir().unwrap();
+    let test = |threads: &str| {
+        let args = ["train", "--find_lr=60", "--threads", threads];
+        String::from_utf8(run(folder.path(), &args).stdout).unwrap()
+    };
+    let text = test("1");
+    assert_eq!(text, test("2"));
+    let line = text.lines().find_map(|l| l.strip_prefix("base_lr: "));
+    let rate = line.and_then(|l| l.split_whitespace().next()).unwrap();
+    // The digits' net is known to learn with rates from a hundredth to a fifth.
+    let rate: f64 = rate.parse().unwrap();
+    assert!((0.01..=0.2).contains(&rate), "{text}");
+    assert_says(&text, &["is least at", "find_lr.svg"]);
+    assert_eq!(names_in(folder.path()), ["find_lr.svg"]);
+    let picture = fs::read_to_string(folder.path().join("find_lr.svg")).unwrap();
+    assert_says(&picture, &["<svg", "learning rate", "loss"]);
+    let refused = |args: &[&str]| {
+        let output = dsd().args(args).current_dir(folder.path()).output();
+        error_of(&output.unwrap(), 2)
+    };
+    assert_says(&refused(&["train", "--find_lr=19"]), &["19", "20"]);
+    assert_says(
+        &refused(&["train", "--find_lr", "--control"]),
+        &["--find_lr"],
+    );
+}
+
+#[test]
 fn nothing_to_go_on_with_is_said() {
     let folder = folder();
     let output = dsd()

@@ -48,6 +48,7 @@ fn source(folder: &Path, param: &LayerParameter) -> anyhow::Result<Box<dyn Sourc
         seed: 0,
         source: None,
         resolve: &|name| folder.join(name),
+        skip_bad: false,
         warn: &|line| panic!("warned: {line}"),
     };
     open(param, &options)

@@ -191,6 +191,7 @@ fn stored_size(
         seed: 0,
         source: None,
         resolve,
+        skip_bad: true,
         warn: &|_| (),
     };
     let shapes = data::open(&bare, &options).ok()?.shapes();

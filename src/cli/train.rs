@@ -121,6 +121,18 @@ pub struct TrainArgs {
     /// Print each phase's rate, length, density, time, disk and memory, and the curves of rate and density, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Look for base_lr: train the first phase for N iterations with a rate that rises from 1e-6 to 10, until the loss blows
+    /// up; draw the loss over the rate, in find_lr.svg too, and stop
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "100",
+        conflicts_with_all = ["dry_run", "resume", "snapshot"],
+        value_parser = value_parser!(u32).range(20..=100_000)
+    )]
+    pub find_lr: Option<u32>,
     /// What SIGINT (Ctrl-C) does; SIGTERM and SIGUSR1 always save and stop
     #[arg(
         long,
@@ -163,6 +175,7 @@ Examples:
   dsd train --phase quantize --weights sparse.caffemodel --bits 6
   dsd train --phase dsd --solver solver.prototxt --sparsity @dsd:0.5 --out run --dry_run
   dsd train --flow flow.toml --out run
+  dsd train --solver solver.prototxt --find_lr
   dsd train --phase dsd --solver solver.prototxt --control --seeds 5 --out dsd_and_control
   dsd train --out run --resume
   dsd train --solver solver.prototxt --out run --keep 3

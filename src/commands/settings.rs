@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::Usage;
 use crate::cli::{Global, NetState};
+use crate::data::bad_records;
 use crate::kernels::convolution::choice::UseSparse;
 use crate::kernels::simd::Isa;
 use crate::layers::{Mode, Precision};
@@ -37,6 +38,9 @@ impl Settings {
         // A misspelt value would else be silently another one.
         let isa = variable("DSD_ISA").map(|name| Isa::asked(&name).map_err(usage));
         let sparse = variable("DSD_SPARSE").map(|name| UseSparse::asked(&name).map_err(usage));
+        if global.skip_bad_records {
+            bad_records::leave_out();
+        }
         Ok(Self {
             // gflags' own default for "none" is -1, as Caffe's random_seed.
             seed: global.seed.and_then(|s| u64::try_from(s).ok()),

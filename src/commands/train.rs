@@ -5,6 +5,7 @@ mod control;
 pub(super) mod copies;
 mod disk;
 mod dry_run;
+mod find_lr;
 mod flow;
 mod folder;
 mod rates;
@@ -112,7 +113,7 @@ impl Runner<'_> {
             );
         }
         settings::check_flags(&self.args.args, &Flow::single(Phase::Dense))?;
-        if self.args.args.dry_run {
+        if self.args.args.dry_run || self.args.args.find_lr.is_some() {
             // What a folder of its own would be asked for is what this run needs too.
             return self.flow();
         }

@@ -57,6 +57,7 @@ fn options(resolve: &dyn Fn(&str) -> PathBuf) -> Options<'_> {
         seed: 5,
         source: None,
         resolve,
+        skip_bad: false,
         warn: &|line| panic!("warned: {line}"),
     }
 }

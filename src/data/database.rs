@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::about::About;
+use super::bad_records::BadRecords;
 use super::batch::Rows;
 use super::class_list;
 use super::datum::picture;
@@ -25,6 +26,7 @@ pub struct DataLayer {
     /// `data_param.shuffle`, of Intel's and NVIDIA's forks: another order in each round.
     shuffle: Option<Shuffle>,
     records: Box<dyn Records>,
+    bad: BadRecords,
     transform: Arc<Transform>,
     batch: usize,
     /// Channels, height, width of the first picture, transformed.
@@ -95,6 +97,7 @@ impl DataLayer {
             labels,
             about: about(param.name(), &source, batch, &*records)?,
             records,
+            bad: BadRecords::new(options.skip_bad),
             datums: Vec::new(),
         };
         let encoded = layer.look_at_first()?;
@@ -109,22 +112,42 @@ impl DataLayer {
     /// Learns from the first picture how large they are; returns whether it is encoded.
     fn look_at_first(&mut self) -> Result<bool> {
         let (mut datum, mut stored) = (Datum::default(), Stored::default());
-        self.records.read(0, &mut datum)?;
+        let count = self.records.count();
+        loop {
+            let record = self.bad.good(0, count);
+            let looked = self.look_at(record, &mut datum, &mut stored);
+            match looked {
+                Ok((dims, encoded)) => {
+                    self.dims = dims;
+                    self.stored = (stored.bytes.len() + 4 * stored.floats.len()) as u128;
+                    check_batch(self.batch, &self.dims, "pictures")?;
+                    return Ok(encoded);
+                }
+                Err(error) => self.bad.note(record, count, error)?,
+            }
+        }
+    }
+
+    fn look_at(
+        &mut self,
+        record: u64,
+        datum: &mut Datum,
+        stored: &mut Stored,
+    ) -> Result<([usize; 3], bool)> {
+        self.records.read(record, datum)?;
         let encoded = datum.encoded();
-        let dims = decode(&self.transform, 0, &mut datum, &mut stored);
-        self.dims = dims.with_context(|| place(&*self.records))?;
-        self.stored = (stored.bytes.len() + 4 * stored.floats.len()) as u128;
-        check_batch(self.batch, &self.dims, "pictures")?;
-        Ok(encoded)
+        let dims = decode(&self.transform, record, datum, stored);
+        Ok((dims.with_context(|| place(&*self.records))?, encoded))
     }
 
     /// The record that is number `number` of the run.
     fn record(&mut self, number: u64) -> Result<u64> {
         let count = self.records.count();
-        match &mut self.shuffle {
-            Some(shuffle) => shuffle.record(number, count),
-            None => Ok(number % count),
-        }
+        let record = match &mut self.shuffle {
+            Some(shuffle) => shuffle.record(number, count)?,
+            None => number % count,
+        };
+        Ok(self.bad.good(record, count))
     }
 
     /// Fetches records from number `first` of the run on, until one fails; returns how many came.
@@ -147,6 +170,67 @@ impl DataLayer {
         }
         self.datums = datums;
         fetched
+    }
+
+    /// Reads the batch from number `first` of the run on. The inner error is that of the picture with the place it has in the
+    /// batch.
+    fn attempt(
+        &mut self,
+        first: u64,
+        out: &mut [Rows],
+        decoders: &Decoders,
+    ) -> Result<Result<(), (usize, anyhow::Error)>> {
+        let transform = self.transform.clone();
+        let (data, labels) = out.split_at_mut(1);
+        let data = data[0].pictures(&transform);
+        let stored = data.begin(first, self.batch);
+        let (count, fetched) = self.fetch(first, stored);
+
+        let mut slots: Vec<Slot> = (self.datums.iter_mut().zip(stored).take(count).enumerate())
+            .map(|(i, (datum, stored))| Slot {
+                number: first.wrapping_add(i as u64),
+                datum,
+                stored,
+                dims: [0; 3],
+            })
+            .collect();
+        let work = |_, slot: &mut Slot| {
+            slot.dims = decode(&transform, slot.number, slot.datum, slot.stored)?;
+            Ok(())
+        };
+        let long = transform.augments() || slots.iter().any(|s| s.datum.encoded());
+        let decoded = if long {
+            decoders.each(&mut slots, work)
+        } else {
+            Decoders::new(1).each(&mut slots, work)
+        };
+        // The first mistake in order is told: of the pictures before the one that failed, if any.
+        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| count);
+        let wanted = match slots.first() {
+            // One of another size must not decide for its batch if it can be left out itself.
+            Some(_) if self.bad.are_left_out() && self.batch > 1 => self.dims,
+            first => first.map_or(self.dims, |s| s.dims),
+        };
+        let unlike = slots[..whole].iter().position(|s| s.dims != wanted);
+        if let Some(i) = unlike {
+            let (number, found) = (slots[i].number, slots[i].dims);
+            let unlike = check_alike(wanted, found);
+            return Ok(unlike.map_err(|e| (i, self.at(number, e))));
+        }
+        if let Err((i, e)) = decoded {
+            return Ok(Err((i, self.at(first.wrapping_add(i as u64), e))));
+        }
+        if let Err(e) = fetched {
+            return Ok(Err((count, e)));
+        }
+
+        data.finish(wanted);
+        if let Some(labels) = labels.first_mut() {
+            let labels = labels.floats(&Shape::new([self.batch]))?;
+            let found = self.datums.iter().map(|d| d.label() as f32);
+            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
+        }
+        Ok(Ok(()))
     }
 
     /// What is wrong with record `number` of the run, with its key.
@@ -223,52 +307,18 @@ impl Source for DataLayer {
         shapes
     }
 
-    /// Records are fetched one after the other and decoded on several threads.
+    /// Records are fetched one after the other and decoded on several threads; anew where one is left out.
     fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()> {
         expect_arrays(1 + usize::from(self.labels), out.len())?;
         let first = index.wrapping_mul(self.batch as u64);
-        let transform = self.transform.clone();
-        let (data, labels) = out.split_at_mut(1);
-        let data = data[0].pictures(&transform);
-        let stored = data.begin(first, self.batch);
-        let (count, fetched) = self.fetch(first, stored);
-
-        let mut slots: Vec<Slot> = (self.datums.iter_mut().zip(stored).take(count).enumerate())
-            .map(|(i, (datum, stored))| Slot {
-                number: first.wrapping_add(i as u64),
-                datum,
-                stored,
-                dims: [0; 3],
-            })
-            .collect();
-        let work = |_, slot: &mut Slot| {
-            slot.dims = decode(&transform, slot.number, slot.datum, slot.stored)?;
-            Ok(())
-        };
-        let long = transform.augments() || slots.iter().any(|s| s.datum.encoded());
-        let decoded = if long {
-            decoders.each(&mut slots, work)
-        } else {
-            Decoders::new(1).each(&mut slots, work)
-        };
-        // The first mistake in order is told: of the pictures before the one that failed, if any.
-        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| count);
-        let wanted = slots.first().map_or(self.dims, |s| s.dims);
-        let unlike = slots[..whole].iter().position(|s| s.dims != wanted);
-        if let Some(i) = unlike {
-            let (number, found) = (slots[i].number, slots[i].dims);
-            return check_alike(wanted, found).map_err(|e| self.at(number, e));
+        loop {
+            let Err((i, error)) = self.attempt(first, out, decoders)? else {
+                return Ok(());
+            };
+            let record = self.record(first.wrapping_add(i as u64))?;
+            let count = self.records.count();
+            self.bad.note(record, count, error)?;
         }
-        decoded.map_err(|(i, e)| self.at(first.wrapping_add(i as u64), e))?;
-        fetched?;
-
-        data.finish(wanted);
-        if let Some(labels) = labels.first_mut() {
-            let labels = labels.floats(&Shape::new([self.batch]))?;
-            let found = self.datums.iter().map(|d| d.label() as f32);
-            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
-        }
-        Ok(())
     }
 
     fn batch_bytes(&self) -> u128 {

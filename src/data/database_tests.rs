@@ -29,6 +29,15 @@ fn open_as(
     source: Option<&str>,
     warn: &dyn Fn(&str),
 ) -> Result<Box<dyn Source>> {
+    open_skipping(param, source, warn, false)
+}
+
+fn open_skipping(
+    param: &LayerParameter,
+    source: Option<&str>,
+    warn: &dyn Fn(&str),
+    skip_bad: bool,
+) -> Result<Box<dyn Source>> {
     let resolve = |name: &str| PathBuf::from(name);
     let source = source.map(str::to_string);
     super::super::open(
@@ -38,6 +47,7 @@ fn open_as(
             seed: 1,
             source,
             resolve: &resolve,
+            skip_bad,
             warn,
         },
     )
@@ -113,6 +123,55 @@ fn random_crops_follow_from_the_number_of_the_picture() {
         batch(&mut *a, index).unwrap();
     }
     assert_eq!(batch(&mut *a, 4).unwrap(), batch(&mut *b, 4).unwrap());
+}
+
+#[test]
+fn the_next_good_record_takes_the_place_of_a_bad_one() {
+    let record = |i: i32, width: i32| {
+        let datum = Datum {
+            channels: Some(1),
+            height: Some(1),
+            width: Some(width),
+            data: Some(vec![i as u8; width as usize]),
+            label: Some(i),
+            ..Datum::default()
+        };
+        datum.encode_to_vec()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    // Two that are none, and one of another size.
+    let records = [
+        ("0", record(0, 2)),
+        ("1", record(1, 2)),
+        ("2", vec![0xff; 9]),
+        ("3", vec![0xff; 9]),
+        ("4", record(4, 2)),
+        ("5", record(5, 3)),
+    ];
+    write(dir.path(), &records);
+    let param = layer(dir.path(), 4, &["data", "label"]);
+    let fails = batch(&mut *open(&param).unwrap(), 0).unwrap_err();
+    assert!(format!("{fails:#}").contains("record '2'"), "{fails:#}");
+    let open = || open_skipping(&param, None, &|_| {}, true).unwrap();
+    let mut source = open();
+    let labels = |source: &mut dyn Source, k| batch(source, k).unwrap()[1].data.clone();
+    assert_eq!(labels(&mut *source, 0), [0.0, 1.0, 4.0, 4.0]);
+    assert_eq!(labels(&mut *source, 1), [4.0, 0.0, 0.0, 1.0]);
+    // A run that goes on there sees the same.
+    assert_eq!(labels(&mut *open(), 1), [4.0, 0.0, 0.0, 1.0]);
+    // The first record's fault is no reason to stop, either.
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("0", vec![0xff; 9]),
+            ("1", record(1, 2)),
+            ("2", record(2, 2)),
+        ],
+    );
+    let param = layer(dir.path(), 3, &["data", "label"]);
+    let mut source = open_skipping(&param, None, &|_| {}, true).unwrap();
+    assert_eq!(labels(&mut *source, 0), [1.0, 1.0, 2.0]);
 }
 
 #[test]

@@ -170,6 +170,7 @@ mod tests {
                 seed: 3,
                 source: None,
                 resolve: &|name: &str| PathBuf::from(name),
+                skip_bad: false,
                 warn: &|text| warned.borrow_mut().push(text.to_string()),
             },
         )?;

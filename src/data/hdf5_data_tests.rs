@@ -38,6 +38,7 @@ fn open(folder: &Path, source: &str, shuffle: bool, tops: &[&str]) -> Result<Hdf
         seed: 3,
         source: None,
         resolve: &|name| folder.join(name),
+        skip_bad: false,
         warn: &|line| panic!("warned: {line}"),
     };
     Hdf5Data::open(&param, &options)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::about::About;
+use super::bad_records::BadRecords;
 use super::batch::Rows;
 use super::datum::{Channels, SMALLER, decode_picture, of_size};
 use super::decoders::Decoders;
@@ -24,6 +25,7 @@ use crate::tensor::Shape;
 /// end; a shuffled list has another order in each round.
 pub struct ImageData {
     list: List,
+    bad: BadRecords,
     /// What stands before the names.
     root: String,
     transform: Arc<Transform>,
@@ -110,6 +112,7 @@ impl ImageData {
         )?;
         let mut layer = Self {
             list,
+            bad: BadRecords::new(options.skip_bad),
             root,
             transform: Arc::new(transform),
             batch: p.batch_size() as usize,
@@ -127,11 +130,19 @@ impl ImageData {
             labels,
             name: param.name().to_string(),
         };
-        let first = layer.entry_of(0);
-        let entry = &layer.list.entries[first];
         let mut stored = Stored::default();
-        let dims = layer.decode(entry, 0, &mut stored);
-        layer.dims = dims.with_context(|| layer.place(entry))?;
+        layer.dims = loop {
+            let first = layer.entry_of(0);
+            let entry = &layer.list.entries[first];
+            let dims = layer.decode(entry, 0, &mut stored);
+            match dims.with_context(|| layer.place(entry)) {
+                Ok(dims) => break dims,
+                Err(error) => {
+                    let count = layer.list.entries.len() as u64;
+                    layer.bad.note(first as u64, count, error)?;
+                }
+            }
+        };
         layer.stored = stored.bytes.len() as u128;
         check_batch(layer.batch, &layer.dims, "pictures")?;
         Ok(layer)
@@ -143,13 +154,13 @@ impl ImageData {
         let place = self.skip.wrapping_add(number);
         let (round, at) = (place / count, (place % count) as usize);
         let Some(random) = self.shuffle else {
-            return at;
+            return self.bad.good(at as u64, count) as usize;
         };
         if self.order.0 != round {
             self.order.0 = round;
             self.order.1 = shuffled(self.list.entries.len(), random.branch(round));
         }
-        self.order.1[at] as usize
+        self.bad.good(u64::from(self.order.1[at]), count) as usize
     }
 
     /// Decodes picture `number` of the run, resized. Returns the channels, height and width that the net will see.
@@ -166,6 +177,52 @@ impl ImageData {
             out.dims = wanted;
         }
         self.transform.prepare(out, number)
+    }
+
+    /// Reads the batch from picture `first` of the run on. The inner error is that of an entry of the list, with its index.
+    fn attempt(
+        &mut self,
+        first: u64,
+        out: &mut [Rows],
+        decoders: &Decoders,
+    ) -> Result<Result<(), (usize, anyhow::Error)>> {
+        let numbers = (0..self.batch as u64).map(|i| first.wrapping_add(i));
+        let entries: Vec<usize> = numbers.map(|n| self.entry_of(n)).collect();
+        let entry = |i: usize| &self.list.entries[entries[i]];
+        let (data, labels) = out.split_at_mut(1);
+        let data = data[0].pictures(&self.transform);
+
+        let stored = data.begin(first, self.batch).iter_mut();
+        let mut slots: Vec<(&mut Stored, [usize; 3])> = stored.map(|s| (s, [0; 3])).collect();
+        let decoded = decoders.each(&mut slots, |i, (stored, dims)| {
+            *dims = self.decode(entry(i), first.wrapping_add(i as u64), stored)?;
+            Ok(())
+        });
+        // The first mistake in order is told: of the pictures before the one that failed, if any.
+        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| slots.len());
+        let wanted = match slots.first() {
+            // One of another size must not decide for its batch if it can be left out itself.
+            Some(_) if self.bad.are_left_out() && self.batch > 1 => self.dims,
+            first => first.map_or(self.dims, |s| s.1),
+        };
+        let failed =
+            |i: usize, e: anyhow::Error| Ok(Err((entries[i], e.context(self.place(entry(i))))));
+        for (i, (_, found)) in slots[..whole].iter().enumerate() {
+            if let Err(e) = check_alike(wanted, *found) {
+                return failed(i, e);
+            }
+        }
+        if let Err((i, e)) = decoded {
+            return failed(i, e);
+        }
+
+        data.finish(wanted);
+        if let Some(labels) = labels.first_mut() {
+            let labels = labels.floats(&Shape::new([self.batch]))?;
+            let found = (0..self.batch).map(|i| entry(i).label as f32);
+            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
+        }
+        Ok(Ok(()))
     }
 
     fn place(&self, entry: &Entry) -> String {
@@ -204,37 +261,17 @@ impl Source for ImageData {
         shapes
     }
 
-    /// Pictures are read and decoded on several threads.
+    /// Pictures are read and decoded on several threads; anew where one is left out.
     fn load(&mut self, index: u64, out: &mut [Rows], decoders: &Decoders) -> Result<()> {
         expect_arrays(1 + usize::from(self.labels), out.len())?;
         let first = index.wrapping_mul(self.batch as u64);
-        let numbers = (0..self.batch as u64).map(|i| first.wrapping_add(i));
-        let entries: Vec<usize> = numbers.map(|n| self.entry_of(n)).collect();
-        let entry = |i: usize| &self.list.entries[entries[i]];
-        let (data, labels) = out.split_at_mut(1);
-        let data = data[0].pictures(&self.transform);
-
-        let stored = data.begin(first, self.batch).iter_mut();
-        let mut slots: Vec<(&mut Stored, [usize; 3])> = stored.map(|s| (s, [0; 3])).collect();
-        let decoded = decoders.each(&mut slots, |i, (stored, dims)| {
-            *dims = self.decode(entry(i), first.wrapping_add(i as u64), stored)?;
-            Ok(())
-        });
-        // The first mistake in order is told: of the pictures before the one that failed, if any.
-        let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| slots.len());
-        let wanted = slots.first().map_or(self.dims, |s| s.1);
-        for (i, (_, found)) in slots[..whole].iter().enumerate() {
-            check_alike(wanted, *found).with_context(|| self.place(entry(i)))?;
+        loop {
+            let Err((entry, error)) = self.attempt(first, out, decoders)? else {
+                return Ok(());
+            };
+            let count = self.list.entries.len() as u64;
+            self.bad.note(entry as u64, count, error)?;
         }
-        decoded.map_err(|(i, e)| e.context(self.place(entry(i))))?;
-
-        data.finish(wanted);
-        if let Some(labels) = labels.first_mut() {
-            let labels = labels.floats(&Shape::new([self.batch]))?;
-            let found = (0..self.batch).map(|i| entry(i).label as f32);
-            labels.data.iter_mut().zip(found).for_each(|(l, f)| *l = f);
-        }
-        Ok(())
     }
 
     fn batch_bytes(&self) -> u128 {

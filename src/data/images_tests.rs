@@ -19,6 +19,7 @@ fn open_in(folder: &Path, seed: u64, text: &str) -> Result<Box<dyn Source>> {
             seed,
             source: None,
             resolve: &|name| files::resolve(name, folder),
+            skip_bad: false,
             warn: &|line| panic!("warned: {line}"),
         },
     )

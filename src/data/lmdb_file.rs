@@ -1,7 +1,6 @@
-//! Is a `data.mdb` whole? LMDB maps the file into memory and trusts its size, so that reading a truncated
-//! one ends the process with SIGBUS. Its own numbers are compared here first, without mapping anything.
+//! What a `data.mdb` says of itself, and whether it is whole.
 //!
-//! Layout (LMDB's `MDB_meta`, 64-bit, the machine's byte order): pages 0 and 1 are two generations of the
+//! Layout (LMDB's `MDB_meta`, 64-bit, the little-endian byte order): pages 0 and 1 are two generations of the
 //! meta page; the one with the higher transaction number counts.
 
 use std::fs::File;
@@ -24,13 +23,37 @@ pub struct Summary {
     pub bytes: u64,
     /// Records in its main database.
     pub records: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// The number of the last page.
+    pub last_page: u64,
+    /// Levels of the main database's tree, and the page on top.
+    pub depth: u16,
+    pub root: u64,
+    /// Of what kind the main database is.
+    flags: u16,
+}
+
+/// A database's kinds: keys compared from their ends, several values a key, keys that are numbers.
+const REVERSED: u16 = 2;
+const DUPLICATES: u16 = 4;
+const NUMBERS: u16 = 8;
+
+impl Summary {
+    /// Whether a key may have several values.
+    pub fn has_duplicates(&self) -> bool {
+        self.flags & DUPLICATES != 0
+    }
+
+    /// Whether keys are not in the order of their bytes.
+    pub fn has_other_order(&self) -> bool {
+        self.flags & (REVERSED | NUMBERS) != 0
+    }
 }
 
 struct Meta {
-    page_size: u64,
-    records: u64,
-    last_page: u64,
     transaction: u64,
+    summary: Summary,
 }
 
 /// Checks that `file` is an LMDB of the version we read and as long as it claims to be.
@@ -44,25 +67,24 @@ pub fn check(file: &Path) -> Result<Summary> {
     );
 
     let first = meta(&mut input, 0, file)?;
-    let second = meta(&mut input, first.page_size, file)?;
+    let second = meta(&mut input, first.summary.page_size, file)?;
     let newer = if second.transaction > first.transaction {
         second
     } else {
         first
     };
-    let wanted = (newer.last_page.checked_add(1)).and_then(|n| n.checked_mul(newer.page_size));
+    let summary = Summary {
+        bytes,
+        ..newer.summary
+    };
+    let last = summary.last_page;
+    let wanted = (last.checked_add(1)).and_then(|n| n.checked_mul(summary.page_size));
     match wanted {
-        Some(wanted) if wanted <= bytes => Ok(Summary {
-            bytes,
-            records: newer.records,
-        }),
+        Some(wanted) if wanted <= bytes => Ok(summary),
         Some(wanted) => bail!(
             "{shown} is truncated: expected at least {wanted} bytes, found {bytes}; copy or make it again"
         ),
-        None => bail!(
-            "{shown} is broken: its last page is number {}",
-            newer.last_page
-        ),
+        None => bail!("{shown} is broken: its last page is number {last}"),
     }
 }
 
@@ -82,12 +104,13 @@ fn meta(input: &mut File, offset: u64, file: &Path) -> Result<Meta> {
         }
         other => other.map_err(|e| anyhow::anyhow!("{shown}: {}", reason(&e)))?,
     }
-    let u32_at = |at: usize| u32::from_ne_bytes([0, 1, 2, 3].map(|i| page[at + i]));
-    let u64_at = |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| page[at + i]));
+    let u16_at = |at: usize| u16::from_le_bytes([0, 1].map(|i| page[at + i]));
+    let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|i| page[at + i]));
+    let u64_at = |at: usize| u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| page[at + i]));
     let magic = u32_at(16);
     if magic.swap_bytes() == MAGIC {
         bail!(
-            "{shown} is an LMDB database of a machine with the other byte order; make it again here"
+            "{shown} is an LMDB database of a machine with the other byte order (big-endian); make it again here"
         );
     }
     ensure!(
@@ -105,9 +128,15 @@ fn meta(input: &mut File, offset: u64, file: &Path) -> Result<Meta> {
         "{shown} is broken, or of a 32-bit machine: its pages have {page_size} bytes"
     );
     Ok(Meta {
-        page_size,
-        records: u64_at(120),
-        last_page: u64_at(136),
         transaction: u64_at(144),
+        summary: Summary {
+            bytes: 0,
+            records: u64_at(120),
+            page_size,
+            last_page: u64_at(136),
+            depth: u16_at(94),
+            root: u64_at(128),
+            flags: u16_at(92),
+        },
     })
 }

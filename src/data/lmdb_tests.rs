@@ -1,4 +1,6 @@
 use super::*;
+use heed::types::Bytes;
+use heed::{CommitOrAbort, EnvOpenOptions};
 use prost::Message;
 use std::fs;
 
@@ -215,4 +217,248 @@ fn a_record_that_is_no_datum_names_database_and_key() {
         assert!(error.starts_with(&wanted), "{error}");
     }
     assert_eq!(label(&mut lmdb, 0), 0);
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % n.max(1) as u64) as usize
+    }
+}
+
+/// Numbers that mislead whoever trusts them.
+const ODD: [u64; 12] = [
+    0,
+    1,
+    2,
+    3,
+    7,
+    15,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x7fff_ffff,
+    0xffff_ffff,
+    u64::MAX,
+];
+
+/// One thing changed in a whole file.
+fn damage(whole: &[u8], random: &mut Random) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut bytes = whole.to_vec();
+    let pages = whole.len() / PAGE;
+    let page = PAGE * random.below(pages);
+    match random.below(7) {
+        // Of a header or the offsets behind it, a bit.
+        0 => bytes[page + random.below(64)] ^= 1 << random.below(8),
+        // Of anything.
+        1 => bytes[page + random.below(PAGE)] ^= 1 << random.below(8),
+        // A number for another.
+        2 => {
+            let size = [2, 4, 8][random.below(3)];
+            let room = if random.below(2) == 0 { 64 } else { PAGE - 8 };
+            let at = page + random.below(room);
+            let odd = ODD[random.below(ODD.len())].to_le_bytes();
+            bytes[at..at + size].copy_from_slice(&odd[..size]);
+        }
+        // The number of a page where another may stand.
+        3 => {
+            let at = page + random.below(PAGE - 8);
+            bytes[at] = random.below(pages) as u8;
+        }
+        // A page for another, with its number or with the other's.
+        4 => {
+            let from = PAGE * random.below(pages);
+            let skip = 8 * random.below(2);
+            bytes.copy_within(from + skip..from + PAGE, page + skip);
+        }
+        // The head of the file.
+        5 => {
+            let at = PAGE * random.below(2) + 40 + random.below(112);
+            bytes[at] = random.below(256) as u8;
+        }
+        _ => bytes.truncate(random.below(whole.len())),
+    }
+    bytes
+}
+
+/// Reads all of it, in order and not; says how many records there were. Whatever is wrong is an error, and soon.
+fn read_all(folder: &Path, random: &mut Random) -> (usize, usize) {
+    let (mut good, mut bad) = (0, 0);
+    let Ok(mut lmdb) = open(folder) else {
+        return (0, 1);
+    };
+    let count = lmdb.count().min(4000);
+    let mut datum = Datum::default();
+    let some: Vec<u64> = (0..8)
+        .map(|_| random.below(count as usize) as u64)
+        .collect();
+    for number in (0..count).chain(some) {
+        match lmdb.read(number, &mut datum) {
+            Ok(()) => good += 1,
+            Err(_) => bad += 1,
+        }
+    }
+    (good, bad)
+}
+
+/// Databases with small records in a tree of three levels, and with records that have pages of their own.
+fn kinds() -> Vec<tempfile::TempDir> {
+    let make = |records: Vec<(String, Vec<u8>)>| {
+        let dir = tempfile::tempdir().unwrap();
+        let records: Vec<_> = records
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.clone()))
+            .collect();
+        write(dir.path(), &records);
+        dir
+    };
+    // Long keys, so that few fit into a branch.
+    let key = |i: usize| format!("{i:0>400}");
+    let deep = counted(1500).into_iter().enumerate();
+    let large = (0..40).map(|i| {
+        let datum = Datum {
+            channels: Some(3),
+            height: Some(50),
+            width: Some(50 + i as i32),
+            data: Some(vec![i as u8; 150 * (50 + i)]),
+            ..Datum::default()
+        };
+        (format!("{i:08}"), datum.encode_to_vec())
+    });
+    vec![
+        make(counted(700)),
+        make(deep.map(|(i, (_, v))| (key(i), v)).collect()),
+        make(large.collect()),
+    ]
+}
+
+/// `DSD_LMDB_MUTATIONS=5000 cargo test --lib damaged_databases`, as tests/soak/lmdb.sh does, tries more.
+#[test]
+fn damaged_databases_are_errors_and_never_more() {
+    let asked = std::env::var("DSD_LMDB_MUTATIONS").ok();
+    let times: u64 = asked.map_or(200, |n| n.parse().expect("DSD_LMDB_MUTATIONS is a number"));
+    let mut wholes: Vec<Vec<u8>> = (kinds().iter())
+        .map(|dir| fs::read(dir.path().join("data.mdb")).unwrap())
+        .collect();
+    assert!(check_depth(&wholes[1]) >= 3);
+    let real = Path::new("../shared/data/imagenet250_lmdb/data.mdb");
+    match fs::read(real) {
+        Ok(bytes) => wholes.push(bytes),
+        Err(_) => println!("skipped: {} is absent", real.display()),
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data.mdb");
+    let (mut good, mut bad, mut slowest) = (0, 0, std::time::Duration::ZERO);
+    for number in 0..times {
+        let mut random = Random(number);
+        // The real one is large: every twentieth time.
+        let which = match number % 20 {
+            0 => wholes.len() - 1,
+            _ => random.below(3),
+        };
+        fs::write(&data, damage(&wholes[which], &mut random)).unwrap();
+        let clock = std::time::Instant::now();
+        let (g, b) = read_all(dir.path(), &mut random);
+        slowest = slowest.max(clock.elapsed());
+        (good, bad) = (good + g, bad + b);
+    }
+    println!("{times} files: {good} records read, {bad} errors, {slowest:?} the slowest");
+    assert!(good > 0 && bad > 0);
+}
+
+/// Levels of the tree of a file.
+fn check_depth(bytes: &[u8]) -> u16 {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data.mdb");
+    fs::write(&path, bytes).unwrap();
+    check(&path).unwrap().depth
+}
+
+#[test]
+fn a_page_that_lies_costs_its_own_records_and_no_others() {
+    let dir = &kinds()[1];
+    let data = dir.path().join("data.mdb");
+    let whole = fs::read(&data).unwrap();
+    // The first page that is a leaf of the tree and not of LMDB's list of free pages.
+    let is_leaf = |page: &[u8]| page[10] == 2 && page[12] > 24;
+    let leaf = 2 + whole[8192..].chunks(4096).position(is_leaf).unwrap();
+    let mut bytes = whole.clone();
+    bytes[4096 * leaf + 10] = 4;
+    fs::write(&data, &bytes).unwrap();
+    let mut lmdb = open(dir.path()).unwrap();
+    let mut datum = Datum::default();
+    let (mut labels, mut errors) = (Vec::new(), Vec::new());
+    for number in 0..lmdb.count() {
+        match lmdb.read(number, &mut datum) {
+            Ok(()) => labels.push(datum.label()),
+            Err(e) => errors.push(format!("{e:#}")),
+        }
+    }
+    assert!(labels.len() >= 1480, "{}", labels.len());
+    assert!(labels.is_sorted());
+    let wanted = format!("page {leaf}: expected a leaf, found a page of the kind 0x4");
+    assert!(errors[0].contains(&wanted), "{}", errors[0]);
+    assert!(errors[1].contains("promises 1500 records"), "{}", errors[1]);
+}
+
+#[test]
+fn a_file_that_is_cut_off_while_it_is_read_is_an_error() {
+    let dir = &kinds()[2];
+    let mut lmdb = open(dir.path()).unwrap();
+    let mut datum = Datum::default();
+    lmdb.read(0, &mut datum).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.path().join("data.mdb"));
+    file.unwrap().set_len(16384).unwrap();
+    let error = format!("{:#}", lmdb.read(30, &mut datum).unwrap_err());
+    assert!(
+        error.contains("it has been cut off since it was opened"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_caffe_does_not_write_is_told() {
+    use heed::DatabaseFlags;
+    let made = |name: Option<&'static str>, flags: DatabaseFlags| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = EnvOpenOptions::new();
+        options.map_size(1 << 20).max_dbs(2);
+        // SAFETY: a folder of this test's own.
+        #[allow(unsafe_code)]
+        let env = unsafe { options.open(dir.path()) }.unwrap();
+        let txn = env.write_txn().unwrap();
+        env.create_databases_and_commit(txn, |creator, txn| {
+            let mut options = creator.database_options().types::<Bytes, Bytes>();
+            options.flags(flags);
+            if let Some(name) = name {
+                options.name(name);
+            }
+            let database = options.create(txn)?;
+            database.put(txn, b"a", b"1")?;
+            database.put(txn, b"a", b"2")?;
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(()))
+        })
+        .unwrap();
+        error(dir.path())
+    };
+    let text = made(None, DatabaseFlags::DUP_SORT);
+    assert!(text.contains("several values under a key"), "{text}");
+    let text = made(Some("train"), DatabaseFlags::empty());
+    assert!(text.contains("named databases ('train')"), "{text}");
+    // A big-endian machine's.
+    let dir = database(1);
+    let data = dir.path().join("data.mdb");
+    let mut bytes = fs::read(&data).unwrap();
+    bytes[16..20].reverse();
+    fs::write(&data, bytes).unwrap();
+    assert!(error(dir.path()).contains("other byte order"));
 }

@@ -29,6 +29,12 @@ fn padded(a: &Axis, o: usize) -> f32 {
     end.saturating_sub(start) as f32
 }
 
+/// The columns of the kernel that see the input in some window: of a kernel that is larger than the padded input's, few.
+fn taps(axis: &Axis) -> Range<usize> {
+    let last = axis.output.saturating_sub(1).saturating_mul(axis.stride);
+    axis.pad.saturating_sub(last)..axis.kernel.min(axis.input.saturating_add(axis.pad))
+}
+
 /// The windows whose element `k` lies inside the input, and the input index of the first of them.
 fn inside(a: &Axis, k: usize) -> (Range<usize>, usize) {
     a.inside(k, &(0..a.output))
@@ -101,7 +107,7 @@ pub fn max(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
                 }
                 phases.fill(&column);
                 out.fill(-f32::MAX);
-                for kx in 0..w.kernel {
+                for kx in taps(&w) {
                     let (xs, x0) = inside(&w, kx);
                     let from = phases.from(x0);
                     out[xs]
@@ -157,7 +163,7 @@ pub fn max_indices(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32], ind
             phases_at.fill(&column_at);
             y.fill(-f32::MAX);
             at.fill(NONE);
-            for kx in 0..w.kernel {
+            for kx in taps(&w) {
                 let (xs, x0) = inside(&w, kx);
                 let from = phases.from(x0).iter().zip(phases_at.from(x0));
                 for ((y, at), (v, i)) in y[xs.clone()].iter_mut().zip(&mut at[xs]).zip(from) {
@@ -214,7 +220,7 @@ pub fn average(crew: &Crew, x: &[f32], [h, w]: [Axis; 2], y: &mut [f32]) {
                 }
                 phases.fill(&column);
                 out.fill(0.0);
-                for kx in 0..w.kernel {
+                for kx in taps(&w) {
                     let (xs, x0) = inside(&w, kx);
                     out[xs]
                         .iter_mut()
@@ -243,7 +249,7 @@ pub fn average_backward(crew: &Crew, dy: &[f32], [h, w]: [Axis; 2], dx: &mut [f3
                     *share = d / (padded(&h, oy) * padded(&w, ox)).max(1.0);
                 }
                 column.fill(0.0);
-                for kx in 0..w.kernel {
+                for kx in taps(&w) {
                     let (xs, x0) = inside(&w, kx);
                     let to = column[x0..].iter_mut().step_by(w.stride);
                     to.zip(&shares[xs]).for_each(|(c, s)| *c += s);

@@ -217,10 +217,12 @@ pub fn read_solver(path: &Path) -> Result<Parsed<SolverParameter>> {
 }
 
 fn read<M: Message + Name + Default>(path: &Path, expected: &str) -> Result<Parsed<M>> {
-    let bytes = files::read(path)?;
-    let text = files::read_text(path).map_err(|e| match strings::no_text(&bytes) {
-        Some(found) => anyhow!("{e}: expected {expected}, found {found}"),
-        None => e,
+    let text = files::read_text(path).map_err(|e| {
+        let head = files::head(path, 1 << 16).unwrap_or_default();
+        match strings::no_text(&head) {
+            Some(found) => anyhow!("{e}: expected {expected}, found {found}"),
+            None => e,
+        }
     });
     Ok(parse(&text?, &path.display().to_string())?)
 }

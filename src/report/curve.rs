@@ -22,6 +22,17 @@ pub struct Part {
     pub iterations: u64,
 }
 
+/// The axis of a panel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// From 0 to 1.
+    Part,
+    /// Powers of 10 around the values.
+    Powers,
+    /// From one value to another; what is beyond fills the panel.
+    Between(f64, f64),
+}
+
 /// One curve.
 #[derive(Clone, Debug)]
 pub struct Panel {
@@ -29,8 +40,8 @@ pub struct Panel {
     pub name: &'static str,
     /// Its lines in height.
     pub rows: usize,
-    /// Whether its axis is one of powers of 10; else it goes from 0 to 1.
-    pub log: bool,
+    /// Its axis.
+    pub scale: Scale,
     /// Its value in each column, as [`columns`] names them.
     pub values: Vec<f64>,
 }
@@ -59,6 +70,10 @@ pub fn columns(parts: &[Part]) -> Vec<(usize, u64)> {
 pub struct Chart {
     /// The parts of the axis.
     pub parts: Vec<Part>,
+    /// What a part is.
+    pub named: &'static str,
+    /// Whether the iteration is written with which each begins.
+    pub counted: bool,
     /// The curves.
     pub panels: Vec<Panel>,
 }
@@ -66,8 +81,12 @@ pub struct Chart {
 impl Panel {
     /// The ends of the axis, as values and as labels.
     fn axis(&self) -> ((f64, f64), [String; 2]) {
-        if !self.log {
-            return ((0.0, 1.0), ["1".to_string(), "0".to_string()]);
+        match self.scale {
+            Scale::Part => return ((0.0, 1.0), ["1".to_string(), "0".to_string()]),
+            Scale::Between(low, high) => {
+                return ((low, high), [high, low].map(|v| format!("{v:.3}")));
+            }
+            Scale::Powers => {}
         }
         let logs = self.values.iter().filter(|v| **v > 0.0).map(|v| v.log10());
         let (low, high) = logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
@@ -93,14 +112,16 @@ impl Panel {
     fn lines(&self) -> Vec<String> {
         let ((low, high), [top, bottom]) = self.axis();
         let cells = (8 * self.rows) as f64;
+        let log = self.scale == Scale::Powers;
         let height = |v: &f64| {
-            let v = if self.log { v.log10() } else { *v };
+            let v = if log { v.log10() } else { *v };
             if !v.is_finite() {
                 return 0;
             }
             let part = ((v - low) / (high - low)).clamp(0.0, 1.0);
             // The least there is shows, too.
-            ((part * cells).round() as usize).max(usize::from(self.log || part > 0.0))
+            ((part * cells).round() as usize)
+                .max(usize::from(self.scale != Scale::Part || part > 0.0))
         };
         let heights: Vec<usize> = self.values.iter().map(height).collect();
         let line = |row: usize| {
@@ -130,7 +151,11 @@ impl fmt::Display for Chart {
                 f,
                 "{}{}",
                 panel.name,
-                if panel.log { " (powers of 10)" } else { "" }
+                if panel.scale == Scale::Powers {
+                    " (powers of 10)"
+                } else {
+                    ""
+                }
             )?;
             for line in panel.lines() {
                 writeln!(f, "{line}")?;
@@ -156,8 +181,11 @@ impl fmt::Display for Chart {
             }
         }
         let [names, starts] = texts;
-        writeln!(f, "{:>w$} {names}", "phase", w = LABEL - 1)?;
-        writeln!(f, "{:>w$} {starts}", "from", w = LABEL - 1)
+        writeln!(f, "{:>w$} {names}", self.named, w = LABEL - 1)?;
+        match self.counted {
+            true => writeln!(f, "{:>w$} {starts}", "from", w = LABEL - 1),
+            false => Ok(()),
+        }
     }
 }
 
@@ -189,17 +217,19 @@ mod tests {
         let values = columns(&parts).into_iter().map(|(k, _)| rate(k)).collect();
         let density = columns(&parts).into_iter().map(|(k, _)| [1.0, 0.5, 1.0][k]);
         let chart = Chart {
+            named: "phase",
+            counted: true,
             panels: vec![
                 Panel {
                     name: "rate",
                     rows: 4,
-                    log: true,
+                    scale: Scale::Powers,
                     values,
                 },
                 Panel {
                     name: "density",
                     rows: 2,
-                    log: false,
+                    scale: Scale::Part,
                     values: density.collect(),
                 },
             ],
@@ -233,22 +263,22 @@ mod tests {
 
     #[test]
     fn odd_values_are_drawn_too() {
-        let lines = |values: &[f64], log| {
+        let lines = |values: &[f64], scale| {
             let values = values.to_vec();
             let panel = Panel {
                 name: "rate",
                 rows: 2,
-                log,
+                scale,
                 values,
             };
             panel.lines()
         };
-        assert_eq!(lines(&[0.0, 0.0], true), ["      1", "    0.1"]);
-        assert_eq!(lines(&[0.05], true), ["    0.1 ▃", "   0.01 █"]);
+        assert_eq!(lines(&[0.0, 0.0], Scale::Powers), ["      1", "    0.1"]);
+        assert_eq!(lines(&[0.05], Scale::Powers), ["    0.1 ▃", "   0.01 █"]);
         assert_eq!(
-            lines(&[f64::NAN, 2.0, 0.01], false),
+            lines(&[f64::NAN, 2.0, 0.01], Scale::Part),
             ["      1  █", "      0  █▁"]
         );
-        assert!(lines(&[], true).iter().all(|l| !l.is_empty()));
+        assert!(lines(&[], Scale::Powers).iter().all(|l| !l.is_empty()));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::data::Source;
 use crate::data::about::About;
+use crate::data::bad_records;
 use crate::data::batch::Rows;
 use crate::data::batches::Batches;
 use crate::data::decoders::Decoders;
@@ -62,6 +63,7 @@ impl Opener {
             seed: self.seed,
             source: self.source.clone(),
             resolve: &|name| self.find(name, net_file),
+            skip_bad: bad_records::left_out(),
             warn: &|text| warn!("{text}"),
         };
         data::open(&node.param, &options)

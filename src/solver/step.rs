@@ -248,7 +248,7 @@ impl Solver {
     }
 
     /// Takes over what forward itself changed of the parameters.
-    fn apply_updates(&mut self, outputs: &mut Outputs) {
+    pub(super) fn apply_updates(&mut self, outputs: &mut Outputs) {
         for (id, values) in outputs.updates.drain(..) {
             self.weights[id].data.copy_from_slice(&values);
         }

@@ -30,6 +30,7 @@ fn records(source: &Path, count: u32) -> Vec<Vec<Tensor>> {
         seed: 0,
         source: None,
         resolve: &|name| name.into(),
+        skip_bad: false,
         warn: &|line| panic!("warned: {line}"),
     };
     let mut source = open(&param, &options).unwrap();

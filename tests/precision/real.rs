@@ -97,6 +97,7 @@ fn photographs(source: &Path) -> Vec<Tensor> {
         seed: 1,
         source: Some(source.display().to_string()),
         resolve: &|name| name.into(),
+        skip_bad: false,
         warn: &|text| eprintln!("{text}"),
     };
     let mut source = data::open(&graph.nodes[0].param, &options).unwrap();

@@ -99,6 +99,7 @@ fn of_source(
             seed: 0,
             source: None,
             resolve: &|name| files::resolve(name, hints.folder),
+            skip_bad: false,
             warn: &|_| {},
         };
         match data::open(param, &options) {

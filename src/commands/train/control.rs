@@ -58,6 +58,7 @@ fn refuse_others(args: &Train) -> Result<()> {
     let a = &args.args;
     let given = [
         ("--snapshot", a.snapshot.is_some()),
+        ("--find_lr", a.find_lr.is_some()),
         ("--metrics", a.metrics.is_some()),
         ("--tensorboard", a.tensorboard.is_some()),
         ("--level", a.state.level != 0),

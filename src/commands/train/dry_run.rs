@@ -3,17 +3,18 @@
 use super::flow::Plan;
 use super::{Runner, settings::Settings};
 use crate::commands::run_folder::RunFolder;
-use crate::flow::Flow;
+use crate::flow::{Flow, Step};
 use crate::phase::Phase;
-use crate::report::curve::{self, Chart, Panel, Part};
+use crate::report::curve::{self, Chart, Panel, Part, Scale};
 use crate::report::human::{HumanBytes, HumanTime};
 use crate::report::number::G;
 use crate::report::output;
 use crate::report::table::{Align, Table};
+use crate::solver::Solver;
 use crate::solver::forecast::Forecast;
 use crate::{info, warn};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the passes of each phase are timed, and as long those of its tests.
@@ -52,25 +53,15 @@ impl Runner<'_> {
             plan.config.param.base_lr = Some(rate.value);
             info!("Trying the {} phase", step.name);
             let prefix = folder.path(&step.name).join("dry_run");
-            let state = self.args.args.snapshot.clone().or(plan.newest.map(|n| n.1));
-            let resumed = state.is_some();
-            let settings = Settings::of(&self.args.args, step);
-            let prefix = prefix.display().to_string();
-            let mut solver = self.solver(plan.config, step.phase, step.precision, prefix)?;
-            settings.prepare(&mut solver)?;
-            if let Some((param, from)) = &plan.rewound {
-                solver.rewind_rates(param, *from)?;
-            }
-            if resumed || k == 0 && !weights.is_empty() {
-                self.start_weights(&mut solver, weights, state.as_deref())?;
-            }
-            let mut sparsity = String::new();
-            if let Some(rules) = step.rules() {
-                sparsity = rules.text().to_string();
-                if !resumed {
-                    settings.prune(&mut solver, &rules)?;
-                }
-            }
+            let state = self
+                .args
+                .args
+                .snapshot
+                .clone()
+                .or(plan.newest.take().map(|n| n.1));
+            let weights = if k == 0 { weights } else { &[] };
+            let (mut solver, sparsity) =
+                self.trial_solver(step, plan, &prefix, weights, state.as_deref())?;
             let (start, end) = (solver.iter(), solver.max_iter());
             let course = solver.forecast()?;
             let last = course.density(end.saturating_sub(1));
@@ -99,7 +90,7 @@ impl Runner<'_> {
                 step.name.clone(),
                 iterations.to_string(),
                 G(rate.value).to_string(),
-                sparsity,
+                sparsity.unwrap_or_default(),
                 density,
                 HumanTime(need.time).to_string(),
                 HumanBytes(need.disk).to_string(),
@@ -132,6 +123,34 @@ impl Runner<'_> {
     }
 }
 
+impl Runner<'_> {
+    /// The solver of a phase as it begins, or goes on from `state`, to be tried and thrown away; and what it prunes.
+    pub(super) fn trial_solver(
+        &mut self,
+        step: &Step,
+        plan: Plan,
+        prefix: &Path,
+        weights: &[PathBuf],
+        state: Option<&Path>,
+    ) -> Result<(Solver, Option<String>)> {
+        let settings = Settings::of(&self.args.args, step);
+        let prefix = prefix.display().to_string();
+        let mut solver = self.solver(plan.config, step.phase, step.precision, prefix)?;
+        settings.prepare(&mut solver)?;
+        if let Some((param, from)) = &plan.rewound {
+            solver.rewind_rates(param, *from)?;
+        }
+        if state.is_some() || !weights.is_empty() {
+            self.start_weights(&mut solver, weights, state)?;
+        }
+        let rules = step.rules();
+        if let Some(rules) = rules.as_ref().filter(|_| state.is_none()) {
+            settings.prune(&mut solver, rules)?;
+        }
+        Ok((solver, rules.map(|r| r.text().to_string())))
+    }
+}
+
 /// How rate and density of a phase will go.
 struct Course {
     part: Part,
@@ -154,19 +173,21 @@ fn chart(courses: &[Course]) -> Chart {
     };
     let rate = |(c, iter): (&Course, u64)| f64::from(c.course.rate(iter));
     let density = |(c, iter): (&Course, u64)| c.kept.unwrap_or_else(|| c.course.density(iter));
-    let panel = |name, rows, log, values| Panel {
+    let panel = |name, rows, scale, values| Panel {
         name,
         rows,
-        log,
+        scale,
         values,
     };
     let rates = columns.iter().map(at).map(rate).collect();
     let densities = columns.iter().map(at).map(density).collect();
     Chart {
         panels: vec![
-            panel("rate", 6, true, rates),
-            panel("density", 4, false, densities),
+            panel("rate", 6, Scale::Powers, rates),
+            panel("density", 4, Scale::Part, densities),
         ],
         parts,
+        named: "phase",
+        counted: true,
     }
 }

@@ -52,6 +52,10 @@ impl Runner<'_> {
         let said = flow.clone();
         let plans = self.plans(&mut flow, &said, &rules, &folder)?;
         let weights = self.first_weights(&flow, &plans, &folder)?;
+        if let Some(steps) = self.args.args.find_lr {
+            self.find_lr(steps, &flow, plans, &folder, &weights)?;
+            return Ok(Ending::Done);
+        }
         if self.args.args.dry_run {
             self.dry_run(&flow, plans, &folder, &weights)?;
             return Ok(Ending::Done);
@@ -252,7 +256,7 @@ impl Runner<'_> {
         let goes_on = self.args.args.snapshot.is_some() || plans[0].newest.is_some();
         if weights.is_empty() && !goes_on {
             match folder.weights_before(flow.steps[0].phase) {
-                Err(_) if self.args.args.dry_run => {}
+                Err(_) if self.args.args.dry_run || self.args.args.find_lr.is_some() => {}
                 found => weights.extend(found?),
             }
         }

@@ -35,7 +35,7 @@ pub(super) fn resolved(args: &Train) -> Result<Train> {
         args.args.out = Some(run);
         return Ok(args);
     }
-    if !args.args.resume && run.join(run_record::NAME).exists() {
+    if args.args.find_lr.is_none() && !args.args.resume && run.join(run_record::NAME).exists() {
         info!(
             "Going on with the run in {}; remove that folder to start anew",
             run.display()

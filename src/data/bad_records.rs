@@ -1,0 +1,89 @@
+//! Records that cannot be read, and what takes their places with `--skip_bad_records`.
+
+use crate::warn;
+use anyhow::{Result, anyhow};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether this process leaves bad records out.
+static LEAVE_OUT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves bad records out from now on, in layers that are opened later.
+pub fn leave_out() {
+    LEAVE_OUT.store(true, Ordering::Relaxed);
+}
+
+/// Whether they are left out.
+pub fn left_out() -> bool {
+    LEAVE_OUT.load(Ordering::Relaxed)
+}
+
+/// The records of a layer that are known to be bad. In the place of one comes the next good one of the database or list,
+/// whatever was read before, so that a run which is resumed sees the same.
+#[derive(Debug, Default)]
+pub struct BadRecords {
+    leave_out: bool,
+    known: BTreeSet<u64>,
+}
+
+impl BadRecords {
+    /// None are known yet.
+    pub fn new(leave_out: bool) -> Self {
+        Self {
+            leave_out,
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Whether bad records are left out at all.
+    pub fn are_left_out(&self) -> bool {
+        self.leave_out
+    }
+
+    /// Record `record` of `count`, or the next one that is not known to be bad.
+    pub fn good(&self, record: u64, count: u64) -> u64 {
+        let mut record = record;
+        while self.known.contains(&record) {
+            record = (record + 1) % count.max(1);
+        }
+        record
+    }
+
+    /// Notes that a record is bad.
+    ///
+    /// # Errors
+    /// Bad records are not left out, or all are bad.
+    pub fn note(&mut self, record: u64, count: u64, error: anyhow::Error) -> Result<()> {
+        if !self.leave_out {
+            return Err(error);
+        }
+        self.known.insert(record);
+        if self.known.len() as u64 >= count {
+            return Err(anyhow!(
+                "none of the {count} records can be read; the last: {error:#}"
+            ));
+        }
+        warn!("A bad record is left out, the next takes its place: {error:#}");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_good_record_takes_the_place_of_a_bad_one() {
+        let mut bad = BadRecords::new(true);
+        for record in [3, 4, 9] {
+            bad.note(record, 10, anyhow!("it is broken")).unwrap();
+        }
+        assert_eq!([2, 3, 4, 5, 9].map(|r| bad.good(r, 10)), [2, 5, 5, 5, 0]);
+        let error = |record: u64, bad: &mut BadRecords| {
+            let noted = bad.note(record, 4, anyhow!("it is broken"));
+            noted.unwrap_err().to_string()
+        };
+        assert!(error(1, &mut bad).starts_with("none of the 4 records"));
+        assert_eq!(error(1, &mut BadRecords::new(false)), "it is broken");
+    }
+}
