@@ -28,6 +28,7 @@ mod gradients;
 mod inspect;
 mod layer_goldens;
 mod layouts;
+mod limits;
 mod mask_goldens;
 mod mutations;
 mod net_rules;
