@@ -114,7 +114,9 @@ impl Walk {
             value: Vec::new(),
         };
         walk.advance();
-        if let (Stretch::Leaf, Ok(node)) = (&walk.stretch, walk.leaf.node(0)) {
+        if let Stretch::Leaf = walk.stretch
+            && let Ok(node) = walk.leaf.node(0)
+        {
             let name = node.key.escape_ascii();
             ensure!(
                 node.kind & DATABASE == 0,

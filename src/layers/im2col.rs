@@ -35,7 +35,11 @@ impl Layer for Im2col {
         let [x] = take(bottoms)?;
         let (channel_axis, axes) = self.axes(x)?;
         let mut dims = x.dims()[..=channel_axis].to_vec();
-        dims[channel_axis] *= axes.iter().map(|a| a.kernel).product::<usize>();
+        // More than there can be is refused as such, where all shapes are looked at.
+        let taps = axes
+            .iter()
+            .fold(1, |n: usize, a| n.saturating_mul(a.kernel));
+        dims[channel_axis] = dims[channel_axis].saturating_mul(taps);
         dims.extend(axes.iter().map(|a| a.output));
         Ok(vec![dims.into()])
     }
