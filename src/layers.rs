@@ -10,6 +10,7 @@
 
 pub mod accuracy;
 pub mod argmax;
+pub mod axpy;
 pub mod batch_norm;
 pub mod batch_reindex;
 pub mod bias;
@@ -43,7 +44,9 @@ pub mod lstm_unit;
 pub mod multinomial_logistic_loss;
 pub mod mvn;
 pub mod neuron;
+pub mod normalize;
 pub mod parameter;
+pub mod permute;
 pub mod pooling;
 mod precision;
 pub mod prelu;
@@ -51,10 +54,13 @@ mod recurrent;
 pub mod reduction;
 pub mod reshape;
 pub mod rnn;
+pub mod roi_pooling;
 pub mod scale;
+pub mod shuffle_channel;
 pub mod sigmoid_cross_entropy_loss;
 pub mod silence;
 pub mod slice;
+pub mod smooth_l1_loss;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod split;
@@ -81,6 +87,7 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
         | "Swish" | "TanH" | "Threshold" => Box::new(neuron::Neuron::new(param)?),
         "Accuracy" => Box::new(accuracy::Accuracy::new(param, mode)?),
         "ArgMax" => Box::new(argmax::ArgMax::new(param, mode)?),
+        "Axpy" => Box::new(axpy::Axpy::new(param, mode)?),
         "BatchNorm" => Box::new(batch_norm::BatchNorm::new(param, mode)?),
         "BatchReindex" => Box::new(batch_reindex::BatchReindex::new(param, mode)?),
         "Bias" => Box::new(bias::Bias::new(param, mode)?),
@@ -107,18 +114,23 @@ pub fn create(param: &LayerParameter, mode: Mode) -> Result<Box<dyn Layer>> {
             multinomial_logistic_loss::MultinomialLogisticLoss::new(param, mode)?,
         ),
         "MVN" => Box::new(mvn::Mvn::new(param, mode)?),
+        "Normalize" => Box::new(normalize::Normalize::new(param, mode)?),
         "Parameter" => Box::new(parameter::Parameter::new(param, mode)?),
+        "Permute" => Box::new(permute::Permute::new(param, mode)?),
         "Pooling" => Box::new(pooling::Pooling::new(param, mode)?),
         "PReLU" => Box::new(prelu::PReLU::new(param, mode)?),
         "Reduction" => Box::new(reduction::Reduction::new(param, mode)?),
         "Reshape" => Box::new(reshape::Reshape::new(param, mode)?),
         "RNN" => Box::new(rnn::Rnn::new(param, mode)?),
+        "ROIPooling" => Box::new(roi_pooling::RoiPooling::new(param, mode)?),
         "Scale" => Box::new(scale::Scale::new(param, mode)?),
+        "ShuffleChannel" => Box::new(shuffle_channel::ShuffleChannel::new(param, mode)?),
         "SigmoidCrossEntropyLoss" => Box::new(
             sigmoid_cross_entropy_loss::SigmoidCrossEntropyLoss::new(param, mode)?,
         ),
         "Silence" => Box::new(silence::Silence::new(param, mode)?),
         "Slice" => Box::new(slice::Slice::new(param, mode)?),
+        "SmoothL1Loss" => Box::new(smooth_l1_loss::SmoothL1Loss::new(param, mode)?),
         "Softmax" => Box::new(softmax::Softmax::new(param, mode)?),
         "SoftmaxWithLoss" => Box::new(softmax_loss::SoftmaxLoss::new(param, mode)?),
         "Split" => Box::new(split::Split::new(param, mode)?),

@@ -1,16 +1,16 @@
 //! What is said of a layer type that is not there: a slip of the pen, or a layer of a fork of Caffe.
 
-use crate::proto::forks::CAFFE_TYPES;
+use crate::proto::forks::{CAFFE_TYPES, FORK_TYPES};
 
-/// The layers of forks that people bring most, and whose they are.
-const FORKS: [(&str, &str); 18] = [
+/// The layers of forks that people bring most and that are not here, and whose they are.
+const FORKS: [(&str, &str); 16] = [
     (
         "SSD and its family",
-        "AnnotatedData PriorBox Permute MultiBoxLoss DetectionOutput DetectionEvaluate Normalize VideoData",
+        "AnnotatedData PriorBox MultiBoxLoss DetectionOutput DetectionEvaluate VideoData",
     ),
     (
         "Fast and Faster R-CNN and R-FCN",
-        "ROIPooling PSROIPooling SmoothL1Loss SmoothL1LossOHEM BoxAnnotatorOHEM SoftmaxWithLossOHEM ROIAlign Proposal",
+        "PSROIPooling SmoothL1LossOHEM BoxAnnotatorOHEM SoftmaxWithLossOHEM ROIAlign Proposal",
     ),
     (
         "SegNet, ENet and PSPNet",
@@ -20,11 +20,6 @@ const FORKS: [(&str, &str); 18] = [
         "YOLO",
         "Reorg YoloV3Detection Yolov3DetectionOutput YoloDetectionOutput Yolov3 RegionLoss RegionOutput EvalDetection",
     ),
-    (
-        "MobileNet and ShuffleNet",
-        "DepthwiseConvolution ConvolutionDepthwise ConvolutionDepthWise ShuffleChannel ReLU6",
-    ),
-    ("SENet", "Axpy"),
     ("SphereFace", "MarginInnerProduct"),
     ("centre loss", "CenterLoss"),
     ("caffe-lstm", "Lstm"),
@@ -55,7 +50,10 @@ pub fn meant(kind: &str) -> Option<&'static str> {
     }
     let word = kind.to_lowercase();
     let distance = |t: &str| strsim::damerau_levenshtein(&word, &t.to_lowercase());
-    let types = CAFFE_TYPES.iter().filter(|t| !t.is_empty());
+    let types = CAFFE_TYPES
+        .iter()
+        .chain(&FORK_TYPES)
+        .filter(|t| !t.is_empty());
     let (distance, near) = types.map(|t| (distance(t), *t)).min()?;
     (distance <= (word.chars().count() / 4).max(1)).then_some(near)
 }
@@ -95,16 +93,7 @@ mod tests {
         ] {
             assert_eq!(unknown(kind), said);
         }
-        for kind in [
-            "BN",
-            "Upsample",
-            "ROIPooling",
-            "ReLU6",
-            "Lstm",
-            "Axpy",
-            "MyOwnLayer",
-            "Normalize",
-        ] {
+        for kind in ["BN", "Upsample", "PSROIPooling", "Lstm", "MyOwnLayer"] {
             let said = unknown(kind);
             assert!(
                 said.contains("a fork's layer") && !said.contains("did you mean"),

@@ -76,6 +76,25 @@ pub const CAFFE_TYPES: [&str; 62] = [
     "",
 ];
 
+/// The layer types of forks that are layers here too.
+pub const FORK_TYPES: [&str; 10] = [
+    "Axpy",
+    "ConvolutionDepthWise",
+    "ConvolutionDepthwise",
+    "DepthwiseConvolution",
+    "Normalize",
+    "Permute",
+    "ROIPooling",
+    "ReLU6",
+    "ShuffleChannel",
+    "SmoothL1Loss",
+];
+
+/// Whether there is a layer of this type here.
+pub fn is_known(kind: &str) -> bool {
+    CAFFE_TYPES.contains(&kind) || FORK_TYPES.contains(&kind)
+}
+
 /// A field of a fork.
 struct Row {
     message: &'static str,
@@ -420,7 +439,7 @@ impl Here<'_> {
     fn in_layer_of_a_fork(&self, text: &str, tokens: &[Token]) -> bool {
         let layer = self.message.name() == "LayerParameter";
         let kind = self.opened_by.and_then(|open| type_of(text, tokens, open));
-        layer && kind.is_some_and(|kind| !CAFFE_TYPES.contains(&kind))
+        layer && kind.is_some_and(|kind| !is_known(kind))
     }
 }
 

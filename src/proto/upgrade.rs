@@ -123,6 +123,7 @@ pub fn convert(net: &mut NetParameter) -> Result<Converted> {
     }
     freeze_batch_norm(net, &mut done.notes);
     forks::round_modes(net, &mut done.notes)?;
+    forks::types(net, &mut done.notes);
     Ok(done)
 }
 

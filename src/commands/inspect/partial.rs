@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::layers;
 use crate::net::graph::{Graph, Node};
-use crate::proto::forks::CAFFE_TYPES;
+use crate::proto::forks::is_known;
 use crate::tensor::Shape;
 
 /// What is known of a net.
@@ -22,7 +22,7 @@ pub struct Partial {
 
 /// Whether no layer of Caffe has this type, or one whose work cannot be known. A slip of the pen is neither.
 pub fn is_foreign(kind: &str) -> bool {
-    let unknown = !CAFFE_TYPES.contains(&kind) && layers::types::meant(kind).is_none();
+    let unknown = !is_known(kind) && layers::types::meant(kind).is_none();
     kind == "Python" || unknown
 }
 

@@ -58,7 +58,7 @@ fn what_changes_no_numbers_is_ignored_with_one_line() {
 fn the_settings_of_a_layer_of_a_fork_go_with_it() {
     let (message, line) = net(
         "layer { name: 'bn' type: \"BN\" bn_param { bn_mode: INFERENCE slope { x: [1, { y: 2 }] } } bottom: 'a' top: 'b' }\n\
-         layer { name: 'r' type: 'ROIPooling' roi_pooling_param: < pooled_w: 7 > }",
+         layer { name: 'r' type: 'PSROIPooling' psroi_pooling_param: < group_size: 7 > }",
     );
     assert_eq!(message.layer.len(), 2);
     assert_eq!(message.layer[0].top, ["b"]);
