@@ -4,7 +4,7 @@ use dsd::proto::descriptors;
 use prost_reflect::{Cardinality, Kind, MessageDescriptor, Value};
 
 /// Messages of the SSD family.
-const OF_FORKS: [&str; 7] = [
+const OF_FORKS: [&str; 12] = [
     "ResizeParameter",
     "SaltPepperParameter",
     "NoiseParameter",
@@ -12,6 +12,11 @@ const OF_FORKS: [&str; 7] = [
     "ExpansionParameter",
     "EmitConstraint",
     "LabelNoise",
+    "ROIPoolingParameter",
+    "SmoothL1LossParameter",
+    "PermuteParameter",
+    "NormalizeParameter",
+    "ShuffleChannelParameter",
 ];
 
 fn facts(name: &str) -> Option<Vec<Vec<String>>> {

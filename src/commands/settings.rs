@@ -14,6 +14,7 @@ use crate::layers::{Mode, Precision};
 use crate::session::Request;
 use crate::solver::DEFAULT_SEED;
 use crate::threads::Threads;
+use crate::warn;
 
 /// The general options, what the environment asks for, and the threads.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Settings {
         let isa = variable("DSD_ISA").map(|name| Isa::asked(&name).map_err(usage));
         let sparse = variable("DSD_SPARSE").map(|name| UseSparse::asked(&name).map_err(usage));
         if global.skip_bad_records {
-            bad_records::leave_out();
+            bad_records::leave_out(|text| warn!("{text}"));
         }
         Ok(Self {
             // gflags' own default for "none" is -1, as Caffe's random_seed.

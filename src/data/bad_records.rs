@@ -1,21 +1,20 @@
 //! Records that cannot be read, and what takes their places with `--skip_bad_records`.
 
-use crate::warn;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
-/// Whether this process leaves bad records out.
-static LEAVE_OUT: AtomicBool = AtomicBool::new(false);
+/// Who hears of each bad record, where this process leaves them out.
+static LEFT_OUT: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Leaves bad records out from now on, in layers that are opened later.
-pub fn leave_out() {
-    LEAVE_OUT.store(true, Ordering::Relaxed);
+/// Leaves bad records out from now on, in layers that are opened later; `warn` takes a line for each.
+pub fn leave_out(warn: fn(&str)) {
+    LEFT_OUT.get_or_init(|| warn);
 }
 
 /// Whether they are left out.
 pub fn left_out() -> bool {
-    LEAVE_OUT.load(Ordering::Relaxed)
+    LEFT_OUT.get().is_some()
 }
 
 /// The records of a layer that are known to be bad. In the place of one comes the next good one of the database or list,
@@ -63,7 +62,11 @@ impl BadRecords {
                 "none of the {count} records can be read; the last: {error:#}"
             ));
         }
-        warn!("A bad record is left out, the next takes its place: {error:#}");
+        if let Some(warn) = LEFT_OUT.get() {
+            warn(&format!(
+                "A bad record is left out, the next takes its place: {error:#}"
+            ));
+        }
         Ok(())
     }
 }
