@@ -191,7 +191,7 @@ fn stored_size(
         seed: 0,
         source: None,
         resolve,
-        skip_bad: true,
+        skip_bad: data::bad_records::left_out(),
         warn: &|_| (),
     };
     let shapes = data::open(&bare, &options).ok()?.shapes();

@@ -15,8 +15,6 @@ mod sources;
 mod state;
 mod weights;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -127,10 +125,7 @@ fn head(path: &Path) -> Result<Vec<u8>> {
         "{}: expected a file or a folder, found a pipe or a device; save what comes from it first",
         path.display()
     );
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(64).read_to_end(&mut head).map_err(failed)?;
-    Ok(head)
+    files::head(path, 64)
 }
 
 /// A number with commas: `1,248,424`.

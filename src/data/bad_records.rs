@@ -34,9 +34,13 @@ impl BadRecords {
         }
     }
 
-    /// Whether bad records are left out at all.
-    pub fn are_left_out(&self) -> bool {
-        self.leave_out
+    /// The shape that the pictures of a batch must have: that of its first, as in Caffe; but where bad ones are left out that of
+    /// the layer, `own`, so that one of another size does not decide for its batch.
+    pub fn shape_of(&self, batch: usize, first: Option<[usize; 3]>, own: [usize; 3]) -> [usize; 3] {
+        match first {
+            Some(first) if !self.leave_out || batch == 1 => first,
+            _ => own,
+        }
     }
 
     /// Record `record` of `count`, or the next one that is not known to be bad.

@@ -206,11 +206,8 @@ impl DataLayer {
         };
         // The first mistake in order is told: of the pictures before the one that failed, if any.
         let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| count);
-        let wanted = match slots.first() {
-            // One of another size must not decide for its batch if it can be left out itself.
-            Some(_) if self.bad.are_left_out() && self.batch > 1 => self.dims,
-            first => first.map_or(self.dims, |s| s.dims),
-        };
+        let leads = slots.first().map(|s| s.dims);
+        let wanted = self.bad.shape_of(self.batch, leads, self.dims);
         let unlike = slots[..whole].iter().position(|s| s.dims != wanted);
         if let Some(i) = unlike {
             let (number, found) = (slots[i].number, slots[i].dims);

@@ -200,11 +200,8 @@ impl ImageData {
         });
         // The first mistake in order is told: of the pictures before the one that failed, if any.
         let whole = decoded.as_ref().map_or_else(|(i, _)| *i, |()| slots.len());
-        let wanted = match slots.first() {
-            // One of another size must not decide for its batch if it can be left out itself.
-            Some(_) if self.bad.are_left_out() && self.batch > 1 => self.dims,
-            first => first.map_or(self.dims, |s| s.1),
-        };
+        let leads = slots.first().map(|s| s.1);
+        let wanted = self.bad.shape_of(self.batch, leads, self.dims);
         let failed =
             |i: usize, e: anyhow::Error| Ok(Err((entries[i], e.context(self.place(entry(i))))));
         for (i, (_, found)) in slots[..whole].iter().enumerate() {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::random::Purpose;
 use heed::types::Bytes;
 use heed::{CommitOrAbort, EnvOpenOptions};
 use prost::Message;
@@ -39,8 +40,12 @@ pub fn counted(n: usize) -> Vec<(String, Vec<u8>)> {
 }
 
 pub fn database(n: usize) -> tempfile::TempDir {
+    made(counted(n))
+}
+
+/// A database of these records, in a folder of its own.
+fn made(records: Vec<(String, Vec<u8>)>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let records = counted(n);
     let records: Vec<_> = records
         .iter()
         .map(|(k, v)| (k.as_str(), v.clone()))
@@ -219,16 +224,21 @@ fn a_record_that_is_no_datum_names_database_and_key() {
     assert_eq!(label(&mut lmdb, 0), 0);
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Random numbers, one after the other.
+struct Random {
+    of: crate::random::Random,
+    drawn: u64,
+}
 
 impl Random {
+    fn new(seed: u64) -> Self {
+        let of = crate::random::Random::new(seed, Purpose::Layer, 0);
+        Self { of, drawn: 0 }
+    }
+
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n.max(1) as u64) as usize
+        self.drawn += 1;
+        self.of.below(self.drawn, n)
     }
 }
 
@@ -310,15 +320,6 @@ fn read_all(folder: &Path, random: &mut Random) -> (usize, usize) {
 
 /// Databases with small records in a tree of three levels, and with records that have pages of their own.
 fn kinds() -> Vec<tempfile::TempDir> {
-    let make = |records: Vec<(String, Vec<u8>)>| {
-        let dir = tempfile::tempdir().unwrap();
-        let records: Vec<_> = records
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.clone()))
-            .collect();
-        write(dir.path(), &records);
-        dir
-    };
     // Long keys, so that few fit into a branch.
     let key = |i: usize| format!("{i:0>400}");
     let deep = counted(1500).into_iter().enumerate();
@@ -333,9 +334,9 @@ fn kinds() -> Vec<tempfile::TempDir> {
         (format!("{i:08}"), datum.encode_to_vec())
     });
     vec![
-        make(counted(700)),
-        make(deep.map(|(i, (_, v))| (key(i), v)).collect()),
-        make(large.collect()),
+        database(700),
+        made(deep.map(|(i, (_, v))| (key(i), v)).collect()),
+        made(large.collect()),
     ]
 }
 
@@ -357,7 +358,7 @@ fn damaged_databases_are_errors_and_never_more() {
     let data = dir.path().join("data.mdb");
     let (mut good, mut bad, mut slowest) = (0, 0, std::time::Duration::ZERO);
     for number in 0..times {
-        let mut random = Random(number);
+        let mut random = Random::new(number);
         // The real one is large: every twentieth time.
         let which = match number % 20 {
             0 => wholes.len() - 1,

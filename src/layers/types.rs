@@ -1,6 +1,6 @@
 //! What is said of a layer type that is not there: a slip of the pen, or a layer of a fork of Caffe.
 
-use crate::proto::forks::{CAFFE_TYPES, FORK_TYPES};
+use crate::proto::forks::types::{CAFFE_TYPES, FORK_TYPES};
 
 /// The layers of forks that people bring most and that are not here, and whose they are.
 const FORKS: [(&str, &str); 16] = [

@@ -5,95 +5,13 @@
 //! inside a layer whose type is a fork's own go too: the type says already that the layer is not known, and
 //! a net with such layers can still be described and drawn. All else stays an error, which names the fork.
 
+pub mod types;
+
 use prost_reflect::{FieldDescriptor, Kind as Type, MessageDescriptor};
 
 use super::suggest::{Walk, nearest, value_names};
 use super::token::{Kind, Token};
-
-/// The layer types of BVLC Caffe.
-pub const CAFFE_TYPES: [&str; 62] = [
-    "AbsVal",
-    "Accuracy",
-    "ArgMax",
-    "BNLL",
-    "BatchNorm",
-    "BatchReindex",
-    "Bias",
-    "Clip",
-    "Concat",
-    "ContrastiveLoss",
-    "Convolution",
-    "Crop",
-    "Data",
-    "Deconvolution",
-    "Dropout",
-    "DummyData",
-    "ELU",
-    "Eltwise",
-    "Embed",
-    "EuclideanLoss",
-    "Exp",
-    "Filter",
-    "Flatten",
-    "HDF5Data",
-    "HDF5Output",
-    "HingeLoss",
-    "Im2col",
-    "ImageData",
-    "InfogainLoss",
-    "InnerProduct",
-    "Input",
-    "LRN",
-    "LSTM",
-    "LSTMUnit",
-    "Log",
-    "MVN",
-    "MemoryData",
-    "MultinomialLogisticLoss",
-    "PReLU",
-    "Parameter",
-    "Pooling",
-    "Power",
-    "Python",
-    "RNN",
-    "ReLU",
-    "Reduction",
-    "Reshape",
-    "SPP",
-    "Scale",
-    "Sigmoid",
-    "SigmoidCrossEntropyLoss",
-    "Silence",
-    "Slice",
-    "Softmax",
-    "SoftmaxWithLoss",
-    "Split",
-    "Swish",
-    "TanH",
-    "Threshold",
-    "Tile",
-    "WindowData",
-    "",
-];
-
-/// The layer types of forks that are layers here too.
-pub const FORK_TYPES: [&str; 10] = [
-    "Axpy",
-    "ConvolutionDepthWise",
-    "ConvolutionDepthwise",
-    "DepthwiseConvolution",
-    "Normalize",
-    "Permute",
-    "ROIPooling",
-    "ReLU6",
-    "ShuffleChannel",
-    "SmoothL1Loss",
-];
-
-/// Whether there is a layer of this type here.
-pub fn is_known(kind: &str) -> bool {
-    CAFFE_TYPES.contains(&kind) || FORK_TYPES.contains(&kind)
-}
+use types::is_known;
 
 /// A field of a fork.
 struct Row {

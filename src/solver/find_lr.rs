@@ -2,7 +2,6 @@
 //! short training whose rate rises from step to step, and the loss that each rate gave.
 
 use super::Solver;
-use crate::net::{Outputs, Pass};
 use anyhow::{Result, ensure};
 
 /// The part of the smoothed loss that comes from the steps before.
@@ -12,7 +11,7 @@ const BLOWN_UP: f64 = 4.0;
 /// The least loss must lie this part below the first one for the net to have learned.
 const LEARNED: f64 = 0.02;
 /// Steps before which nothing is concluded: the smoothed loss is that of too few batches.
-const SETTLED: usize = 5;
+const SETTLED: usize = 10;
 
 /// The rates to try: from `least` to `most`, each the same multiple of the one before.
 #[derive(Clone, Copy, Debug)]
@@ -50,11 +49,13 @@ impl Tried {
         (settled[step].1 < self.losses[0].1 * (1.0 - LEARNED)).then_some(SETTLED + step)
     }
 
-    /// The step before the least loss at which the loss falls fastest with the logarithm of the rate.
+    /// The step before the least loss at which the loss falls fastest with the logarithm of the rate: over a tenth of the steps
+    /// before the least, since neighbours differ by their batches alone; and not among the first, of too few batches.
     pub fn steepest(&self) -> Option<usize> {
         let least = self.least()?;
-        let fall = |&k: &usize| self.losses[k - 1].1 - self.losses[k + 1].1;
-        (SETTLED..least).max_by(|a, b| fall(a).total_cmp(&fall(b)))
+        let near = (least / 20).max(1);
+        let fall = |&k: &usize| self.losses[k - near].1 - self.losses[k + near].1;
+        (2 * SETTLED + near..=least.saturating_sub(near)).max_by(|a, b| fall(a).total_cmp(&fall(b)))
     }
 
     /// A rate to train with: a tenth of that of the least loss, where the net still learns and is far from blowing up; 1, 2
@@ -110,18 +111,7 @@ impl Solver {
         let passes = self.config.param.iter_size().max(1) as u64;
         let mut sum = 0.0;
         for k in 0..passes {
-            let batch = self.next_batch()?;
-            let pass = Pass::new(self.seed, self.iter * passes + k);
-            let pass = Pass {
-                carried: Some(&self.carried),
-                ..pass
-            };
-            let net = self.sizes.fit(&self.net, &batch)?;
-            let (weights, gradients) = (&self.weights, &mut self.gradients);
-            let mut outputs: Outputs = match k {
-                0 => net.forward_backward_anew(&pass, weights, &batch, gradients)?,
-                _ => net.forward_backward(&pass, weights, &batch, gradients)?,
-            };
+            let (mut outputs, batch) = self.forward_backward(k, passes)?;
             sum += outputs.loss;
             if outputs.loss.is_finite() {
                 self.carried.take(&mut outputs);

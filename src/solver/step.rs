@@ -83,23 +83,17 @@ impl Solver {
         let every = self.config.param.display();
         let debug = self.debug.is_some() && (every == 0 || self.due(every));
         for k in 0..iter_size {
-            let batch = self.next_batch()?;
+            let batch;
+            (outputs, batch) = self.forward_backward(k, iter_size)?;
             let pass = Pass::new(self.seed, self.iter * iter_size + k);
-            let pass = Pass {
-                carried: Some(&self.carried),
-                ..pass
-            };
-            let net = self.sizes.fit(&self.net, &batch)?;
-            let (weights, gradients) = (&self.weights, &mut self.gradients);
-            outputs = match k {
-                0 => net.forward_backward_anew(&pass, weights, &batch, gradients)?,
-                _ => net.forward_backward(&pass, weights, &batch, gradients)?,
-            };
             if debug && let Some(debug) = &mut self.debug {
+                let pass = Pass {
+                    carried: Some(&self.carried),
+                    ..pass.clone()
+                };
                 debug.train(&self.net, &pass, &self.weights, &batch, &self.gradients)?;
             }
             if !outputs.loss.is_finite() {
-                let pass = pass.clone();
                 return Err(self.diverged(outputs.loss, pass.random, &batch));
             }
             self.carried.take(&mut outputs);
@@ -215,6 +209,22 @@ impl Solver {
         self.clock = Instant::now();
         self.clock_iter = self.iter;
         Ok(())
+    }
+
+    /// Forward and backward over the next batch, pass `k` of this iteration's `passes`; the first begins the gradients anew.
+    pub(super) fn forward_backward(&mut self, k: u64, passes: u64) -> Result<(Outputs, Batch)> {
+        let batch = self.next_batch()?;
+        let pass = Pass {
+            carried: Some(&self.carried),
+            ..Pass::new(self.seed, self.iter * passes + k)
+        };
+        let net = self.sizes.fit(&self.net, &batch)?;
+        let (weights, gradients) = (&self.weights, &mut self.gradients);
+        let outputs = match k {
+            0 => net.forward_backward_anew(&pass, weights, &batch, gradients)?,
+            _ => net.forward_backward(&pass, weights, &batch, gradients)?,
+        };
+        Ok((outputs, batch))
     }
 
     pub(super) fn next_batch(&mut self) -> Result<Batch> {

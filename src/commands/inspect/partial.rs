@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::layers;
 use crate::net::graph::{Graph, Node};
-use crate::proto::forks::is_known;
+use crate::proto::forks::types::is_known;
 use crate::tensor::Shape;
 
 /// What is known of a net.

@@ -99,7 +99,7 @@ fn of_source(
             seed: 0,
             source: None,
             resolve: &|name| files::resolve(name, hints.folder),
-            skip_bad: false,
+            skip_bad: data::bad_records::left_out(),
             warn: &|_| {},
         };
         match data::open(param, &options) {

@@ -87,18 +87,15 @@ fn words(tried: &Tried, said: f32) -> String {
         None => String::new(),
     };
     let least = rate(tried.losses[least].0);
-    let now = if said == advice as f32 {
-        "as the solver says"
-    } else {
-        "a tenth of that of the least loss"
-    };
-    let own = if said == advice as f32 {
-        String::new()
-    } else {
-        format!("; the solver has {}", G(said))
+    let why = match said == advice as f32 {
+        true => "as the solver says".to_owned(),
+        false => format!(
+            "a tenth of that of the least loss; the solver has {}",
+            G(said)
+        ),
     };
     format!(
-        "The loss {fastest}is least at {least} and {blown}\nbase_lr: {}  ({now}{own})\n",
+        "The loss {fastest}is least at {least} and {blown}\nbase_lr: {}  ({why})\n",
         G(advice as f32)
     )
 }
